@@ -1,0 +1,29 @@
+// Package config is the mesh-wide configuration, under the field names of
+// Istio's MeshConfig.
+package config
+
+import (
+	"time"
+
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+// A Mesh is the configuration that holds for every workload. Default returns
+// Istio's values; the zero Mesh is not useful.
+type Mesh struct {
+	OutboundTrafficPolicy  mesh.OutboundPolicy
+	ConnectTimeout         time.Duration
+	DNSRefreshRate         time.Duration
+	RootNamespace          string
+	DefaultServiceExportTo []string
+}
+
+// Default returns Istio's defaults.
+func Default() Mesh {
+	return Mesh{
+		ConnectTimeout:         10 * time.Second,
+		DNSRefreshRate:         60 * time.Second,
+		RootNamespace:          "istio-system",
+		DefaultServiceExportTo: []string{"*"},
+	}
+}

@@ -1,0 +1,155 @@
+package decision
+
+import (
+	"strconv"
+)
+
+// AppendSentence appends one plain sentence that tells an operator why the
+// exchange ended as it did: which entry, which endpoint, what happened, what
+// to do. It appends nothing for a Record whose Reason is OK.
+func (r *Record) AppendSentence(dst []byte) []byte {
+	switch r.Reason {
+	case OK:
+		return dst
+	case NotDeclared:
+		dst = r.appendTarget(dst)
+		dst = append(dst, " is not declared by any ServiceEntry visible here and the outbound policy is REGISTRY_ONLY; declare the host and port in a ServiceEntry to allow it"...)
+	case NoRoute:
+		dst = append(dst, "no route of "...)
+		dst = r.appendEntry(dst)
+		dst = append(dst, " matches this request for "...)
+		dst = r.appendTarget(dst)
+	case NoCluster:
+		dst = append(dst, "the route for "...)
+		dst = r.appendTarget(dst)
+		dst = append(dst, " leads to cluster "...)
+		dst = append(dst, r.Cluster...)
+		dst = append(dst, ", which does not exist; check the destination and its port in "...)
+		dst = r.appendEntry(dst)
+	case NoEndpoint:
+		dst = r.appendEntry(dst)
+		dst = append(dst, " has no endpoint to send "...)
+		dst = r.appendTarget(dst)
+		dst = append(dst, " to"...)
+		switch r.DNS {
+		case Negative:
+			dst = append(dst, ": the name has no address"...)
+		case Never:
+			dst = append(dst, ": the name was never resolved"...)
+		case NotResolved, Fresh, Stale:
+		}
+		if r.DNSError != "" {
+			dst = append(dst, " ("...)
+			dst = append(dst, r.DNSError...)
+			dst = append(dst, ')')
+		}
+	case ConnectFailed:
+		dst = r.appendEntry(dst)
+		dst = append(dst, ": connection to endpoint "...)
+		dst = r.appendEndpoint(dst)
+		dst = append(dst, " failed: "...)
+		dst = append(dst, r.Err...)
+		dst = r.appendTries(dst)
+	case UpstreamReset:
+		dst = r.appendEntry(dst)
+		dst = append(dst, ": endpoint "...)
+		dst = r.appendEndpoint(dst)
+		dst = append(dst, " ended the connection before its answer was complete"...)
+		dst = r.appendErr(dst)
+		dst = r.appendTries(dst)
+	case UpstreamBroken:
+		dst = r.appendEntry(dst)
+		dst = append(dst, ": endpoint "...)
+		dst = r.appendEndpoint(dst)
+		dst = append(dst, " sent an answer that is not valid HTTP"...)
+		dst = r.appendErr(dst)
+	case BadRequest:
+		dst = append(dst, "the request breaks HTTP and was refused"...)
+		dst = r.appendErr(dst)
+	case TooLarge:
+		dst = append(dst, "the request head is over the proxy's limit"...)
+		dst = r.appendErr(dst)
+	case Timeout:
+		dst = r.appendEntry(dst)
+		dst = append(dst, ": no answer from endpoint "...)
+		dst = r.appendEndpoint(dst)
+		dst = append(dst, " in time"...)
+		dst = r.appendErr(dst)
+	case ClientGone:
+		dst = append(dst, "the caller ended the connection before the answer was complete"...)
+	case Overload:
+		dst = append(dst, "the proxy is at a limit of its own"...)
+		dst = r.appendErr(dst)
+	case Loop:
+		dst = append(dst, "the destination "...)
+		dst = append(dst, r.Original.String()...)
+		dst = append(dst, " is the proxy itself; the connection was refused as a loop"...)
+	case UpgradeRefused:
+		dst = append(dst, "CONNECT and upgrades other than websocket are not allowed here"...)
+		dst = r.appendErr(dst)
+	}
+	return append(dst, '.')
+}
+
+// Sentence is AppendSentence as a string.
+func (r *Record) Sentence() string { return string(r.AppendSentence(nil)) }
+
+// appendTarget names the destination by the best name known: authority, SNI,
+// DNS name, address.
+func (r *Record) appendTarget(dst []byte) []byte {
+	switch {
+	case len(r.Authority) > 0:
+		dst = append(dst, r.Authority...)
+	case r.SNI != "":
+		dst = append(dst, r.SNI...)
+	case r.Name != "":
+		dst = append(dst, r.Name...)
+	default:
+		return append(dst, r.Original.String()...)
+	}
+	if r.Original.IsValid() {
+		dst = append(dst, " ("...)
+		dst = append(dst, r.Original.String()...)
+		dst = append(dst, ')')
+	}
+	return dst
+}
+
+func (r *Record) appendEntry(dst []byte) []byte {
+	if w := r.Entry.Where(); w != "" {
+		return append(dst, w...)
+	}
+	if r.Cluster != "" {
+		dst = append(dst, "cluster "...)
+		return append(dst, r.Cluster...)
+	}
+	return append(dst, "the original destination"...)
+}
+
+func (r *Record) appendEndpoint(dst []byte) []byte {
+	if r.EndpointName != "" {
+		dst = append(dst, r.EndpointName...)
+		if !r.Endpoint.IsValid() {
+			return dst
+		}
+		dst = append(dst, " at "...)
+	}
+	return append(dst, r.Endpoint.String()...)
+}
+
+func (r *Record) appendErr(dst []byte) []byte {
+	if r.Err == "" {
+		return dst
+	}
+	dst = append(dst, ": "...)
+	return append(dst, r.Err...)
+}
+
+func (r *Record) appendTries(dst []byte) []byte {
+	if r.Tries <= 1 {
+		return dst
+	}
+	dst = append(dst, " (tried "...)
+	dst = strconv.AppendUint(dst, uint64(r.Tries), 10)
+	return append(dst, " times)"...)
+}

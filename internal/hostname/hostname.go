@@ -1,0 +1,155 @@
+// Package hostname holds names of hosts in one canonical form: lower case,
+// ASCII (internationalised names as punycode), no trailing dot. Every
+// comparison in the mesh (ownership, routes, DNS, policy) is made on that form.
+package hostname
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
+// A Name is a canonical host name, IP literal or wildcard ("*.example.com",
+// "*example.com", "*"). The zero Name is no name. Make one with Parse.
+type Name string
+
+// MaxLength is the longest name DNS can carry, in text without the final dot.
+const MaxLength = 253
+
+var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false))
+
+// Parse canonicalises s, which may be a wildcard whose star is the first
+// character. Its errors say what is wrong with s; s is quoted by the caller.
+func Parse(s string) (Name, error) {
+	if s == "*" {
+		return "*", nil
+	}
+	if ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
+		if ip.Zone() != "" {
+			return "", errors.New("an address with a zone names no host beyond this machine")
+		}
+		return Name(ip.Unmap().String()), nil
+	}
+	star, rest := "", s
+	if after, ok := strings.CutPrefix(s, "*"); ok {
+		star, rest = "*", after
+		if after, ok = strings.CutPrefix(rest, "."); ok {
+			star, rest = "*.", after
+		}
+	}
+	name, err := canonical(rest)
+	if err != nil {
+		return "", err
+	}
+	if len(star)+len(name) > MaxLength {
+		return "", fmt.Errorf("longer than %d characters", MaxLength)
+	}
+	return Name(star + name), nil
+}
+
+func canonical(s string) (string, error) {
+	s = strings.TrimSuffix(s, ".")
+	if s == "" {
+		return "", errors.New("empty name")
+	}
+	if !isLowerASCII(s) {
+		ascii, err := profile.ToASCII(s)
+		if err != nil {
+			return "", errors.New("not a valid internationalised name")
+		}
+		s = strings.TrimSuffix(strings.ToLower(ascii), ".")
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if err := checkLabel(label); err != nil {
+			return "", err
+		}
+	}
+	return s, nil
+}
+
+func checkLabel(label string) error {
+	if label == "" {
+		return errors.New("empty label")
+	}
+	if len(label) > 63 {
+		return errors.New("label longer than 63 characters")
+	}
+	for i := range len(label) {
+		c := label[i]
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_':
+		case c == '-' && i > 0 && i < len(label)-1:
+		default:
+			return fmt.Errorf("character %q is not allowed there", c)
+		}
+	}
+	return nil
+}
+
+func isLowerASCII(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c >= 0x80 || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return true
+}
+
+// String returns the canonical text.
+func (n Name) String() string { return string(n) }
+
+// IsWildcard reports whether n stands for more than one host.
+func (n Name) IsWildcard() bool { return strings.HasPrefix(string(n), "*") }
+
+// Matches reports whether the concrete host falls under n: equal, or n is a
+// wildcard and host ends with what follows the star. The star never stands for
+// nothing, and it spans labels.
+func (n Name) Matches(host Name) bool {
+	suffix, wild := strings.CutPrefix(string(n), "*")
+	if !wild {
+		return n == host
+	}
+	return len(host) > len(suffix) && strings.HasSuffix(string(host), suffix)
+}
+
+// SplitAuthority takes apart the value of a Host header or :authority: a
+// canonical host and a port, 0 if none is given.
+func SplitAuthority(s string) (Name, uint16, error) {
+	host, port := s, ""
+	if strings.HasPrefix(s, "[") {
+		end := strings.IndexByte(s, ']')
+		if end < 0 {
+			return "", 0, errors.New("unclosed bracket")
+		}
+		host = s[1:end]
+		if ip, err := netip.ParseAddr(host); err != nil || !ip.Is6() {
+			return "", 0, errors.New("no IPv6 address in the brackets")
+		}
+		rest := s[end+1:]
+		if rest != "" && rest[0] != ':' {
+			return "", 0, errors.New("text after the bracket")
+		}
+		port = strings.TrimPrefix(rest, ":")
+	} else if i := strings.LastIndexByte(s, ':'); i >= 0 {
+		host, port = s[:i], s[i+1:]
+	}
+	if strings.HasPrefix(host, "*") {
+		return "", 0, errors.New("a wildcard is no host")
+	}
+	name, err := Parse(host)
+	if err != nil {
+		return "", 0, err
+	}
+	if port == "" {
+		return name, 0, nil
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return "", 0, fmt.Errorf("%q is no port", port)
+	}
+	return name, uint16(n), nil
+}

@@ -1,0 +1,177 @@
+// Package mesh holds the nouns of the mesh as values: what a service is, where
+// its endpoints are, who a workload is, and which object said so. Everything
+// here is immutable by convention once it has been handed over: whoever needs
+// another value makes one.
+package mesh
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/hostname"
+)
+
+// A Ref names an object of the API and, where it came from a file, the place
+// in that file. It is comparable; the zero Ref names nothing.
+type Ref struct {
+	Kind      string // ServiceEntry, VirtualService, …
+	Namespace string
+	Name      string
+	File      string // empty if the object did not come from a file
+	Line      int    // 1-based line of the object in File; 0 if unknown
+}
+
+// String is the form used in sentences: "ServiceEntry default/svc-entry".
+func (r Ref) String() string {
+	if r == (Ref{}) {
+		return ""
+	}
+	return r.Kind + " " + r.Namespace + "/" + r.Name
+}
+
+// Where adds the file and line, if known: "ServiceEntry default/svc-entry
+// (entries/svc-entry.yaml:1)".
+func (r Ref) Where() string {
+	switch {
+	case r.File == "":
+		return r.String()
+	case r.Line == 0:
+		return fmt.Sprintf("%s (%s)", r, r.File)
+	}
+	return fmt.Sprintf("%s (%s:%d)", r, r.File, r.Line)
+}
+
+// A Resolution says how the endpoints of a service are found. The zero value
+// is None, as in Istio.
+type Resolution uint8
+
+// The resolutions of a ServiceEntry.
+const (
+	None          Resolution = iota // the address the caller used
+	Static                          // the endpoints listed
+	DNS                             // every address of every name (Envoy's STRICT_DNS)
+	DNSRoundRobin                   // one address of the name (Envoy's LOGICAL_DNS)
+	DynamicDNS                      // resolved per concrete name of a wildcard
+)
+
+// String is the API's spelling.
+func (r Resolution) String() string {
+	return [...]string{"NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"}[r]
+}
+
+// A Location says whether a service belongs to the mesh. The zero value is
+// External, as in Istio.
+type Location uint8
+
+// The locations of a ServiceEntry.
+const (
+	External Location = iota
+	Internal
+)
+
+// String is the API's spelling.
+func (l Location) String() string { return [...]string{"MESH_EXTERNAL", "MESH_INTERNAL"}[l] }
+
+// A Protocol is what is spoken on a port. The zero value, Unset, means the
+// entry named none and the first bytes decide.
+type Protocol uint8
+
+// The protocols an entry may name.
+const (
+	Unset Protocol = iota
+	HTTP
+	HTTPS
+	GRPC
+	GRPCWeb
+	HTTP2
+	TLS
+	TCP
+	UDP
+	Mongo
+	MySQL
+	Redis
+	Postgres
+	HTTPProxy
+)
+
+var protocolNames = [...]string{"", "HTTP", "HTTPS", "GRPC", "GRPC-Web", "HTTP2", "TLS", "TCP", "UDP", "Mongo", "MySQL", "Redis", "Postgres", "HTTP_PROXY"}
+
+// String is the API's spelling; Unset is the empty string.
+func (p Protocol) String() string { return protocolNames[p] }
+
+// IsHTTP reports whether requests on the port are routed by Host.
+func (p Protocol) IsHTTP() bool {
+	return p == HTTP || p == HTTP2 || p == GRPC || p == GRPCWeb || p == HTTPProxy
+}
+
+// IsTLS reports whether connections on the port are passed through by SNI.
+func (p Protocol) IsTLS() bool { return p == HTTPS || p == TLS }
+
+// A Port is one port of a service, as its callers see it.
+type Port struct {
+	Name       string
+	Number     uint16
+	Protocol   Protocol
+	TargetPort uint16 // port at the endpoints; 0 means Number
+}
+
+// An Endpoint is one place where a service is served.
+type Endpoint struct {
+	Address        string            // IP, FQDN, unix:///path or unix://@name; canonical
+	Ports          map[string]uint16 // port name -> port here; beats TargetPort
+	Labels         map[string]string
+	Network        string
+	Locality       string // region/zone/subzone
+	Weight         uint32 // 0 in the object reads as 1 here
+	ServiceAccount string
+}
+
+// A Service is one host as one object declares it. An entry with several hosts
+// is several services.
+type Service struct {
+	Host            hostname.Name
+	Namespace       string
+	Addresses       []netip.Prefix // VIPs and CIDRs; a plain IP is a /32 or /128
+	Ports           []Port
+	Location        Location
+	Resolution      Resolution
+	Endpoints       []Endpoint
+	ExportTo        []string // as written; empty means the mesh's default
+	SubjectAltNames []string
+	Created         time.Time // zero for objects from files
+	Source          Ref
+}
+
+// A Workload is one running program with a proxy beside it.
+type Workload struct {
+	Name      string
+	Namespace string
+	Labels    map[string]string
+	Locality  string
+	Network   string
+}
+
+// An OutboundPolicy says what happens to traffic that no entry declares. The
+// zero value is AllowAny, as in Istio.
+type OutboundPolicy uint8
+
+// The outbound policies.
+const (
+	AllowAny     OutboundPolicy = iota // to the original address
+	RegistryOnly                       // refused
+)
+
+// String is the API's spelling.
+func (p OutboundPolicy) String() string { return [...]string{"ALLOW_ANY", "REGISTRY_ONLY"}[p] }
+
+// ParseOutboundPolicy is the inverse of String.
+func ParseOutboundPolicy(s string) (OutboundPolicy, error) {
+	switch s {
+	case "ALLOW_ANY":
+		return AllowAny, nil
+	case "REGISTRY_ONLY":
+		return RegistryOnly, nil
+	}
+	return 0, fmt.Errorf("outbound policy %q: use ALLOW_ANY or REGISTRY_ONLY", s)
+}

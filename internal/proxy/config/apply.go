@@ -1,0 +1,247 @@
+package config
+
+import (
+	"cmp"
+	"iter"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/benbjohnson/immutable"
+)
+
+// A Config is one consistent state. The zero Config knows nothing. It is safe
+// for concurrent use: nothing in it changes.
+type Config struct {
+	version   uint64
+	listeners *immutable.Map[string, *Listener]
+	byAddress *immutable.Map[netip.AddrPort, *Listener]
+	tables    *immutable.Map[string, *RouteTable]
+	clusters  *immutable.Map[string, *Cluster]
+	endpoints *immutable.Map[string, *Assignment]
+	names     *immutable.Map[string, *Name]
+}
+
+// A Delta is what one message of the control plane changes. Within a type,
+// removals are applied before additions.
+type Delta struct {
+	Clusters            []*Cluster
+	RemovedClusters     []string
+	Assignments         []*Assignment
+	RemovedAssignments  []string
+	Listeners           []*Listener
+	RemovedListeners    []string
+	Tables              []*RouteTable // replaces a table's own virtual hosts, keeps those delivered one by one
+	RemovedTables       []string
+	VirtualHosts        []Hosted
+	RemovedVirtualHosts []HostedName
+	Names               []*Name
+	RemovedNames        []string
+}
+
+// A HostedName says which virtual host of which table, as VHDS names it.
+type HostedName struct{ Table, Host string }
+
+// Hosted is a virtual host delivered one by one.
+type Hosted struct {
+	HostedName
+	VirtualHost *VirtualHost
+}
+
+// Apply returns the state after d. The receiver, which may be nil, is as it was.
+func (c *Config) Apply(d Delta) *Config {
+	next := Config{}
+	if c != nil {
+		next = *c
+	}
+	next.version++
+	next.clusters = change(next.clusters, d.RemovedClusters, d.Clusters, func(x *Cluster) string { return x.Name })
+	next.endpoints = change(next.endpoints, d.RemovedAssignments, d.Assignments, func(x *Assignment) string { return x.Name })
+	next.names = change(next.names, d.RemovedNames, d.Names, func(x *Name) string { return x.Host })
+	next.applyListeners(d)
+	next.applyTables(d)
+	return &next
+}
+
+func (c *Config) applyListeners(d Delta) {
+	if c.byAddress == nil {
+		c.byAddress = immutable.NewMap[netip.AddrPort, *Listener](addrPortHasher{})
+	}
+	forget := func(name string) {
+		if old, ok := get(c.listeners, name); ok {
+			for _, a := range old.Addresses {
+				if l, ok := c.byAddress.Get(a); ok && l == old {
+					c.byAddress = c.byAddress.Delete(a)
+				}
+			}
+		}
+	}
+	for _, name := range d.RemovedListeners {
+		forget(name)
+	}
+	for _, l := range d.Listeners {
+		forget(l.Name)
+		for _, a := range l.Addresses {
+			c.byAddress = c.byAddress.Set(a, l)
+		}
+	}
+	c.listeners = change(c.listeners, d.RemovedListeners, d.Listeners, func(x *Listener) string { return x.Name })
+}
+
+func (c *Config) applyTables(d Delta) {
+	if c.tables == nil {
+		c.tables = immutable.NewMap[string, *RouteTable](nil)
+	}
+	for _, name := range d.RemovedTables {
+		c.tables = c.tables.Delete(name)
+	}
+	for _, t := range d.Tables {
+		if old, ok := c.tables.Get(t.Name); ok {
+			t = t.adopt(old)
+		}
+		c.tables = c.tables.Set(t.Name, t)
+	}
+	for _, h := range d.RemovedVirtualHosts {
+		if t, ok := c.tables.Get(h.Table); ok {
+			c.tables = c.tables.Set(h.Table, t.without(h.Host))
+		}
+	}
+	for _, h := range d.VirtualHosts {
+		t, ok := c.tables.Get(h.Table)
+		if !ok {
+			t = NewRouteTable(h.Table, nil, nil)
+		}
+		c.tables = c.tables.Set(h.Table, t.with(h.Host, h.VirtualHost))
+	}
+}
+
+// change applies removals and then additions to a map that may be nil.
+func change[V any](m *immutable.Map[string, V], removed []string, added []V, key func(V) string) *immutable.Map[string, V] {
+	if m == nil {
+		m = immutable.NewMap[string, V](nil)
+	}
+	for _, k := range removed {
+		m = m.Delete(k)
+	}
+	for _, v := range added {
+		m = m.Set(key(v), v)
+	}
+	return m
+}
+
+func get[V any](m *immutable.Map[string, V], key string) (v V, ok bool) {
+	if m == nil {
+		return v, false
+	}
+	return m.Get(key)
+}
+
+// sorted yields the values of m in the order of their keys.
+func sorted[V any](m *immutable.Map[string, V]) iter.Seq[V] {
+	return func(yield func(V) bool) {
+		if m == nil {
+			return
+		}
+		type pair struct {
+			key string
+			v   V
+		}
+		all := make([]pair, 0, m.Len())
+		for it := m.Iterator(); !it.Done(); {
+			k, v, _ := it.Next()
+			all = append(all, pair{k, v})
+		}
+		slices.SortFunc(all, func(a, b pair) int { return cmp.Compare(a.key, b.key) })
+		for _, p := range all {
+			if !yield(p.v) {
+				return
+			}
+		}
+	}
+}
+
+// Version counts the changes applied since the proxy started.
+func (c *Config) Version() uint64 {
+	if c == nil {
+		return 0
+	}
+	return c.version
+}
+
+// Cluster returns the cluster of that name, or nil.
+func (c *Config) Cluster(name string) *Cluster { v, _ := get(c.clusters, name); return v }
+
+// Assignment returns the endpoints of that name, or nil if none arrived.
+func (c *Config) Assignment(name string) *Assignment { v, _ := get(c.endpoints, name); return v }
+
+// Listener returns the listener of that name, or nil.
+func (c *Config) Listener(name string) *Listener { v, _ := get(c.listeners, name); return v }
+
+// RouteTable returns the table of that name, or nil.
+func (c *Config) RouteTable(name string) *RouteTable { v, _ := get(c.tables, name); return v }
+
+// ListenerFor returns the listener for a connection to dst: the one of exactly
+// that address and port, else the one of any address and the port, else nil.
+func (c *Config) ListenerFor(dst netip.AddrPort) *Listener {
+	if c == nil || c.byAddress == nil {
+		return nil
+	}
+	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
+	if l, ok := c.byAddress.Get(dst); ok {
+		return l
+	}
+	unspecified := netip.IPv4Unspecified()
+	if dst.Addr().Is6() {
+		unspecified = netip.IPv6Unspecified()
+	}
+	l, _ := c.byAddress.Get(netip.AddrPortFrom(unspecified, dst.Port()))
+	return l
+}
+
+// Name returns the declared name that host falls under: itself, else the
+// longest wildcard, else nil. Host is lower case without a trailing dot.
+func (c *Config) Name(host string) *Name {
+	if n, ok := get(c.names, host); ok {
+		return n
+	}
+	for rest := host; ; {
+		i := strings.IndexByte(rest, '.')
+		if i < 0 {
+			return nil
+		}
+		if n, ok := get(c.names, "*"+rest[i:]); ok {
+			return n
+		}
+		rest = rest[i+1:]
+	}
+}
+
+// Clusters yields the clusters sorted by name; so do its siblings.
+func (c *Config) Clusters() iter.Seq[*Cluster] { return sorted(c.clusters) }
+
+// Assignments yields the endpoint lists.
+func (c *Config) Assignments() iter.Seq[*Assignment] { return sorted(c.endpoints) }
+
+// Listeners yields the listeners.
+func (c *Config) Listeners() iter.Seq[*Listener] { return sorted(c.listeners) }
+
+// RouteTables yields the route tables.
+func (c *Config) RouteTables() iter.Seq[*RouteTable] { return sorted(c.tables) }
+
+// Names yields the declared names.
+func (c *Config) Names() iter.Seq[*Name] { return sorted(c.names) }
+
+// addrPortHasher lets an AddrPort be the key of an immutable map.
+type addrPortHasher struct{}
+
+func (addrPortHasher) Hash(a netip.AddrPort) uint32 {
+	b := a.Addr().As16()
+	h := uint32(2166136261)
+	for _, x := range b {
+		h = (h ^ uint32(x)) * 16777619
+	}
+	h = (h ^ uint32(a.Port()&0xff)) * 16777619
+	return (h ^ uint32(a.Port()>>8)) * 16777619
+}
+
+func (addrPortHasher) Equal(a, b netip.AddrPort) bool { return a == b }

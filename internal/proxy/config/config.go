@@ -1,0 +1,165 @@
+// Package config is what a proxy knows of its mesh, compiled: listeners,
+// routes, clusters, endpoints and names as immutable values. Decode makes the
+// parts from protobuf, Apply joins them, everything else only reads.
+//
+// A Config is published behind one atomic pointer. A connection or request
+// loads it once and sees that state to its end, never half an update. Parts
+// that did not change are shared between one Config and the next, so that a
+// change costs what the change is.
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+// A Listener says what to do with connections to one original destination.
+// Only virtualOutbound binds a socket; it hands each connection to the listener
+// of the original address and port, else of 0.0.0.0 or [::] and the port, else keeps it.
+type Listener struct {
+	Name           string
+	Addresses      []netip.AddrPort // the address and the additional ones; unspecified IP: any address
+	BindToPort     bool
+	UseOriginalDst bool
+	InspectTLS     bool          // read a ClientHello, if there is one
+	InspectHTTP    bool          // read the first line, if it is HTTP
+	InspectTimeout time.Duration // 0: wait without limit
+	Chains         []*FilterChain
+	Default        *FilterChain // nil: close what no chain matches
+	Raw            []byte       // the protobuf as received, for proxy-config
+}
+
+// A FilterChain is one way to treat a connection: as bytes or as HTTP.
+// Exactly one of TCP and HTTP is set.
+type FilterChain struct {
+	Name  string
+	Match Match
+	TCP   *TCPProxy
+	HTTP  *HTTPManager
+}
+
+// A Match selects a chain. Empty fields match everything; what is set must all
+// match; the most specific chain wins in Envoy's order: prefix, server name,
+// transport, application protocol.
+type Match struct {
+	Prefixes     []netip.Prefix // original destination
+	ServerNames  []string       // SNI: exact, or "*.suffix" (as written, lower case)
+	Transport    string         // "tls", "raw_buffer" or "" for any
+	Applications []string       // "http/1.0", "http/1.1", "h2c"
+}
+
+// A TCPProxy passes bytes to a cluster.
+type TCPProxy struct {
+	Cluster     string
+	IdleTimeout time.Duration // 0: Envoy's default of one hour
+	Entry       mesh.Ref
+}
+
+// An HTTPManager routes requests by a table, named or given in place.
+type HTTPManager struct {
+	RouteName string      // table to look up in the Config; empty if Inline is set
+	Inline    *RouteTable // nil if RouteName is set
+	// StreamIdleTimeout ends an exchange on which no byte moved; 0: none.
+	StreamIdleTimeout time.Duration
+}
+
+// A VirtualHost holds the routes of one or more domains.
+type VirtualHost struct {
+	Name    string
+	Domains []string // lower case; exact, "*.suffix", "*suffix" or "*"
+	Routes  []*Route
+	Entry   mesh.Ref
+	Raw     []byte // set if it came as a resource of its own (VHDS)
+}
+
+// A Route is one rule of a virtual host: the first that matches decides.
+type Route struct {
+	Name   string
+	Prefix string // path prefix; the only match until VirtualService is acted on
+	// Exactly one of Cluster and Direct is set.
+	Cluster string
+	Direct  *DirectResponse
+	Timeout time.Duration // 0: none
+	Retry   Retry
+}
+
+// A DirectResponse answers at the proxy.
+type DirectResponse struct {
+	Status int
+	Body   string
+}
+
+// A Retry says how often and when a request is tried again. The zero value
+// never retries.
+type Retry struct {
+	Attempts       int  // beside the first
+	ConnectFailure bool // when the connection to the endpoint failed
+	RefusedStream  bool
+	PreviousHosts  bool          // prefer endpoints not tried yet
+	HostAttempts   int           // picks until a tried one is taken all the same
+	BaseInterval   time.Duration // 0: 25 ms
+}
+
+// A ClusterType says where the endpoints of a cluster come from.
+type ClusterType uint8
+
+// The kinds of cluster.
+const (
+	EDS         ClusterType = iota // an Assignment of the control plane
+	StrictDNS                      // every address of every name
+	LogicalDNS                     // the first address of one name
+	OriginalDst                    // the address the caller meant
+	StaticSet                      // the Assignment inside the cluster (BlackHoleCluster: none)
+)
+
+// A Cluster is a destination with its endpoints' source and its limits.
+type Cluster struct {
+	Name           string
+	Type           ClusterType
+	ServiceName    string // name of its Assignment if Type is EDS; never empty then
+	Inline         *Assignment
+	PortOverride   uint16 // OriginalDst: port to dial instead; 0: the original
+	Policy         Balance
+	ConnectTimeout time.Duration // 0: Envoy's 5 s
+	DNSRefresh     time.Duration // after a failure or a TTL of 0; 0: 5 s
+	RespectTTL     bool
+	Entry          mesh.Ref // object that declared the host
+	Raw            []byte
+}
+
+// A Balance is a load balancing policy.
+type Balance uint8
+
+// The policies. LeastRequest is Istio's default and ours.
+const (
+	LeastRequest Balance = iota
+	RoundRobin
+	Random
+	ClusterProvided // OriginalDst
+)
+
+// An Assignment lists the endpoints of a cluster.
+type Assignment struct {
+	Name      string
+	Endpoints []Endpoint
+	Raw       []byte
+}
+
+// An Endpoint is one address with its weight.
+type Endpoint struct {
+	Host     string // IP, FQDN (DNS clusters) or unix path (leading "@": abstract)
+	Port     uint16 // 0 for unix
+	Weight   uint32 // at least 1
+	Priority uint32
+	Locality string
+}
+
+// A Name is a declared host as the DNS server sees it.
+type Name struct {
+	Host      string       // lower case, may start with "*."
+	Addresses []netip.Addr // VIPs to answer with; empty: forward the question
+	Entry     mesh.Ref
+	Raw       []byte
+}

@@ -1,0 +1,153 @@
+package config
+
+import (
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/benbjohnson/immutable"
+)
+
+// A RouteTable finds the virtual host of an authority. It is immutable and safe
+// for concurrent use; adding or removing one virtual host costs the same
+// whatever the size of the table.
+type RouteTable struct {
+	Name string
+	Raw  []byte
+
+	domains  *immutable.Map[string, *VirtualHost] // by domain as written
+	suffixes []int                                // lengths of the wildcard domains present, longest first
+	counts   *immutable.Map[int, int]             // wildcard domains per length
+	own      []*VirtualHost                       // came with the table itself
+	hosted   *immutable.Map[string, *VirtualHost] // delivered one by one, by resource host
+}
+
+// NewRouteTable makes a table of the given virtual hosts. Where two claim one
+// domain the first keeps it.
+func NewRouteTable(name string, hosts []*VirtualHost, raw []byte) *RouteTable {
+	t := &RouteTable{
+		Name:    name,
+		Raw:     raw,
+		domains: immutable.NewMap[string, *VirtualHost](nil),
+		counts:  immutable.NewMap[int, int](nil),
+		own:     hosts,
+		hosted:  immutable.NewMap[string, *VirtualHost](nil),
+	}
+	for _, h := range hosts {
+		t.claim(h)
+	}
+	return t
+}
+
+// Lookup returns the virtual host for host (lower case, without port), or nil:
+// exact domain, else longest suffix wildcard, else "*".
+func (t *RouteTable) Lookup(host string) *VirtualHost {
+	if h, ok := t.domains.Get(host); ok {
+		return h
+	}
+	for _, n := range t.suffixes {
+		// The wildcard never stands for the empty string: *.x does not match .x
+		if n >= len(host) {
+			continue
+		}
+		if h, ok := t.domains.Get("*" + host[len(host)-n:]); ok {
+			return h
+		}
+	}
+	h, _ := t.domains.Get("*")
+	return h
+}
+
+// VirtualHosts yields every virtual host: the table's own, then those delivered
+// one by one, by name.
+func (t *RouteTable) VirtualHosts() iter.Seq[*VirtualHost] {
+	return func(yield func(*VirtualHost) bool) {
+		for _, h := range t.own {
+			if !yield(h) {
+				return
+			}
+		}
+		for h := range sorted(t.hosted) {
+			if !yield(h) {
+				return
+			}
+		}
+	}
+}
+
+// with returns the table with h in place of what was delivered under host.
+func (t *RouteTable) with(host string, h *VirtualHost) *RouteTable {
+	next := *t.without(host)
+	next.hosted = next.hosted.Set(host, h)
+	next.claim(h)
+	return &next
+}
+
+// without returns the table without what was delivered under host.
+func (t *RouteTable) without(host string) *RouteTable {
+	next := *t
+	old, ok := next.hosted.Get(host)
+	if !ok {
+		return &next
+	}
+	next.hosted = next.hosted.Delete(host)
+	for _, d := range old.Domains {
+		if owner, ok := next.domains.Get(d); ok && owner == old {
+			next.release(d)
+		}
+	}
+	return &next
+}
+
+// adopt returns t with the virtual hosts that old was given one by one.
+func (t *RouteTable) adopt(old *RouteTable) *RouteTable {
+	next := *t
+	next.hosted = old.hosted
+	for h := range sorted(old.hosted) {
+		next.claim(h)
+	}
+	return &next
+}
+
+func (t *RouteTable) claim(h *VirtualHost) {
+	for _, d := range h.Domains {
+		if _, taken := t.domains.Get(d); taken {
+			continue
+		}
+		t.domains = t.domains.Set(d, h)
+		if n, ok := suffixLen(d); ok {
+			t.count(n, +1)
+		}
+	}
+}
+
+func (t *RouteTable) release(domain string) {
+	t.domains = t.domains.Delete(domain)
+	if n, ok := suffixLen(domain); ok {
+		t.count(n, -1)
+	}
+}
+
+func (t *RouteTable) count(n, by int) {
+	had, _ := t.counts.Get(n)
+	now := had + by
+	t.counts = t.counts.Set(n, now)
+	if (had == 0) == (now == 0) {
+		return
+	}
+	s := slices.DeleteFunc(slices.Clone(t.suffixes), func(x int) bool { return x == n })
+	if now > 0 {
+		s = append(s, n)
+		slices.Sort(s)
+		slices.Reverse(s)
+	}
+	t.suffixes = s
+}
+
+// suffixLen is the length of what a wildcard domain must end with.
+func suffixLen(domain string) (int, bool) {
+	if len(domain) < 2 || !strings.HasPrefix(domain, "*") {
+		return 0, false
+	}
+	return len(domain) - 1, true
+}

@@ -1,0 +1,68 @@
+// Package xds holds what both halves know of the protocol between them: type
+// URLs, the form of resource names, and our own resources. It holds no state
+// and no I/O.
+package xds
+
+import (
+	"strconv"
+	"strings"
+)
+
+// The type URLs in use, in the order in which they are sent: what is referred
+// to goes before what refers to it.
+const (
+	ClusterType     = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	EndpointType    = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	ListenerType    = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	RouteType       = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	VirtualHostType = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
+	// NameType is our own: one declared host, for the DNS server beside a workload.
+	// A client that does not know it never asks.
+	NameType = "type.googleapis.com/fairlead.v1.Name"
+)
+
+// Types lists every type URL in sending order.
+var Types = [...]string{ClusterType, EndpointType, ListenerType, RouteType, VirtualHostType, NameType}
+
+// ShortType is the last word of a type URL, for people: "Cluster".
+func ShortType(url string) string { return url[strings.LastIndexByte(url, '.')+1:] }
+
+// Names that Istio gives to the destinations no entry declares.
+const (
+	PassthroughCluster = "PassthroughCluster"
+	BlackHoleCluster   = "BlackHoleCluster"
+	AllowAny           = "allow_any" // virtual host and route of ALLOW_ANY
+	BlockAll           = "block_all" // virtual host and route of REGISTRY_ONLY
+	VirtualOutbound    = "virtualOutbound"
+)
+
+// Ports of the capture, as Istio numbers them.
+const (
+	OutboundPort = 15001
+	DNSPort      = 15053
+)
+
+// MetadataKey is the key of our own filter_metadata in clusters, virtual hosts
+// and filter chains. Its fields: kind, namespace, name, file, line of the
+// object that declared the destination (all strings but line, a number).
+const MetadataKey = "fairlead.dev"
+
+// OutboundCluster is Istio's name for the cluster of one port and subset of a
+// host: outbound|80||www.baidu.com.
+func OutboundCluster(port uint16, subset, host string) string {
+	return "outbound|" + strconv.Itoa(int(port)) + "|" + subset + "|" + host
+}
+
+// VirtualHostResource is the name of a virtual host as a resource of its own:
+// table and host joined by a slash. All of a table is asked for as "table/*".
+func VirtualHostResource(table, host string) string { return table + "/" + host }
+
+// SplitVirtualHost undoes VirtualHostResource, at the last slash: the name of a
+// table may itself hold one.
+func SplitVirtualHost(resource string) (table, host string, ok bool) {
+	i := strings.LastIndexByte(resource, '/')
+	if i < 0 {
+		return "", "", false
+	}
+	return resource[:i], resource[i+1:], true
+}
