@@ -1,0 +1,32 @@
+# The few things one does here. CI calls only these.
+SHELL := bash
+export GOTOOLCHAIN := auto
+export GOFLAGS := -tags=grpcnotrace
+GO ?= go
+
+.PHONY: build test lint demo bench fuzz
+
+build: ## bin/fairlead
+	$(GO) build -trimpath -o bin/ ./cmd/...
+
+test: ## all three rings, with the race detector; needs root for the third
+	$(GO) test -race -timeout 20m ./...
+
+lint: ## formatting, vet and linters
+	$(GO) build -C tools -o ../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	bin/golangci-lint run ./...
+	bin/golangci-lint fmt --diff ./...
+
+demo: build ## the whole story, on a machine with no network
+	$(GO) run ./test/demo
+
+bench: build ## CPU and allocations per request, beside haproxy and ReverseProxy; start-up time
+	$(GO) run ./bench
+
+FUZZTIME ?= 10s
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; grep -rl --include='*_test.go' '^func Fuzz' internal | sort | while read -r f; do \
+	  for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$f); do \
+	    echo "== $$(dirname $$f) $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f); \
+	  done; done
