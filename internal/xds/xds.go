@@ -24,6 +24,16 @@ const (
 // Types lists every type URL in sending order.
 var Types = [...]string{ClusterType, EndpointType, ListenerType, RouteType, VirtualHostType, NameType}
 
+// TypeIndex is the place of a type URL in Types, or -1.
+func TypeIndex(url string) int {
+	for i, t := range Types {
+		if t == url {
+			return i
+		}
+	}
+	return -1
+}
+
 // ShortType is the last word of a type URL, for people: "Cluster".
 func ShortType(url string) string { return url[strings.LastIndexByte(url, '.')+1:] }
 
