@@ -69,6 +69,8 @@ const (
 	Overload              // the proxy is at a limit of its own
 	Loop                  // the connection would come back to the proxy
 	UpgradeRefused        // CONNECT or an upgrade that is not allowed
+	NotReady              // the proxy has no configuration yet
+	Internal              // the proxy failed, a fault of its own
 )
 
 // A Record is filled while one connection or request passes and read once it

@@ -1,7 +1,11 @@
 package decision
 
 import (
+	"net/netip"
 	"strconv"
+
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
 )
 
 // AppendSentence appends one plain sentence that tells an operator why the
@@ -14,11 +18,13 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 	case NotDeclared:
 		dst = r.appendTarget(dst)
 		dst = append(dst, " is not declared by any ServiceEntry visible here and the outbound policy is REGISTRY_ONLY; declare the host and port in a ServiceEntry to allow it"...)
+		dst = r.appendErr(dst)
 	case NoRoute:
 		dst = append(dst, "no route of "...)
 		dst = r.appendEntry(dst)
 		dst = append(dst, " matches this request for "...)
 		dst = r.appendTarget(dst)
+		dst = r.appendErr(dst)
 	case NoCluster:
 		dst = append(dst, "the route for "...)
 		dst = r.appendTarget(dst)
@@ -36,7 +42,11 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 			dst = append(dst, ": the name has no address"...)
 		case Never:
 			dst = append(dst, ": the name was never resolved"...)
-		case NotResolved, Fresh, Stale:
+		case NotResolved:
+			if r.Endpoints == 0 {
+				dst = append(dst, ": it lists none"...)
+			}
+		case Fresh, Stale:
 		}
 		if r.DNSError != "" {
 			dst = append(dst, " ("...)
@@ -82,8 +92,15 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 		dst = r.appendErr(dst)
 	case Loop:
 		dst = append(dst, "the destination "...)
-		dst = append(dst, r.Original.String()...)
-		dst = append(dst, " is the proxy itself; the connection was refused as a loop"...)
+		dst = appendAddr(dst, r.Original)
+		dst = append(dst, " is the workload or its proxy itself, which cannot be reached through the proxy; the connection was refused as a loop"...)
+		dst = r.appendErr(dst)
+	case NotReady:
+		dst = append(dst, "the proxy has no configuration yet and lets nothing out until it has; try again, and see fairlead proxy-status if this lasts"...)
+		dst = r.appendErr(dst)
+	case Internal:
+		dst = append(dst, "the proxy failed while it served this, a fault of its own; its log holds the details"...)
+		dst = r.appendErr(dst)
 	case UpgradeRefused:
 		dst = append(dst, "CONNECT and upgrades other than websocket are not allowed here"...)
 		dst = r.appendErr(dst)
@@ -105,21 +122,26 @@ func (r *Record) appendTarget(dst []byte) []byte {
 	case r.Name != "":
 		dst = append(dst, r.Name...)
 	default:
-		return append(dst, r.Original.String()...)
+		return appendAddr(dst, r.Original)
 	}
 	if r.Original.IsValid() {
 		dst = append(dst, " ("...)
-		dst = append(dst, r.Original.String()...)
+		dst = appendAddr(dst, r.Original)
 		dst = append(dst, ')')
 	}
 	return dst
 }
 
 func (r *Record) appendEntry(dst []byte) []byte {
-	if w := r.Entry.Where(); w != "" {
-		return append(dst, w...)
+	if r.Entry != (mesh.Ref{}) {
+		return r.Entry.AppendWhere(dst)
 	}
-	if r.Cluster != "" {
+	switch r.Cluster {
+	case "":
+	case xds.PassthroughCluster, xds.BlackHoleCluster:
+		dst = append(dst, r.Cluster...)
+		return append(dst, " (no ServiceEntry visible here declares the destination)"...)
+	default:
 		dst = append(dst, "cluster "...)
 		return append(dst, r.Cluster...)
 	}
@@ -134,7 +156,14 @@ func (r *Record) appendEndpoint(dst []byte) []byte {
 		}
 		dst = append(dst, " at "...)
 	}
-	return append(dst, r.Endpoint.String()...)
+	return appendAddr(dst, r.Endpoint)
+}
+
+func appendAddr(dst []byte, a netip.AddrPort) []byte {
+	if !a.IsValid() {
+		return append(dst, "an unknown address"...)
+	}
+	return a.AppendTo(dst)
 }
 
 func (r *Record) appendErr(dst []byte) []byte {

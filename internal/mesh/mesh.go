@@ -7,6 +7,7 @@ package mesh
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/hostname"
@@ -32,14 +33,34 @@ func (r Ref) String() string {
 
 // Where adds the file and line, if known: "ServiceEntry default/svc-entry
 // (entries/svc-entry.yaml:1)".
-func (r Ref) Where() string {
-	switch {
-	case r.File == "":
-		return r.String()
-	case r.Line == 0:
-		return fmt.Sprintf("%s (%s)", r, r.File)
+func (r Ref) Where() string { return string(r.AppendWhere(nil)) }
+
+// AppendWhere appends what Where returns. It does not allocate if dst has room.
+func (r Ref) AppendWhere(dst []byte) []byte {
+	if r == (Ref{}) {
+		return dst
 	}
-	return fmt.Sprintf("%s (%s:%d)", r, r.File, r.Line)
+	dst = append(dst, r.Kind...)
+	dst = append(dst, ' ')
+	dst = append(dst, r.Namespace...)
+	dst = append(dst, '/')
+	dst = append(dst, r.Name...)
+	if r.File == "" {
+		return dst
+	}
+	dst = append(dst, " ("...)
+	dst = r.AppendPlace(dst)
+	return append(dst, ')')
+}
+
+// AppendPlace appends the file and, if known, the line: "entries/svc-entry.yaml:1".
+func (r Ref) AppendPlace(dst []byte) []byte {
+	dst = append(dst, r.File...)
+	if r.Line > 0 {
+		dst = append(dst, ':')
+		dst = strconv.AppendInt(dst, int64(r.Line), 10)
+	}
+	return dst
 }
 
 // A Resolution says how the endpoints of a service are found. The zero value

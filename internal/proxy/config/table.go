@@ -4,6 +4,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/benbjohnson/immutable"
 )
@@ -15,9 +16,10 @@ type RouteTable struct {
 	Name string
 	Raw  []byte
 
-	domains  *immutable.Map[string, *VirtualHost] // by domain as written
-	suffixes []int                                // lengths of the wildcard domains present, longest first
-	counts   *immutable.Map[int, int]             // wildcard domains per length
+	domains  *immutable.Map[string, *VirtualHost] // by exact domain, and "*"
+	wild     *immutable.Map[string, *VirtualHost] // by what stands behind the star
+	suffixes []int                                // lengths of the keys of wild, longest first
+	counts   *immutable.Map[int, int]             // keys of wild per length
 	own      []*VirtualHost                       // came with the table itself
 	hosted   *immutable.Map[string, *VirtualHost] // delivered one by one, by resource host
 }
@@ -29,6 +31,7 @@ func NewRouteTable(name string, hosts []*VirtualHost, raw []byte) *RouteTable {
 		Name:    name,
 		Raw:     raw,
 		domains: immutable.NewMap[string, *VirtualHost](nil),
+		wild:    immutable.NewMap[string, *VirtualHost](nil),
 		counts:  immutable.NewMap[int, int](nil),
 		own:     hosts,
 		hosted:  immutable.NewMap[string, *VirtualHost](nil),
@@ -40,7 +43,7 @@ func NewRouteTable(name string, hosts []*VirtualHost, raw []byte) *RouteTable {
 }
 
 // Lookup returns the virtual host for host (lower case, without port), or nil:
-// exact domain, else longest suffix wildcard, else "*".
+// exact domain, else longest suffix wildcard, else "*". It does not allocate.
 func (t *RouteTable) Lookup(host string) *VirtualHost {
 	if h, ok := t.domains.Get(host); ok {
 		return h
@@ -50,12 +53,20 @@ func (t *RouteTable) Lookup(host string) *VirtualHost {
 		if n >= len(host) {
 			continue
 		}
-		if h, ok := t.domains.Get("*" + host[len(host)-n:]); ok {
+		if h, ok := t.wild.Get(host[len(host)-n:]); ok {
 			return h
 		}
 	}
 	h, _ := t.domains.Get("*")
 	return h
+}
+
+// LookupBytes is Lookup for a host that still lies in a buffer. It keeps
+// nothing of host and does not allocate.
+func (t *RouteTable) LookupBytes(host []byte) *VirtualHost {
+	// The string lives no longer than this call and nobody writes to host
+	// meanwhile, so it may share the bytes.
+	return t.Lookup(unsafe.String(unsafe.SliceData(host), len(host)))
 }
 
 // VirtualHosts yields every virtual host: the table's own, then those delivered
@@ -92,7 +103,7 @@ func (t *RouteTable) without(host string) *RouteTable {
 	}
 	next.hosted = next.hosted.Delete(host)
 	for _, d := range old.Domains {
-		if owner, ok := next.domains.Get(d); ok && owner == old {
+		if owner, ok := next.owner(d); ok && owner == old {
 			next.release(d)
 		}
 	}
@@ -109,23 +120,34 @@ func (t *RouteTable) adopt(old *RouteTable) *RouteTable {
 	return &next
 }
 
+func (t *RouteTable) owner(domain string) (*VirtualHost, bool) {
+	if suffix, ok := wildcard(domain); ok {
+		return t.wild.Get(suffix)
+	}
+	return t.domains.Get(domain)
+}
+
 func (t *RouteTable) claim(h *VirtualHost) {
 	for _, d := range h.Domains {
-		if _, taken := t.domains.Get(d); taken {
+		if _, taken := t.owner(d); taken {
+			continue
+		}
+		if suffix, ok := wildcard(d); ok {
+			t.wild = t.wild.Set(suffix, h)
+			t.count(len(suffix), +1)
 			continue
 		}
 		t.domains = t.domains.Set(d, h)
-		if n, ok := suffixLen(d); ok {
-			t.count(n, +1)
-		}
 	}
 }
 
 func (t *RouteTable) release(domain string) {
-	t.domains = t.domains.Delete(domain)
-	if n, ok := suffixLen(domain); ok {
-		t.count(n, -1)
+	if suffix, ok := wildcard(domain); ok {
+		t.wild = t.wild.Delete(suffix)
+		t.count(len(suffix), -1)
+		return
 	}
+	t.domains = t.domains.Delete(domain)
 }
 
 func (t *RouteTable) count(n, by int) {
@@ -144,10 +166,8 @@ func (t *RouteTable) count(n, by int) {
 	t.suffixes = s
 }
 
-// suffixLen is the length of what a wildcard domain must end with.
-func suffixLen(domain string) (int, bool) {
-	if len(domain) < 2 || !strings.HasPrefix(domain, "*") {
-		return 0, false
-	}
-	return len(domain) - 1, true
+// wildcard returns what a wildcard domain must end with. The lone "*" is none.
+func wildcard(domain string) (suffix string, ok bool) {
+	suffix, ok = strings.CutPrefix(domain, "*")
+	return suffix, ok && suffix != ""
 }

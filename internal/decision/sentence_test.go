@@ -1,0 +1,126 @@
+package decision
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
+)
+
+var entry = mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: "svc-entry", File: "entries/svc-entry.yaml", Line: 1}
+
+func TestSentence(t *testing.T) {
+	original := netip.MustParseAddrPort("240.240.0.1:80")
+	endpoint := netip.MustParseAddrPort("192.168.0.100:80")
+	tests := []struct {
+		name string
+		rec  Record
+		want string
+	}{
+		{"nothing to tell", Record{}, ""},
+		{
+			"undeclared request",
+			Record{Reason: NotDeclared, Authority: []byte("evil.test"), SNI: "never told", Original: original},
+			"evil.test (240.240.0.1:80) is not declared by any ServiceEntry visible here and the outbound policy is REGISTRY_ONLY; declare the host and port in a ServiceEntry to allow it.",
+		},
+		{
+			"undeclared connection with SNI",
+			Record{Reason: NotDeclared, SNI: "evil.test", Name: "never told", Original: original},
+			"evil.test (240.240.0.1:80) is not declared by any ServiceEntry visible here and the outbound policy is REGISTRY_ONLY; declare the host and port in a ServiceEntry to allow it.",
+		},
+		{
+			"undeclared address",
+			Record{Reason: NotDeclared, Original: original},
+			"240.240.0.1:80 is not declared by any ServiceEntry visible here and the outbound policy is REGISTRY_ONLY; declare the host and port in a ServiceEntry to allow it.",
+		},
+		{
+			"no route",
+			Record{Reason: NoRoute, Entry: entry, Authority: []byte("www.baidu.com")},
+			"no route of ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) matches this request for www.baidu.com.",
+		},
+		{
+			"no cluster",
+			Record{Reason: NoCluster, Entry: entry, Cluster: "outbound|80||a", Authority: []byte("a")},
+			"the route for a leads to cluster outbound|80||a, which does not exist; check the destination and its port in ServiceEntry default/svc-entry (entries/svc-entry.yaml:1).",
+		},
+		{
+			"no endpoint listed",
+			Record{Reason: NoEndpoint, Entry: entry, Authority: []byte("a")},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) has no endpoint to send a to: it lists none.",
+		},
+		{
+			"no address",
+			Record{Reason: NoEndpoint, Entry: entry, Authority: []byte("a"), DNS: Negative, DNSError: "NXDOMAIN from 127.0.0.1:53"},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) has no endpoint to send a to: the name has no address (NXDOMAIN from 127.0.0.1:53).",
+		},
+		{
+			"connect failed",
+			Record{Reason: ConnectFailed, Entry: entry, Endpoint: endpoint, Err: "connection refused", Tries: 3},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1): connection to endpoint 192.168.0.100:80 failed: connection refused (tried 3 times).",
+		},
+		{
+			"passed through in vain",
+			Record{Reason: ConnectFailed, Cluster: xds.PassthroughCluster, Endpoint: endpoint, Err: "no route to host", Tries: 1},
+			"PassthroughCluster (no ServiceEntry visible here declares the destination): connection to endpoint 192.168.0.100:80 failed: no route to host.",
+		},
+		{
+			"named endpoint",
+			Record{Reason: UpstreamReset, Entry: mesh.Ref{Kind: "ServiceEntry", Namespace: "a", Name: "b"}, EndpointName: "db.corp", Endpoint: endpoint, Err: "connection reset by peer"},
+			"ServiceEntry a/b: endpoint db.corp at 192.168.0.100:80 ended the connection before its answer was complete: connection reset by peer.",
+		},
+		{
+			"unix endpoint",
+			Record{Reason: UpstreamBroken, Cluster: "c", EndpointName: "/run/x.sock", Err: "status line without version"},
+			"cluster c: endpoint /run/x.sock sent an answer that is not valid HTTP: status line without version.",
+		},
+		{
+			"loop",
+			Record{Reason: Loop, Original: netip.MustParseAddrPort("127.0.0.1:15001")},
+			"the destination 127.0.0.1:15001 is the workload or its proxy itself, which cannot be reached through the proxy; the connection was refused as a loop.",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.rec.Sentence(); got != tt.want {
+				t.Errorf("Sentence:\n got %s\nwant %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestEveryReasonHasASentenceEvenOnAnEmptyRecord(t *testing.T) {
+	for r := OK + 1; r <= Internal; r++ {
+		rec := Record{Reason: r}
+		got := rec.Sentence()
+		if len(got) < 20 || !strings.HasSuffix(got, ".") || strings.Contains(got, "  ") || strings.Contains(got, "invalid AddrPort") {
+			t.Errorf("reason %d: %q is no sentence", r, got)
+		}
+	}
+}
+
+func TestSentenceDoesNotAllocate(t *testing.T) {
+	rec := Record{Reason: ConnectFailed, Entry: entry, Endpoint: netip.MustParseAddrPort("192.168.0.100:80"), Err: "connection refused", Tries: 3}
+	buf := make([]byte, 0, 1024)
+	if n := testing.AllocsPerRun(100, func() { buf = rec.AppendSentence(buf[:0]) }); n != 0 {
+		t.Errorf("AppendSentence allocates %v times", n)
+	}
+}
+
+func TestFlags(t *testing.T) {
+	tests := []struct {
+		flags Flags
+		want  string
+	}{
+		{0, "-"},
+		{UF, "UF"},
+		{URX | UF, "UF,URX"},
+		{DR | LH, "LH,DR"},
+	}
+	for _, tt := range tests {
+		if got := tt.flags.String(); got != tt.want {
+			t.Errorf("Flags(%b) = %q, want %q", uint32(tt.flags), got, tt.want)
+		}
+	}
+}
