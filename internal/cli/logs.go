@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead/fairlead/internal/state"
+)
+
+func newLogs(env Env) *cobra.Command {
+	var access, follow bool
+	var tail int
+	cmd := &cobra.Command{
+		Use:   "logs NAME",
+		Short: "Print what Fairlead said about a run, or its access log",
+		Long: `Print the log of a run: configuration applied or refused (with file, line and
+field), names refused, proxies restarted. With --access, its access log: one JSON
+line per request or connection. The logs of ended runs stay for a while.`,
+		Example: `  fairlead logs client
+  fairlead logs client --access --tail 10
+  fairlead logs client --access -f | jq .why`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeRuns,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root, err := state.RootFor(env.StateHome, env.Home)
+			if err != nil {
+				return err
+			}
+			name := state.LogFile
+			if access {
+				name = state.AccessFile
+			}
+			path := filepath.Join(root.Run(args[0]), name)
+			f, err := os.Open(path)
+			if errors.Is(err, os.ErrNotExist) {
+				return fmt.Errorf("no %s of a run named %q: `fairlead proxy-status` lists the runs there are (an access log given with --access-log is there)", name, args[0])
+			}
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if err := skipTo(f, tail); err != nil {
+				return err
+			}
+			if _, err := io.Copy(env.Out, f); err != nil || !follow {
+				return err
+			}
+			return followFile(cmd.Context(), f, env.Out)
+		},
+	}
+	cmd.Flags().BoolVar(&access, "access", false, "the access log")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as lines are added")
+	cmd.Flags().IntVar(&tail, "tail", -1, "only the last N lines")
+	return cmd
+}
+
+// skipTo moves f to the beginning of its last n lines; n < 0: to its beginning.
+func skipTo(f *os.File, n int) error {
+	if n < 0 {
+		return nil
+	}
+	starts := []int64{0} // offsets of the beginnings of the last n lines and one more
+	r := bufio.NewReader(f)
+	for at := int64(0); ; {
+		line, err := r.ReadSlice('\n')
+		at += int64(len(line))
+		if err == nil {
+			starts = append(starts, at)
+			if len(starts) > n+1 {
+				starts = starts[1:]
+			}
+			continue
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+		break
+	}
+	if n == 0 {
+		starts = starts[len(starts)-1:]
+	}
+	_, err := f.Seek(starts[0], io.SeekStart)
+	return err
+}
+
+// followFile copies what is added to f until ctx ends.
+func followFile(ctx context.Context, f *os.File, out io.Writer) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("follow %s: %w", f.Name(), err)
+	}
+	defer w.Close()
+	if err := w.Add(f.Name()); err != nil {
+		return fmt.Errorf("follow %s: %w", f.Name(), err)
+	}
+	again := time.NewTicker(time.Second) // for file systems without notification
+	defer again.Stop()
+	for {
+		if _, err := io.Copy(out, f); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-w.Errors:
+			return err
+		case <-w.Events:
+		case <-again.C:
+		}
+	}
+}

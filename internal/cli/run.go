@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/state"
+	"github.com/fairlead/fairlead/internal/supervisor"
+)
+
+func newRun(env Env) *cobra.Command {
+	var (
+		o      supervisor.Options
+		policy string
+		closed bool
+		labels []string
+	)
+	cmd := &cobra.Command{
+		Use:   "run [-f FILE|DIR|-]... [flags] -- COMMAND [ARG]...",
+		Short: "Run a command behind a proxy",
+		Long: `Run a command in a sandbox whose every connection goes through a proxy. Objects
+are read from files and folders (*.yaml, *.yml, *.json; not below; no dotfiles)
+and followed: the proxy has a change within a second.
+
+The exit code is the command's own; 125 if Fairlead failed, 126 if the command
+cannot be executed, 127 if it is not found, 128+n if signal n ended it.`,
+		Example: `  fairlead run -f svc-entry.yaml -- busybox wget -q -O - http://www.baidu.com
+  fairlead run --closed -f entries/ -- make fetch
+  cat entries/*.yaml | fairlead run -f - -- curl -s http://www.baidu.com
+  fairlead run --name client -n shop -l app=client -f entries/ -- sleep 3600`,
+		Args:                  cobra.MinimumNArgs(1),
+		DisableFlagsInUseLine: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if o.Policy, err = mesh.ParseOutboundPolicy(policy); err != nil {
+				return fmt.Errorf("--outbound-policy: %w", err)
+			}
+			if closed {
+				if cmd.Flags().Changed("outbound-policy") && o.Policy != mesh.RegistryOnly {
+					return errors.New("--closed means --outbound-policy REGISTRY_ONLY; give one of the two")
+				}
+				o.Policy = mesh.RegistryOnly
+			}
+			if o.Workload.Labels, err = parseLabels(labels); err != nil {
+				return err
+			}
+			if o.State, err = state.RootFor(env.StateHome, env.Home); err != nil {
+				return fmt.Errorf("no folder for the logs of the run: %w", err)
+			}
+			o.Command = args
+			o.Stdin = env.In
+			o.Err = env.Err
+			code, err := supervisor.Run(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			if code != 0 {
+				return exit(code)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false) // the first word that is no flag is the command's
+	f.StringArrayVarP(&o.Paths, "filename", "f", nil, "file, folder or - (standard input) with objects; may be repeated")
+	f.StringVar(&o.Workload.Name, "name", "", "name of the run; one is made if none is given")
+	f.StringVarP(&o.Workload.Namespace, "namespace", "n", "default", "namespace of the workload, and of objects that name none")
+	f.StringArrayVarP(&labels, "label", "l", nil, "label of the workload, key=value; may be repeated")
+	f.StringVar(&policy, "outbound-policy", mesh.AllowAny.String(), "what happens to traffic that no entry declares: ALLOW_ANY or REGISTRY_ONLY")
+	f.BoolVar(&closed, "closed", false, "short for --outbound-policy REGISTRY_ONLY")
+	f.StringVar(&o.AccessLog, "access-log", "", "file for the access log, one JSON line per request or connection (default: in the run's state folder)")
+	must(cmd.RegisterFlagCompletionFunc("outbound-policy", cobra.FixedCompletions([]cobra.Completion{"ALLOW_ANY", "REGISTRY_ONLY"}, cobra.ShellCompDirectiveNoFileComp)))
+	return cmd
+}
+
+func parseLabels(list []string) (map[string]string, error) {
+	labels := make(map[string]string, len(list))
+	for _, s := range list {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("--label %q: use key=value", s)
+		}
+		labels[key] = value
+	}
+	return labels, nil
+}
+
+// must is for errors that only a wrong program can have.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}

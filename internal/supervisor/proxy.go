@@ -1,0 +1,151 @@
+package supervisor
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/bootstrap"
+)
+
+// restartAfter is the pause before a proxy that died is replaced, doubled up to
+// restartMax while proxies die before they were ready.
+const (
+	restartAfter = 20 * time.Millisecond
+	restartMax   = 2 * time.Second
+)
+
+// proxies keeps one proxy process running on the sandbox's sockets. While there
+// is none, connections wait in the sockets' backlog: nothing leaves.
+type proxies struct {
+	boot    bootstrap.Proxy
+	sockets []*os.File // in the order of boot.Sockets; borrowed
+	logFile *os.File   // the proxy's standard error; borrowed
+	log     *slog.Logger
+
+	pid      atomic.Int64
+	restarts atomic.Int64
+	ready    chan struct{} // closed when the first proxy has said it is ready
+	once     sync.Once
+}
+
+// Run starts a proxy, and another whenever it ends, until ctx ends. It returns
+// when the last one is gone.
+func (p *proxies) Run(ctx context.Context) error {
+	// The death signal of a child is tied to the thread that started it: this
+	// goroutine keeps its thread to the end.
+	runtime.LockOSThread()
+	pause := restartAfter
+	for {
+		wasReady, err := p.one(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		p.restarts.Add(1)
+		p.log.Error("the proxy ended; the command has no network until the next one is ready", "error", err, "restart_after", pause.String())
+		if wasReady {
+			pause = restartAfter
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+		pause = min(2*pause, restartMax)
+	}
+}
+
+// one runs one proxy process to its end.
+func (p *proxies) one(ctx context.Context) (wasReady bool, err error) {
+	ours, theirs, err := controlPair()
+	if err != nil {
+		return false, err
+	}
+	defer ours.Close()
+	cmd := exec.Command("/proc/self/exe", ProxyCommand) //nolint:noctx // ended below, in the order the proxy needs
+	cmd.Env = []string{"GOTRACEBACK=single"} // nothing of the caller's environment is the proxy's business
+	cmd.Stderr = p.logFile
+	cmd.ExtraFiles = append([]*os.File{theirs}, p.sockets...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid:   true, // Ctrl-Z and Ctrl-C are not for the proxy
+		Pdeathsig: syscall.SIGKILL,
+	}
+	err = cmd.Start()
+	theirs.Close()
+	if err != nil {
+		return false, fmt.Errorf("start the proxy: %w", err)
+	}
+	p.pid.Store(int64(cmd.Process.Pid))
+	defer p.pid.Store(0)
+
+	var wg sync.WaitGroup
+	var said atomic.Bool
+	wg.Go(func() { said.Store(p.converse(ours)) })
+	ended := make(chan error, 1)
+	wg.Go(func() { ended <- cmd.Wait() })
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		// The end of the control socket asks the proxy to drain and end.
+		ours.Close()
+		timer := time.NewTimer(3 * time.Second)
+		defer timer.Stop()
+		select {
+		case err = <-ended:
+		case <-timer.C:
+			err = errors.Join(errors.New("the proxy did not end in time"), cmd.Process.Kill(), <-ended)
+		}
+	}
+	ours.Close()
+	wg.Wait()
+	if err == nil {
+		err = errors.New("it ended by itself")
+	}
+	return said.Load(), err
+}
+
+// converse sends the bootstrap and waits for the proxy to be ready. The socket
+// stays open: its end is what tells the proxy to end.
+func (p *proxies) converse(conn net.Conn) (ready bool) {
+	if err := p.boot.Write(conn); err != nil {
+		return false
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || line != bootstrap.ReadyLine {
+		return false
+	}
+	p.log.Info("proxy ready", "pid", p.pid.Load(), "restarts", p.restarts.Load())
+	p.once.Do(func() { close(p.ready) })
+	return true
+}
+
+// controlPair is the socket pair between supervisor and proxy.
+func controlPair() (ours net.Conn, theirs *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make the proxy's control socket: %w", err)
+	}
+	theirs = os.NewFile(uintptr(fds[1]), "control")
+	mine := os.NewFile(uintptr(fds[0]), "control")
+	defer mine.Close()
+	ours, err = net.FileConn(mine)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, fmt.Errorf("make the proxy's control socket: %w", err)
+	}
+	return ours, theirs, nil
+}
