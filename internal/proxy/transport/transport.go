@@ -1,56 +1,217 @@
 // Package transport is the byte stream under every connection of the proxy.
+//
+// A Conn adds to a net.Conn what a proxy needs and the standard library has
+// not: waiting for bytes without holding a buffer, looking whether an idle peer
+// is still there, a timeout that costs one atomic store to renew, and giving
+// bytes back. TCP and unix sockets take the short way through their file
+// descriptor; everything else (TLS, pipes in tests) works through net.Conn alone.
 package transport
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
-// STUB: owned by the upstream helper; signatures are the contract.
-
 // A Conn is one established stream. Reads and writes may run at the same time;
-// two reads, or two writes, may not.
+// two reads, or two writes, may not. WaitReadable, Alive, TakeBuffered and
+// Unread count as reads. Close, Reset, SetTimeout and TimedOut may be called at any time.
 type Conn struct {
 	net.Conn
+
+	head []byte  // given back: delivered before the socket is read
+	one  [1]byte // where head lies after waiting on a stream without a descriptor
+
+	raw  syscall.RawConn       // nil: no socket
+	wait func(fd uintptr) bool // c.waitStep, bound once so that waiting allocates nothing
+	look func(fd uintptr)      // c.lookStep, likewise
+	step struct {              // of the wait or look in progress; the reader's
+		parked bool
+		quiet  bool
+	}
+
+	deadline atomic.Int64 // on the sweeper's clock; 0: never
+	timedOut atomic.Bool
+	sweeper  *Sweeper // nil: not adopted
+	shard    *shard
+	place    int // in shard.conns, guarded by shard.mu; -1 once removed
 }
 
 // New wraps c, which the Conn owns from now on. Bytes in head were read already
 // and are delivered first; head belongs to the Conn.
-func New(c net.Conn, head []byte) *Conn { panic("stub") }
+func New(c net.Conn, head []byte) *Conn {
+	t := &Conn{Conn: c, head: head}
+	var socket syscall.Conn
+	switch c := c.(type) {
+	case *net.TCPConn:
+		socket = c
+	case *net.UnixConn:
+		socket = c
+	default:
+		return t
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return t // a closed socket: every call on it will say so
+	}
+	t.raw, t.wait, t.look = raw, t.waitStep, t.lookStep
+	return t
+}
 
-// Read delivers what Unread and New gave back first, then reads.
-func (c *Conn) Read(p []byte) (int, error) { panic("stub") }
+// Read delivers what Unread and New gave back first, then reads. Its error is
+// one for which errors.Is(err, os.ErrDeadlineExceeded) holds if the Conn timed out.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.head) > 0 {
+		n := copy(p, c.head)
+		c.head = c.head[n:]
+		if len(c.head) == 0 {
+			c.head = nil
+		}
+		return n, nil
+	}
+	n, err := c.Conn.Read(p)
+	if err != nil {
+		err = c.explain(err)
+	}
+	return n, err
+}
 
-// Buffered returns the bytes that a Read would deliver without a system call,
-// and forgets them.
-func (c *Conn) TakeBuffered() []byte { panic("stub") }
+// Write writes all of p. Its error tells a timeout as Read's does.
+func (c *Conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil {
+		err = c.explain(err)
+	}
+	return n, err
+}
 
-// WaitReadable parks until there is something to read, the peer ended, or the
-// Conn is closed or timed out. It needs no buffer, so that an idle connection
-// holds none.
-func (c *Conn) WaitReadable() error { panic("stub") }
+// WriteBuffers writes all of bufs with one system call where the stream allows.
+// It consumes bufs, as net.Buffers does.
+func (c *Conn) WriteBuffers(bufs *net.Buffers) (int64, error) {
+	n, err := bufs.WriteTo(c.Conn)
+	if err != nil {
+		err = c.explain(err)
+	}
+	return n, err
+}
 
-// Alive reports, without waiting, that the peer has neither ended nor sent
-// anything: an idle upstream connection may be used.
-func (c *Conn) Alive() bool { panic("stub") }
+// errTimedOut is what reads and writes of a swept Conn end with.
+var errTimedOut = fmt.Errorf("connection idle for too long: %w", os.ErrDeadlineExceeded)
 
-// SetTimeout makes the sweeper close the Conn if it is not renewed for d,
-// checked coarsely (about every 100 ms below 10 s, 1 s above); 0 means never.
-// It costs one atomic store.
-func (c *Conn) SetTimeout(d time.Duration) { panic("stub") }
+// explain makes the error of a timeout look the same whether the sweeper
+// closed the socket under the caller or a deadline ran out.
+func (c *Conn) explain(err error) error {
+	if c.timedOut.Load() {
+		return errTimedOut
+	}
+	if c.sweeper == nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		c.timedOut.Store(true)
+		return errTimedOut
+	}
+	return err
+}
 
-// TimedOut reports whether the sweeper closed the Conn.
-func (c *Conn) TimedOut() bool { panic("stub") }
+// TakeBuffered returns the bytes that a Read would deliver without a system
+// call, and forgets them. They are the caller's until it waits or reads again.
+func (c *Conn) TakeBuffered() []byte {
+	b := c.head
+	c.head = nil
+	return b
+}
 
-// CloseWrite ends our direction of the stream.
-func (c *Conn) CloseWrite() error { panic("stub") }
+// Unread gives p back: the next Read delivers it before anything else. p
+// belongs to the Conn from now on.
+func (c *Conn) Unread(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	if len(c.head) > 0 {
+		p = append(p[:len(p):len(p)], c.head...)
+	}
+	c.head = p
+}
 
-// Reset closes so that the peer sees a reset (RST), not an orderly end.
-func (c *Conn) Reset() error { panic("stub") }
+// TCP returns the TCP connection underneath, for splice and socket options,
+// and whether it is one. Bytes given back are not in it: take them first.
+func (c *Conn) TCP() (*net.TCPConn, bool) {
+	t, ok := c.Conn.(*net.TCPConn)
+	return t, ok
+}
 
-// Peer and Local are the addresses of the two ends, IPv4 unmapped.
-func (c *Conn) Peer() netip.AddrPort { panic("stub") }
+// SetTimeout makes the sweeper close the Conn if it is not renewed for d; 0
+// means never. Timeouts are coarse: the Conn is closed up to 200 ms late for
+// timeouts below 10 s and up to 1.2 s late above, but not early while the
+// process gets to run. It costs one atomic store. On a Conn that no Sweeper has
+// adopted it sets deadlines instead, which costs more.
+func (c *Conn) SetTimeout(d time.Duration) {
+	if c.sweeper == nil {
+		c.setDeadline(d)
+		return
+	}
+	if d <= 0 {
+		c.deadline.Store(0)
+		return
+	}
+	c.deadline.Store(c.sweeper.clock.Load() + int64(d+tick))
+	if d < longTimeout && !c.shard.short.Load() {
+		c.shard.short.Store(true)
+	}
+}
+
+func (c *Conn) setDeadline(d time.Duration) {
+	var at time.Time
+	if d > 0 {
+		at = time.Now().Add(d)
+	}
+	// It fails only on a closed Conn, whose reads and writes fail anyway.
+	_ = c.Conn.SetDeadline(at)
+}
+
+// TimedOut reports whether the Conn was not renewed within its timeout.
+func (c *Conn) TimedOut() bool { return c.timedOut.Load() }
+
+// CloseWrite ends our direction of the stream. A stream that cannot be ended
+// by halves is closed.
+func (c *Conn) CloseWrite() error {
+	if h, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return c.Close()
+}
+
+// Close ends both directions. What was written is still delivered.
+func (c *Conn) Close() error {
+	c.leave()
+	return c.Conn.Close()
+}
+
+// Reset closes so that the peer sees a reset (RST), not an orderly end. Where
+// there is no TCP it is Close.
+func (c *Conn) Reset() error {
+	if t, ok := c.Conn.(*net.TCPConn); ok {
+		// It fails only on a closed socket, where Close says so.
+		_ = t.SetLinger(0)
+	}
+	return c.Close()
+}
+
+// Peer is the address of the other end, IPv4 unmapped; invalid where there is
+// no IP address.
+func (c *Conn) Peer() netip.AddrPort { return addrPort(c.Conn.RemoteAddr()) }
 
 // Local is this end's address: for a captured connection the original destination.
-func (c *Conn) Local() netip.AddrPort { panic("stub") }
+func (c *Conn) Local() netip.AddrPort { return addrPort(c.Conn.LocalAddr()) }
+
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

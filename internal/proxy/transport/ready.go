@@ -1,0 +1,83 @@
+package transport
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// WaitReadable parks until a Read would return at once: there is something to
+// read, the peer ended, or the stream broke (the Read tells which). Its error
+// says that the Conn was closed here or timed out. It needs no buffer, so that
+// an idle connection holds none. On rare occasion it returns early, and the
+// Read that follows does the waiting.
+func (c *Conn) WaitReadable() error {
+	if len(c.head) > 0 {
+		return nil
+	}
+	if c.raw == nil {
+		return c.waitByte()
+	}
+	c.step.parked = false
+	if err := c.raw.Read(c.wait); err != nil {
+		return c.explain(err)
+	}
+	return nil
+}
+
+// waitStep is called with the poller's state freshly cleared, then again after
+// every wake-up. An event that came before the clearing is forgotten by the
+// poller, which reports changes only: hence the look before the first park.
+// After that a wake-up is trusted, which saves a system call for every request.
+func (c *Conn) waitStep(fd uintptr) bool {
+	if c.step.parked {
+		return true
+	}
+	c.step.parked = quiet(fd)
+	return !c.step.parked
+}
+
+// waitByte waits where there is no descriptor to wait on. The error of an
+// ended stream is left for the Read, which meets it again.
+func (c *Conn) waitByte() error {
+	n, err := c.Conn.Read(c.one[:])
+	if n > 0 {
+		c.head = c.one[:n]
+		return nil
+	}
+	err = c.explain(err)
+	if c.timedOut.Load() || isClosed(err) {
+		return err
+	}
+	return nil
+}
+
+// Alive reports, without waiting, that the peer has neither ended nor sent
+// anything: an idle upstream connection may be used. Where there is no
+// descriptor to ask it answers from what was given back and timed out alone.
+func (c *Conn) Alive() bool {
+	if len(c.head) > 0 || c.timedOut.Load() {
+		return false
+	}
+	if c.raw == nil {
+		return true
+	}
+	c.step.quiet = false
+	if err := c.raw.Control(c.look); err != nil {
+		return false
+	}
+	return c.step.quiet
+}
+
+func (c *Conn) lookStep(fd uintptr) { c.step.quiet = quiet(fd) }
+
+// quiet reports that the socket is open and has nothing to read: neither bytes
+// nor an end nor an error. It asks poll(2), which unlike a peek needs no address
+// of the sender and so no memory.
+func quiet(fd uintptr) bool {
+	one := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}} //nolint:gosec // G115: a descriptor is an int
+	for {
+		n, err := unix.Poll(one[:], 0)
+		if err != unix.EINTR { //nolint:errorlint // system calls return it bare
+			return n == 0 && err == nil
+		}
+	}
+}

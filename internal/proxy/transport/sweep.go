@@ -1,0 +1,166 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	tick        = 100 * time.Millisecond
+	longTick    = time.Second
+	longTimeout = 10 * time.Second // from here on, timeouts are looked at every longTick
+	shards      = 64
+)
+
+// A Sweeper closes the Conns that were not renewed in time. One serves any
+// number of Conns: adopting, renewing and removing cost the same whatever
+// their number. The zero Sweeper is ready; while Run does not run, nothing
+// times out. It is safe for concurrent use.
+//
+// Its clock counts only time in which the process ran: after a stop of the
+// whole process (or of the machine) a Conn has the rest of its time still
+// before it, and is not cut for a silence that was ours.
+type Sweeper struct {
+	clock  atomic.Int64 // nanoseconds of running time
+	next   atomic.Uint32
+	shards [shards]shard
+}
+
+type shard struct {
+	mu    sync.Mutex
+	conns []*Conn     // guarded by mu
+	short atomic.Bool // a Conn here may have a timeout below longTimeout
+	_     [24]byte    // a cache line each
+}
+
+// Adopt makes s responsible for the timeout of c until c is closed. It is
+// called once, before c is shared or SetTimeout called.
+func (s *Sweeper) Adopt(c *Conn) {
+	sh := &s.shards[s.next.Add(1)%shards]
+	c.sweeper, c.shard = s, sh
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	c.place = len(sh.conns)
+	sh.conns = append(sh.conns, c)
+}
+
+// Len is the number of open Conns adopted.
+func (s *Sweeper) Len() int {
+	n := 0
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		n += len(sh.conns)
+		sh.mu.Unlock()
+	}
+	return n
+}
+
+// leave takes c from its sweeper; a second call does nothing.
+func (c *Conn) leave() {
+	sh := c.shard
+	if sh == nil {
+		return
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if c.place < 0 {
+		return
+	}
+	last := len(sh.conns) - 1
+	moved := sh.conns[last]
+	sh.conns[c.place], moved.place = moved, c.place
+	sh.conns[last] = nil
+	sh.conns = sh.conns[:last]
+	c.place = -1
+	if cap(sh.conns) > 64 && last < cap(sh.conns)/4 {
+		sh.conns = append(make([]*Conn, 0, cap(sh.conns)/2), sh.conns...)
+	}
+}
+
+// Run sweeps until ctx ends. It leaves the Conns as they are then.
+func (s *Sweeper) Run(ctx context.Context) {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	var sinceLong time.Duration
+	var late []*Conn
+	for last := time.Now(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		now := time.Now()
+		// A longer gap means that we did not run, so nobody was served.
+		ran := min(now.Sub(last), longTick)
+		last = now
+		clock := s.clock.Add(int64(ran))
+		sinceLong += ran
+		all := sinceLong >= longTick
+		if all {
+			sinceLong = 0
+		}
+		late = s.sweep(clock, all, late[:0])
+	}
+}
+
+// sweep closes what is late: everywhere, or only where short timeouts are.
+// It returns late, emptied, for its capacity.
+func (s *Sweeper) sweep(clock int64, all bool, late []*Conn) []*Conn {
+	for i := range s.shards {
+		sh := &s.shards[i]
+		if all || sh.short.Load() {
+			late = sh.collect(clock, late)
+		}
+	}
+	for i, c := range late {
+		c.expire()
+		late[i] = nil
+	}
+	return late[:0]
+}
+
+// collect appends the Conns of the shard whose time has come.
+func (sh *shard) collect(clock int64, late []*Conn) []*Conn {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	// Cleared before looking: a timeout set meanwhile marks the shard again.
+	sh.short.Store(false)
+	short := false
+	for _, c := range sh.conns {
+		d := c.deadline.Load()
+		switch {
+		case d == 0:
+		case d <= clock:
+			late = append(late, c)
+		case d < clock+int64(longTimeout+tick):
+			short = true
+		}
+	}
+	if short {
+		sh.short.Store(true)
+	}
+	return late
+}
+
+// expire closes the Conn on behalf of the sweeper. A TLS connection would send
+// a farewell and could wait for it: its transport is closed instead.
+func (c *Conn) expire() {
+	c.timedOut.Store(true)
+	c.leave()
+	var under io.Closer = c.Conn
+	if t, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {
+		under = t.NetConn()
+	}
+	// Whoever uses the Conn learns it from its reads and writes.
+	_ = under.Close()
+}
+
+func isClosed(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe)
+}
