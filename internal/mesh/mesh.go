@@ -118,6 +118,17 @@ const (
 
 var protocolNames = [...]string{"", "HTTP", "HTTPS", "GRPC", "GRPC-Web", "HTTP2", "TLS", "TCP", "UDP", "Mongo", "MySQL", "Redis", "Postgres", "HTTP_PROXY"}
 
+// ParseProtocol reads the API's spelling in any case, as Istio does; the empty
+// string is Unset.
+func ParseProtocol(s string) (Protocol, bool) {
+	for i, name := range protocolNames {
+		if strings.EqualFold(s, name) {
+			return Protocol(i), true
+		}
+	}
+	return Unset, false
+}
+
 // String is the API's spelling; Unset is the empty string.
 func (p Protocol) String() string { return protocolNames[p] }
 
@@ -146,10 +157,34 @@ type Endpoint struct {
 	Locality       string // region/zone/subzone
 	Weight         uint32 // 0 in the object reads as 1 here
 	ServiceAccount string
+	// Serves lists the numbers of the service's ports that this endpoint serves;
+	// nil means all of them. Only a service merged from several entries needs it:
+	// the endpoints of one entry do not serve the ports of another.
+	Serves []uint16
 }
 
-// A Service is one host as one object declares it. An entry with several hosts
-// is several services.
+// PortFor returns the port at which the endpoint serves port p of its service,
+// and whether it serves p at all. The endpoint's own number beats the target
+// port, which beats the number; a unix socket has none, so 0.
+func (e Endpoint) PortFor(p Port) (port uint16, ok bool) {
+	if e.Serves != nil && !slices.Contains(e.Serves, p.Number) {
+		return 0, false
+	}
+	if strings.HasPrefix(e.Address, "unix:") {
+		return 0, true
+	}
+	if own, ok := e.Ports[p.Name]; ok {
+		return own, true
+	}
+	if p.TargetPort != 0 {
+		return p.TargetPort, true
+	}
+	return p.Number, true
+}
+
+// A Service is one host as the mesh knows it. An entry with several hosts is
+// several services; entries of one namespace that declare the same host alike
+// are one, whose Source is the oldest of them.
 type Service struct {
 	Host            hostname.Name
 	Namespace       string
@@ -157,8 +192,9 @@ type Service struct {
 	Ports           []Port
 	Location        Location
 	Resolution      Resolution
-	Endpoints       []Endpoint
-	ExportTo        []string // as written; empty means the mesh's default
+	Endpoints       []Endpoint        // for DNS never empty: an entry without any has its host here
+	Selector        map[string]string // labels of workloads that are endpoints too; nil selects none
+	ExportTo        []string          // as written; empty means the mesh's default
 	SubjectAltNames []string
 	Created         time.Time // zero for objects from files
 	Source          Ref
