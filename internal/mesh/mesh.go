@@ -7,7 +7,9 @@ package mesh
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/hostname"
