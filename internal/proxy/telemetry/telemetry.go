@@ -1,26 +1,141 @@
 // Package telemetry writes down what the proxy decided: the access log, and
-// counters.
+// counters. Both read the same record, so that they cannot disagree.
 package telemetry
 
 import (
 	"context"
 	"io"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
 )
 
-// STUB: owned by the listener helper; signatures are the contract.
+const (
+	maxWait  = 100 * time.Millisecond // a line waits no longer
+	enough   = 64 << 10               // bytes worth a write before that
+	maxQueue = 1 << 20                // bytes held while the writer is slow
+)
 
-// A Log writes one JSON line per record. It is safe for concurrent use.
-type Log struct{}
+// A Log writes one JSON line per record and counts it. It is safe for
+// concurrent use. A writer that is slow or fails costs lines, which are
+// counted, and never holds up traffic.
+type Log struct {
+	w io.Writer
+	tally
+	written atomic.Uint64
+	dropped atomic.Uint64
 
-// NewLog returns a Log to w. Lines are written in batches, at the latest 100 ms
-// after they were added; Run must be running.
-func NewLog(w io.Writer) *Log { panic("stub") }
+	some chan struct{} // capacity 1: there is a first line
+	many chan struct{} // capacity 1: there is enough to write
+
+	encoders sync.Pool // of *encoder
+
+	mu    sync.Mutex
+	lines []byte // guarded by mu; waiting to be written
+	count uint64 // guarded by mu; lines in lines
+}
+
+type encoder struct{ line, scratch []byte }
+
+// NewLog returns a Log to w, or one that only counts if w is nil. Lines are
+// written in batches, at the latest 100 ms after they were added; Run must be
+// running. The Log does not close w.
+func NewLog(w io.Writer) *Log {
+	return &Log{
+		w:        w,
+		some:     make(chan struct{}, 1),
+		many:     make(chan struct{}, 1),
+		encoders: sync.Pool{New: func() any { return new(encoder) }},
+	}
+}
 
 // Run writes batches until ctx ends, then what is left.
-func (l *Log) Run(ctx context.Context) error { panic("stub") }
+func (l *Log) Run(ctx context.Context) error {
+	var spare []byte
+	timer := time.NewTimer(maxWait)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			l.write(spare)
+			return ctx.Err()
+		case <-l.some:
+		}
+		timer.Reset(maxWait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-l.many:
+		}
+		spare = l.write(spare)
+	}
+}
 
-// Add encodes rec at once and returns; rec may be reused after that. It does
-// not allocate. When the writer cannot keep up, lines are dropped and counted.
-func (l *Log) Add(rec *decision.Record) { panic("stub") }
+// write hands the waiting lines to the writer, leaves empty in their place, and
+// returns their memory for the next time.
+func (l *Log) write(empty []byte) []byte {
+	l.mu.Lock()
+	lines, count := l.lines, l.count
+	l.lines, l.count = empty[:0], 0
+	l.mu.Unlock()
+	if len(lines) == 0 {
+		return lines
+	}
+	if _, err := l.w.Write(lines); err != nil {
+		// There is no better place to say so than the counter: the log is it.
+		l.dropped.Add(count)
+		return lines[:0]
+	}
+	l.written.Add(count)
+	return lines[:0]
+}
+
+// Add counts rec, encodes it at once and returns; rec may be reused after that.
+// It does not allocate. When the writer cannot keep up, lines are dropped and
+// counted.
+func (l *Log) Add(rec *decision.Record) {
+	l.tally.count(rec)
+	if l.w == nil {
+		return
+	}
+	e, _ := l.encoders.Get().(*encoder)
+	e.line, e.scratch = appendLine(e.line[:0], e.scratch, rec)
+	l.queue(e.line)
+	l.encoders.Put(e)
+}
+
+func (l *Log) queue(line []byte) {
+	l.mu.Lock()
+	before := len(l.lines)
+	if before+len(line) > maxQueue {
+		l.mu.Unlock()
+		l.dropped.Add(1)
+		return
+	}
+	l.lines = append(l.lines, line...)
+	l.count++
+	after := len(l.lines)
+	l.mu.Unlock()
+	if before == 0 {
+		signal(l.some)
+	}
+	if before < enough && after >= enough {
+		signal(l.many)
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it is on already
+	}
+}
+
+// Stats returns the counts as they are now.
+func (l *Log) Stats() Stats {
+	s := l.tally.stats()
+	s.LogLines, s.LogDropped = l.written.Load(), l.dropped.Load()
+	return s
+}

@@ -1,0 +1,150 @@
+package telemetry
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+func request() decision.Record {
+	return decision.Record{
+		Start:      time.Date(2026, 11, 22, 20, 4, 5, 67e6, time.FixedZone("x", 3600)),
+		Protocol:   decision.HTTP11,
+		Downstream: netip.MustParseAddrPort("100.64.0.2:41000"),
+		Original:   netip.MustParseAddrPort("240.240.0.1:80"),
+		Name:       "www.baidu.com",
+		Method:     []byte("GET"),
+		Authority:  []byte("www.baidu.com"),
+		Path:       []byte(`/a"b\c`),
+		UserAgent:  []byte("curl/8"),
+		Listener:   "0.0.0.0_80",
+		Chain:      "http",
+		Route:      "default",
+		Cluster:    "outbound|80||www.baidu.com",
+		Entry:      mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: "svc-entry", File: "svc-entry.yaml", Line: 3},
+		Endpoint:   netip.MustParseAddrPort("192.168.0.100:80"),
+		Tries:      3,
+		DNS:        decision.Stale,
+		Reason:     decision.ConnectFailed,
+		Flags:      decision.UF | decision.URX,
+		Err:        "connection refused",
+		Status:     503,
+		Sent:       120,
+		Duration:   1500 * time.Microsecond,
+	}
+}
+
+func TestLine(t *testing.T) {
+	tests := []struct {
+		name string
+		rec  decision.Record
+		want string
+	}{
+		{
+			"a request that failed", request(),
+			`{"start_time":"2026-11-22T19:04:05.067Z","method":"GET","path":"/a\"b\\c","protocol":"HTTP/1.1","response_code":503,"response_flags":"UF,URX",` +
+				`"upstream_transport_failure_reason":"connection refused","bytes_received":0,"bytes_sent":120,"duration":1,"user_agent":"curl/8","authority":"www.baidu.com",` +
+				`"upstream_host":"192.168.0.100:80","upstream_cluster":"outbound|80||www.baidu.com","downstream_local_address":"240.240.0.1:80","downstream_remote_address":"100.64.0.2:41000",` +
+				`"route_name":"default","entry":"ServiceEntry default/svc-entry","entry_place":"svc-entry.yaml:3","listener":"0.0.0.0_80","filter_chain":"http","tries":3,"dns":"stale",` +
+				`"policy":"ALLOW_ANY","name":"www.baidu.com","why":"ServiceEntry default/svc-entry (svc-entry.yaml:3): connection to endpoint 192.168.0.100:80 failed: connection refused (tried 3 times)."}` + "\n",
+		},
+		{
+			"a connection that passed",
+			decision.Record{
+				Start: time.Unix(0, 0), Protocol: decision.TLS, SNI: "www.baidu.com", Cluster: "PassthroughCluster",
+				EndpointName: "@socket", Received: 517, Sent: 4000, Policy: mesh.RegistryOnly,
+			},
+			`{"start_time":"1970-01-01T00:00:00.000Z","protocol":"TLS","response_code":0,"response_flags":"-","bytes_received":517,"bytes_sent":4000,"duration":0,` +
+				`"upstream_host":"@socket","upstream_cluster":"PassthroughCluster","requested_server_name":"www.baidu.com","policy":"REGISTRY_ONLY"}` + "\n",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, _ := appendLine(nil, nil, &tt.rec)
+			if string(got) != tt.want {
+				t.Errorf("line:\n got %s\nwant %s", got, tt.want)
+			}
+			if !json.Valid(got) {
+				t.Error("not JSON")
+			}
+		})
+	}
+}
+
+func TestTextIsEscapedAndCut(t *testing.T) {
+	tests := []struct {
+		name, in, want string
+		limit          int
+	}{
+		{"plain", "abc", "abc", 10},
+		{"quotes and backslash", `a"b\`, `a\"b\\`, 10},
+		{"line breaks", "a\r\nb\tc", `a\r\nb\tc`, 10},
+		{"control bytes", "\x00\x1b\x7f", `\u0000\u001b\u007f`, 10},
+		{"runes stay", "é日𝄞", "é日𝄞", 20},
+		{"broken UTF-8", "a\xffb\xe6\x97", "a\ufffdb\ufffd\ufffd", 10},
+		{"too long", "abcdef", "abc…", 3},
+		{"cut within a rune", "aé", "a\ufffd…", 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := string(appendText(nil, tt.in, tt.limit)); got != tt.want {
+				t.Errorf("appendText(%q) = %q, want %q", tt.in, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestALineIsBoundedWhateverItsParts(t *testing.T) {
+	rec := request()
+	huge := strings.Repeat("\x00", 1<<20)
+	rec.Method, rec.Path, rec.Authority = []byte(huge), []byte(huge), []byte(huge)
+	rec.UserAgent, rec.RequestID = []byte(huge), []byte(huge)
+	rec.SNI, rec.Err, rec.DNSError, rec.Name, rec.Reason = huge, huge, huge, huge, decision.NoEndpoint
+	line, _ := appendLine(nil, nil, &rec)
+	if !json.Valid(line) || len(line) > 256<<10 {
+		t.Errorf("line of %d bytes, valid %v", len(line), json.Valid(line))
+	}
+}
+
+// FuzzLogLine checks that whatever a caller or endpoint puts into a record, the
+// result is one line of valid JSON and valid UTF-8.
+func FuzzLogLine(f *testing.F) {
+	f.Add([]byte("/"), "curl", "www.baidu.com", "connection refused", uint8(5), uint32(1))
+	f.Add([]byte("\x00\xff\"\\\n\u2028"), "\xc3", "a\xed\xa0\x80b", "\x1b[31m", uint8(2), uint32(1<<31|3))
+	f.Add(bytes.Repeat([]byte("é"), maxPath), "", "", "", uint8(0), uint32(0))
+	f.Fuzz(func(t *testing.T, path []byte, agent, name, failure string, reason uint8, flags uint32) {
+		rec := request()
+		rec.Path, rec.UserAgent, rec.Authority = path, []byte(agent), []byte(name)
+		rec.Method, rec.SNI, rec.Name, rec.Route = []byte(name), name, name, name
+		rec.Entry.Name, rec.Entry.File, rec.EndpointName = name, agent, failure
+		rec.Err, rec.DNSError, rec.Details = failure, failure, failure
+		rec.Reason, rec.Flags = decision.Reason(reason), decision.Flags(flags)
+		line, _ := appendLine(nil, nil, &rec)
+		if !json.Valid(line) {
+			t.Errorf("not JSON: %q", line)
+		}
+		if !utf8.Valid(line) {
+			t.Errorf("not UTF-8: %q", line)
+		}
+		if bytes.IndexByte(line, '\n') != len(line)-1 {
+			t.Errorf("not one line: %q", line)
+		}
+	})
+}
+
+func BenchmarkLine(b *testing.B) {
+	rec := request()
+	rec.Reason = decision.OK
+	var line, scratch []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		line, scratch = appendLine(line[:0], scratch, &rec)
+	}
+}
