@@ -1,9 +1,14 @@
 // Package api knows the kinds of Istio's API: it decodes objects, keeping line
 // numbers, and validates them. Every border (files, admission, the validate
 // command) goes through it, so that an object is judged alike everywhere.
+//
+// Read is the whole way: bytes in, sound objects and a list of problems out.
+// Decode and Validate are its two halves. Nothing here does I/O.
 package api
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -11,53 +16,92 @@ import (
 	"github.com/fairlead/fairlead/internal/mesh"
 )
 
-// STUB: owned by the objects helper; signatures are the contract.
-
 // A Key identifies an object, whatever its version.
 type Key struct{ Kind, Namespace, Name string }
+
+// String is the form used in sentences: "ServiceEntry default/svc-entry".
+func (k Key) String() string { return k.Kind + " " + k.Namespace + "/" + k.Name }
+
+// Compare orders keys by kind, namespace and name.
+func (k Key) Compare(other Key) int {
+	if c := strings.Compare(k.Kind, other.Kind); c != 0 {
+		return c
+	}
+	if c := strings.Compare(k.Namespace, other.Namespace); c != 0 {
+		return c
+	}
+	return strings.Compare(k.Name, other.Name)
+}
 
 // An Object is one decoded object. It is immutable once decoded.
 type Object struct {
 	Key
-	Version     string // v1, v1beta1, v1alpha3
+	Group       string // networking.istio.io, …
+	Version     string // v1, v1beta1, v1alpha3, …
 	Labels      map[string]string
 	Annotations map[string]string
-	Created     time.Time     // zero for files
-	Spec        proto.Message // *networking.ServiceEntry of istio.io/api, …
+	Created     time.Time     // zero where the object states none, as in files
+	Spec        proto.Message // *networking.ServiceEntry of istio.io/api, …; never nil
 	Source      mesh.Ref
-	lines       map[string]int // field path -> line
+	lines       []fieldLine // sorted by field
+}
+
+type fieldLine struct {
+	field string
+	line  int
 }
 
 // Line returns the line of a field path such as "spec.ports[0].number", or of
-// its closest parent that has one.
-func (o *Object) Line(field string) int { panic("stub") }
-
-// A Severity ranks a Problem.
-type Severity uint8
-
-// The severities. A Warning never keeps an object out.
-const (
-	Warning Severity = iota
-	Error
-)
-
-// A Problem is one thing wrong with one object: a sentence an operator can act on.
-type Problem struct {
-	Severity Severity
-	Object   mesh.Ref
-	File     string
-	Line     int
-	Field    string // "spec.ports[1].protocol"; empty if it is the whole object or file
-	Message  string // what is wrong and what to do
+// its closest parent that has one; at last that of the object itself.
+func (o *Object) Line(field string) int {
+	for field != "" {
+		i, ok := slices.BinarySearchFunc(o.lines, field, func(l fieldLine, field string) int {
+			return strings.Compare(l.field, field)
+		})
+		if ok {
+			return o.lines[i].line
+		}
+		field = field[:max(strings.LastIndexAny(field, ".["), 0)]
+	}
+	return o.Source.Line
 }
 
-// String is "entries/a.yaml:12: ServiceEntry default/a: spec.ports[1].protocol: …".
-func (p Problem) String() string { panic("stub") }
+// Equal reports whether both say the same. Where they were read does not count,
+// so that an object that only moved within its file has not changed.
+func (o *Object) Equal(other *Object) bool {
+	if o == nil || other == nil {
+		return o == other
+	}
+	return o.Key == other.Key && o.Group == other.Group && o.Source.File == other.Source.File &&
+		o.Created.Equal(other.Created) &&
+		equalMaps(o.Labels, other.Labels) && equalMaps(o.Annotations, other.Annotations) &&
+		proto.Equal(o.Spec, other.Spec)
+}
 
-// Decode reads every object of a file (YAML with several documents, or JSON).
-// Objects without a namespace get the one given. What cannot be decoded is a
-// Problem of severity Error and left out. It is bounded in depth, aliases and size.
-func Decode(file string, data []byte, namespace string) ([]*Object, []Problem) { panic("stub") }
+func equalMaps(a, b map[string]string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for k, v := range a {
+		if w, ok := b[k]; !ok || v != w {
+			return false
+		}
+	}
+	return true
+}
 
-// Validate applies Istio's rules and ours to one object.
-func Validate(o *Object) []Problem { panic("stub") }
+// Read decodes and validates every object of a file and returns those without
+// an error, in the order of the file, and every problem, in the order of lines.
+func Read(file string, data []byte, namespace string) ([]*Object, []Problem) {
+	objects, problems := Decode(file, data, namespace)
+	sound := objects[:0]
+	for _, o := range objects {
+		found := Validate(o)
+		problems = append(problems, found...)
+		if !HasError(found) {
+			sound = append(sound, o)
+		}
+	}
+	Sort(problems)
+	return sound, problems
+}

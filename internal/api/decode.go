@@ -1,0 +1,261 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+// Decode reads every object of a file (YAML with several documents, or JSON).
+// Objects without a namespace get the one given. What cannot be decoded is a
+// Problem of severity Error and left out. It is bounded in depth, aliases and size.
+func Decode(file string, data []byte, namespace string) ([]*Object, []Problem) {
+	d := &decoder{file: file, namespace: namespace}
+	if len(data) > MaxFileSize {
+		d.report(Error, mesh.Ref{}, 0, "", fmt.Sprintf("the file has more than %d bytes; split it", MaxFileSize))
+		return nil, d.problems
+	}
+	reader := yaml.NewDecoder(bytes.NewReader(data))
+	for {
+		var document yaml.Node
+		err := reader.Decode(&document)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			d.syntax(err)
+			break // what follows cannot be told apart any more
+		}
+		d.document(&document)
+	}
+	return d.objects, d.problems
+}
+
+type decoder struct {
+	file, namespace string
+	objects         []*Object
+	problems        []Problem
+}
+
+func (d *decoder) report(s Severity, object mesh.Ref, line int, field, message string) {
+	d.problems = append(d.problems, Problem{Severity: s, Object: object, File: d.file, Line: line, Field: field, Message: message})
+}
+
+var lineInError = regexp.MustCompile(`^line (\d+): `)
+
+// syntax reports that the text is no YAML.
+func (d *decoder) syntax(err error) {
+	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 0
+	if m := lineInError.FindStringSubmatch(text); m != nil {
+		line, _ = strconv.Atoi(m[1]) // digits by the expression; too many of them read as 0
+		text = text[len(m[0]):]
+	}
+	d.report(Error, mesh.Ref{}, line, "", "not YAML or JSON: "+text+"; the rest of the file was not read")
+}
+
+func (d *decoder) document(n *yaml.Node) {
+	if n.Kind != yaml.DocumentNode || len(n.Content) == 0 || isNull(n.Content[0]) {
+		return
+	}
+	if err := survey(n); err != nil {
+		line := n.Line
+		if bound := (*boundError)(nil); errors.As(err, &bound) {
+			line = bound.line
+		}
+		d.report(Error, mesh.Ref{}, line, "", "the document "+err.Error())
+		return
+	}
+	d.object(n.Content[0])
+}
+
+// object decodes one object, or each object of a list.
+func (d *decoder) object(n *yaml.Node) {
+	n = resolve(n)
+	w := &walker{file: d.file}
+	fields := w.fields(n, "")
+	if n.Kind != yaml.MappingNode {
+		d.report(Error, mesh.Ref{}, n.Line, "", "expected an object with apiVersion, kind, metadata and spec, found "+describe(n))
+		return
+	}
+	apiVersion, kind := w.envelope(fields, "apiVersion"), w.envelope(fields, "kind")
+	if apiVersion == "" || kind == "" {
+		d.problems = append(d.problems, w.problems...)
+		d.report(Error, mesh.Ref{}, n.Line, "", missing(apiVersion, kind))
+		return
+	}
+	if items, ok := listItems(apiVersion, kind, fields); ok {
+		d.problems = append(d.problems, w.problems...)
+		d.items(items)
+		return
+	}
+	spec, known, fault := newSpec(apiVersion, kind)
+	o := &Object{Key: Key{Kind: kind, Namespace: d.namespace}, Spec: spec}
+	o.Group, o.Version, _ = strings.Cut(apiVersion, "/")
+	w.metadata(o, find(fields, "metadata"))
+	o.Source = mesh.Ref{Kind: kind, Namespace: o.Namespace, Name: o.Name, File: d.file, Line: n.Line}
+	switch {
+	case !known:
+		d.report(Warning, o.Source, n.Line, "", "ignored: Fairlead does not read "+apiVersion+" "+kind)
+		return
+	case fault != "":
+		d.report(Error, o.Source, n.Line, "", fault)
+		return
+	}
+	w.needName(o, n.Line)
+	for _, f := range fields {
+		switch f.name {
+		case "apiVersion", "kind", "metadata", "status":
+		case "spec":
+			w.message(f.value, spec.ProtoReflect(), "spec")
+		default:
+			w.report(f.line, f.name, unknownField(f.name, []string{"apiVersion", "kind", "metadata", "spec", "status"}))
+		}
+	}
+	for _, p := range w.problems {
+		p.Object = o.Source
+		d.problems = append(d.problems, p)
+	}
+	if HasError(w.problems) {
+		return
+	}
+	slices.SortFunc(w.lines, func(a, b fieldLine) int { return strings.Compare(a.field, b.field) })
+	o.lines = slices.Clip(w.lines)
+	d.objects = append(d.objects, o)
+}
+
+func missing(apiVersion, kind string) string {
+	switch {
+	case apiVersion != "":
+		return "has no kind"
+	case kind != "":
+		return "has no apiVersion"
+	}
+	return "has neither apiVersion nor kind: this is no object"
+}
+
+// listItems returns the items of a v1 List, or of a ServiceEntryList and the like.
+func listItems(apiVersion, kind string, fields []field) (*yaml.Node, bool) {
+	of, isList := strings.CutSuffix(kind, "List")
+	if !isList {
+		return nil, false
+	}
+	if of != "" || apiVersion != "v1" {
+		if spec, _, _ := newSpec(apiVersion, of); spec == nil {
+			return nil, false
+		}
+	}
+	return find(fields, "items").value, true
+}
+
+func (d *decoder) items(items *yaml.Node) {
+	switch {
+	case items == nil || isNull(items):
+	case items.Kind != yaml.SequenceNode:
+		d.report(Error, mesh.Ref{}, items.Line, "items", "expected a list of objects, found "+describe(items))
+	default:
+		for _, item := range items.Content {
+			d.object(item)
+		}
+	}
+}
+
+// envelope returns a field of the object that must be text, or "".
+func (w *walker) envelope(fields []field, name string) string {
+	f := find(fields, name)
+	if f.value == nil {
+		return ""
+	}
+	s, _ := w.text(f.value, name)
+	return s
+}
+
+// metadata reads the object's name, namespace, labels, annotations and age.
+func (w *walker) metadata(o *Object, m field) {
+	if m.value == nil || isNull(m.value) {
+		return
+	}
+	for _, f := range w.fields(m.value, "metadata") {
+		path := "metadata." + f.name
+		w.mark(f.line, path)
+		switch f.name {
+		case "name":
+			o.Name, _ = w.text(f.value, path)
+		case "namespace":
+			if s, ok := w.text(f.value, path); ok && s != "" {
+				o.Namespace = s
+				if fault := labelFault(s); fault != "" {
+					w.report(f.line, path, quote(s)+" is no namespace: "+fault)
+				}
+			}
+		case "labels":
+			o.Labels = w.textMap(f.value, path)
+		case "annotations":
+			o.Annotations = w.textMap(f.value, path)
+		case "creationTimestamp":
+			o.Created = w.time(f.value, path)
+		case "uid", "resourceVersion", "generation", "generateName", "managedFields", "ownerReferences", "finalizers",
+			"selfLink", "deletionTimestamp", "deletionGracePeriodSeconds":
+		default:
+			w.warn(f.line, path, unknownField(f.name, []string{"name", "namespace", "labels", "annotations"})+"; it is ignored")
+		}
+	}
+}
+
+func (w *walker) needName(o *Object, line int) {
+	switch fault := subdomainFault(o.Name); {
+	case HasError(w.problems): // the name may be what could not be read
+	case o.Name == "":
+		w.report(line, "metadata.name", "the object has no name; give it one")
+	case fault != "":
+		w.report((&Object{lines: w.lines, Source: mesh.Ref{Line: line}}).Line("metadata.name"), "metadata.name", quote(o.Name)+" is no name of an object: "+fault)
+	}
+}
+
+func (w *walker) time(n *yaml.Node, path string) time.Time {
+	if isNull(n) {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, n.Value)
+	if n.Kind != yaml.ScalarNode || err != nil {
+		w.report(n.Line, path, "expected a time such as 2026-01-31T12:00:00Z, found "+describe(n))
+	}
+	return t
+}
+
+// labelFault says what keeps s from being a DNS-1123 label, or "".
+func labelFault(s string) string {
+	switch {
+	case s == "":
+		return "it is empty"
+	case len(s) > 63:
+		return "it is longer than 63 characters"
+	case s[0] == '-' || s[len(s)-1] == '-':
+		return "it begins or ends with a hyphen"
+	case strings.ContainsFunc(s, func(r rune) bool { return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-') }):
+		return "only lower-case letters, digits and hyphens are allowed"
+	}
+	return ""
+}
+
+// subdomainFault says what keeps s from being a DNS-1123 subdomain, or "".
+func subdomainFault(s string) string {
+	if len(s) > 253 {
+		return "it is longer than 253 characters"
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if fault := labelFault(label); fault != "" {
+			return fault
+		}
+	}
+	return ""
+}

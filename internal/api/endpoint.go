@@ -1,0 +1,96 @@
+package api
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"github.com/fairlead/fairlead/internal/hostname"
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+func (v *validator) endpoints(e *entryFacts) {
+	if len(e.Endpoints) > maxEndpoints {
+		v.err("spec.endpoints", "has %d endpoints, at most %d are allowed; split the entry", len(e.Endpoints), maxEndpoints)
+		return
+	}
+	if e.resolution == mesh.None || e.resolution == mesh.DynamicDNS {
+		return // refused as a whole
+	}
+	for i, p := range e.Endpoints {
+		field := index("spec.endpoints", i)
+		v.labels(field+".labels", p.Labels)
+		v.endpointPorts(e, field+".ports", p)
+		switch {
+		case p.Address == "" && p.Network == "":
+			v.err(field+".address", "the endpoint has no address; give it one")
+		case p.Address == "":
+			v.warn(field+".address", "an endpoint with a network and no address is not acted on yet; it is left out")
+		case strings.HasPrefix(p.Address, "unix:"):
+			v.unixEndpoint(e, field, p)
+		default:
+			v.endpointAddress(e, field+".address", p.Address)
+		}
+	}
+}
+
+func (v *validator) endpointAddress(e *entryFacts, field, address string) {
+	if ip, err := netip.ParseAddr(address); err == nil {
+		if ip.Zone() != "" {
+			v.err(field, "%s has a zone, which means something on one machine only; use an address without", quote(address))
+		}
+		return
+	}
+	name, err := hostname.Parse(address)
+	switch {
+	case strings.Contains(address, "://"):
+		v.err(field, "%s is a URL; leave only the host name or address", quote(address))
+	case strings.Count(address, ":") == 1:
+		v.err(field, "%s has a port; put it under ports: of the endpoint, or as targetPort under spec.ports", quote(address))
+	case err != nil:
+		v.err(field, "%s is neither an IP address nor a host name: %v", quote(address), err)
+	case name.IsWildcard():
+		v.err(field, "%s is a wildcard, which cannot be resolved; name one host", quote(address))
+	case e.resolution == mesh.Static:
+		v.err(field, "%s is a host name, and STATIC does not resolve names; write resolution: DNS, or give its IP address", quote(address))
+	}
+}
+
+func (v *validator) unixEndpoint(e *entryFacts, field string, p *networking.WorkloadEntry) {
+	if len(p.Ports) > 0 {
+		v.err(field+".ports", "a unix socket has no ports; remove them")
+	}
+	field += ".address"
+	path, ok := strings.CutPrefix(p.Address, "unix://")
+	switch {
+	case e.resolution != mesh.Static:
+		v.err(field, "a unix socket needs resolution STATIC, not %s", e.resolution)
+	case !ok || !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "@"):
+		v.err(field, "%s is no unix socket; write unix:///absolute/path or unix://@name", quote(p.Address))
+	case strings.HasSuffix(path, "/") || path == "@":
+		v.err(field, "%s names no socket; its last part is empty", quote(p.Address))
+	case len(path) > 107:
+		v.err(field, "the path of a unix socket may have 107 characters, found %d", len(path))
+	}
+	if len(e.Ports) != 1 {
+		v.err(field, "a unix socket serves one port, and the entry declares %d; make one entry for each", len(e.Ports))
+	}
+}
+
+func (v *validator) endpointPorts(e *entryFacts, field string, p *networking.WorkloadEntry) {
+	const longestName = 62
+	for _, name := range slices.Sorted(maps.Keys(p.Ports)) {
+		field := join(field, name)
+		switch number := p.Ports[name]; {
+		case len(name) > longestName:
+			v.err(field, "the name is longer than %d characters", longestName)
+		case !e.portNames[name]:
+			v.err(field, "spec.ports has no port named %s; it has %s", quote(name), sortedNames(e.portNames))
+		case number == 0 || number > 65535:
+			v.err(field, "%d is no port; use 1 to 65535", number)
+		}
+	}
+}

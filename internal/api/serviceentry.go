@@ -1,0 +1,396 @@
+package api
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"github.com/fairlead/fairlead/internal/hostname"
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+// The most that lists of a ServiceEntry may hold, as Istio's schema has it.
+const (
+	maxHosts     = 256
+	maxAddresses = 256
+	maxPorts     = 256
+	maxEndpoints = 4096
+)
+
+// entryFacts is what the rules of a ServiceEntry ask again and again.
+type entryFacts struct {
+	*networking.ServiceEntry
+	resolution mesh.Resolution
+	selects    bool // has a workloadSelector
+	hosts      []hostname.Name
+	protocols  []mesh.Protocol // of each port; Unset where it did not parse
+	portNames  map[string]bool
+}
+
+func (v *validator) serviceEntry(se *networking.ServiceEntry) {
+	e := &entryFacts{
+		ServiceEntry: se,
+		resolution:   resolutionOf(se.Resolution),
+		selects:      se.WorkloadSelector != nil,
+		portNames:    map[string]bool{},
+	}
+	v.hosts(e)
+	v.ports(e)
+	v.addresses(e)
+	v.selector(e)
+	v.endpoints(e)
+	v.resolution(e)
+	v.exportTo("spec.exportTo", se.ExportTo, true)
+	v.notYet(e)
+}
+
+func (v *validator) hosts(e *entryFacts) {
+	switch {
+	case len(e.Hosts) == 0:
+		v.err("spec.hosts", "names no host; name at least one")
+	case len(e.Hosts) > maxHosts:
+		v.err("spec.hosts", "names %d hosts, at most %d are allowed; split the entry", len(e.Hosts), maxHosts)
+	}
+	first := map[hostname.Name]int{}
+	for i, text := range e.Hosts {
+		field := index("spec.hosts", i)
+		name, ok := v.host(field, text)
+		if !ok {
+			continue
+		}
+		e.hosts = append(e.hosts, name)
+		if j, ok := first[name]; ok {
+			v.warn(field, "%s is the same host as %s; remove one", quote(text), index("spec.hosts", j))
+			continue
+		}
+		first[name] = i
+		if strings.HasPrefix(text, "*") && !strings.HasPrefix(text, "*.") && e.resolution != mesh.DynamicDNS {
+			v.warn(field, "%s also matches hosts such as %s; write %s if only names below it are meant", quote(text), quote("any"+text[1:]), quote("*."+text[1:]))
+		}
+	}
+}
+
+// host checks one host of an entry and returns it in canonical form.
+func (v *validator) host(field, text string) (hostname.Name, bool) {
+	name, err := hostname.Parse(text)
+	switch {
+	case text == "*":
+		v.err(field, `"*" would take every host; name a domain, such as "*.example.com"`)
+	case strings.Contains(text, "://"):
+		v.err(field, "%s is a URL; leave only the host name", quote(text))
+	case err != nil && strings.LastIndexByte(text, ':') > strings.LastIndexByte(text, ']') && strings.Count(text, ":") == 1:
+		v.err(field, "%s has a port; put it under spec.ports", quote(text))
+	case err != nil && strings.LastIndexByte(text, '*') > 0:
+		v.err(field, "%s is no host name: a star may only be the first character", quote(text))
+	case err != nil:
+		v.err(field, "%s is no host name: %v", quote(text), err)
+	case ownedByCluster(name):
+		v.err(field, "%s would take the cluster's own services away from everyone; no entry may claim it", quote(text))
+	default:
+		return name, true
+	}
+	return "", false
+}
+
+// ownedByCluster reports whether the name stands for services of the platform
+// itself, which no entry may take.
+func ownedByCluster(n hostname.Name) bool {
+	if n.IsWildcard() {
+		return n.Matches("kubernetes.default.svc.cluster.local")
+	}
+	return n == "kubernetes.default" || n == "kubernetes.default.svc" || n == "kubernetes.default.svc.cluster.local"
+}
+
+func (v *validator) ports(e *entryFacts) {
+	switch {
+	case len(e.Ports) == 0:
+		v.warn("spec.ports", "declares no port, so the entry changes nothing; add the ports its callers use")
+	case len(e.Ports) > maxPorts:
+		v.err("spec.ports", "declares %d ports, at most %d are allowed; split the entry", len(e.Ports), maxPorts)
+	}
+	numbers := map[uint32]int{}
+	names := map[string]int{}
+	for i, p := range e.Ports {
+		field := index("spec.ports", i)
+		e.portNames[p.Name] = true
+		v.portNumber(field+".number", p.Number, numbers, i)
+		v.portName(field+".name", p.Name, names, i)
+		if p.TargetPort > 65535 {
+			v.err(field+".targetPort", "%d is no port; use 1 to 65535", p.TargetPort)
+		}
+		protocol, ok := mesh.ParseProtocol(p.Protocol)
+		if !ok {
+			v.err(field+".protocol", "%s is no protocol; use HTTP, HTTPS, GRPC, GRPC-Web, HTTP2, TLS, TCP, MONGO, REDIS or MYSQL", quote(p.Protocol))
+		}
+		e.protocols = append(e.protocols, protocol)
+		switch protocol { //nolint:exhaustive // the others need no word
+		case mesh.UDP:
+			v.warn(field+".protocol", "UDP is not acted on yet; the port is left out")
+		case mesh.Postgres:
+			v.warn(field+".protocol", "Istio does not know POSTGRES and refuses the entry; write TCP where it must be portable")
+		}
+	}
+}
+
+func (v *validator) portNumber(field string, number uint32, seen map[uint32]int, i int) {
+	if number == 0 || number > 65535 {
+		v.err(field, "%d is no port; use 1 to 65535", number)
+		return
+	}
+	if j, ok := seen[number]; ok {
+		v.err(field, "port %d is declared by %s already; declare each number once", number, index("spec.ports", j))
+		return
+	}
+	seen[number] = i
+}
+
+func (v *validator) portName(field, name string, seen map[string]int, i int) {
+	if name == "" {
+		v.err(field, `the port has no name; give it one, such as "http"`)
+		return
+	}
+	if fault := labelFault(name); fault != "" {
+		v.err(field, "%s is no name of a port: %s", quote(name), fault)
+	}
+	if j, ok := seen[name]; ok {
+		v.err(field, "%s has the name %s already; give each port its own", index("spec.ports", j), quote(name))
+		return
+	}
+	seen[name] = i
+}
+
+func (v *validator) addresses(e *entryFacts) {
+	if len(e.Addresses) > maxAddresses {
+		v.err("spec.addresses", "has %d addresses, at most %d are allowed; split the entry", len(e.Addresses), maxAddresses)
+	}
+	for i, text := range e.Addresses {
+		field := index("spec.addresses", i)
+		prefix, err := parseAddress(text)
+		switch {
+		case err != nil:
+			v.err(field, "%s is neither an IP address nor a CIDR such as 10.1.0.0/16", quote(text))
+		case prefix.IsSingleIP():
+		case e.resolution != mesh.None && e.resolution != mesh.Static:
+			v.err(field, "a CIDR goes only with resolution NONE or STATIC, not with %s; list single addresses", e.resolution)
+		case prefix != prefix.Masked():
+			v.warn(field, "%s has bits beyond its length; it is read as %s", quote(text), prefix.Masked())
+		}
+	}
+	if len(e.Addresses) > 0 || e.resolution == mesh.DynamicDNS {
+		return
+	}
+	for i, protocol := range e.protocols {
+		if protocol.IsHTTP() || protocol == mesh.UDP {
+			continue
+		}
+		field, number := index("spec.ports", i), e.Ports[i].Number
+		switch {
+		case e.resolution == mesh.None && !protocol.IsTLS():
+			v.warn(field, "without spec.addresses any address is reachable on port %d; list the addresses that are meant", number)
+		case e.resolution == mesh.None:
+			v.warn(field, "without spec.addresses any address is reachable on port %d to a client that claims the name; list the addresses that are meant", number)
+		case !protocol.IsTLS():
+			v.warn(field, "without spec.addresses every connection to port %d, whatever its address, goes to this host; list its addresses", number)
+		}
+	}
+}
+
+// parseAddress reads an IP address, as a prefix of its full length, or a CIDR.
+func parseAddress(s string) (netip.Prefix, error) {
+	if strings.Contains(s, "/") {
+		return netip.ParsePrefix(s)
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	a = a.Unmap()
+	return a.Prefix(a.BitLen()) // fails for an address with a zone
+}
+
+func (v *validator) selector(e *entryFacts) {
+	if !e.selects {
+		return
+	}
+	const field = "spec.workloadSelector"
+	labels := e.WorkloadSelector.Labels
+	if len(e.Endpoints) > 0 {
+		v.err(field, "endpoints and workloadSelector exclude each other; remove one")
+	}
+	if e.resolution == mesh.None {
+		v.warn(field, "is without effect under resolution NONE, which uses the address the caller dialed; use STATIC")
+	}
+	if len(labels) == 0 {
+		v.warn(field, "selects nothing: it has no labels")
+	}
+	v.labels(field+".labels", withoutStars(labels))
+	for key, value := range labels {
+		if strings.Contains(key, "*") || strings.Contains(value, "*") {
+			v.err(join(field+".labels", key), "a star is not allowed in a selector; name the label in full")
+		}
+	}
+}
+
+func withoutStars(labels map[string]string) map[string]string {
+	rest := make(map[string]string, len(labels))
+	for key, value := range labels {
+		if !strings.Contains(key+value, "*") {
+			rest[key] = value
+		}
+	}
+	return rest
+}
+
+// resolution checks what a resolution asks of the entry as a whole.
+func (v *validator) resolution(e *entryFacts) {
+	const field = "spec.resolution"
+	switch e.resolution {
+	case mesh.None:
+		if len(e.Endpoints) > 0 {
+			v.err("spec.endpoints", "endpoints are not allowed under resolution NONE; write resolution: STATIC (addresses) or DNS (names)")
+		}
+	case mesh.Static:
+		if len(e.Endpoints) == 0 && !e.selects {
+			v.warn(field, "STATIC without endpoints: every request is answered 503; add spec.endpoints")
+		}
+	case mesh.DNS, mesh.DNSRoundRobin:
+		v.resolvable(e)
+	case mesh.DynamicDNS:
+		v.dynamic(e)
+	}
+	v.distinguishable(e)
+}
+
+// resolvable checks that a DNS entry has a name to resolve.
+func (v *validator) resolvable(e *entryFacts) {
+	if len(e.Endpoints) == 0 {
+		for i, text := range e.Hosts {
+			if name, err := hostname.Parse(text); err == nil && name.IsWildcard() && text != "*" {
+				v.err(index("spec.hosts", i), "a wildcard cannot be resolved; add spec.endpoints with names that can, or use resolution NONE")
+			}
+		}
+	}
+	if e.resolution == mesh.DNSRoundRobin && len(e.Endpoints) > 1 {
+		v.err("spec.endpoints", "DNS_ROUND_ROBIN takes at most one endpoint, found %d; use resolution DNS", len(e.Endpoints))
+	}
+}
+
+func (v *validator) dynamic(e *entryFacts) {
+	for i, text := range e.Hosts {
+		if !strings.HasPrefix(text, "*") {
+			v.err(index("spec.hosts", i), "DYNAMIC_DNS is for wildcard hosts only; use resolution DNS for %s", quote(text))
+		}
+	}
+	if len(e.Addresses) > 0 {
+		v.err("spec.addresses", "addresses are not allowed with DYNAMIC_DNS; remove them")
+	}
+	if len(e.Endpoints) > 0 {
+		v.err("spec.endpoints", "endpoints are not allowed with DYNAMIC_DNS; remove them or use resolution DNS")
+	}
+	if e.selects {
+		v.err("spec.workloadSelector", "a workloadSelector is not allowed with DYNAMIC_DNS; remove it")
+	}
+	for i, p := range e.protocols {
+		if p != mesh.HTTP && p != mesh.HTTP2 && p != mesh.GRPC && p != mesh.TLS {
+			v.err(index("spec.ports", i)+".protocol", "DYNAMIC_DNS needs a protocol that carries the host: HTTP, HTTP2, GRPC or TLS")
+		}
+	}
+	if _, ok := v.object.Labels["istio.io/use-waypoint"]; ok && e.Location == networking.ServiceEntry_MESH_INTERNAL {
+		v.err("spec.location", "MESH_INTERNAL cannot go with DYNAMIC_DNS and the label istio.io/use-waypoint; use MESH_EXTERNAL")
+	}
+}
+
+// distinguishable checks that connections to several hosts can be told apart.
+func (v *validator) distinguishable(e *entryFacts) {
+	if e.resolution == mesh.None || e.resolution == mesh.DynamicDNS || len(e.Hosts) < 2 {
+		return
+	}
+	for i, p := range e.protocols {
+		field := index("spec.ports", i)
+		switch {
+		case p.IsHTTP():
+		case !p.IsTLS():
+			v.err(field, "port %d carries no host name, so its connections cannot be told apart between %d hosts; make one entry for each host", e.Ports[i].Number, len(e.Hosts))
+		case e.resolution != mesh.Static && len(e.Addresses) > 0:
+			v.warn(field, "several hosts share the addresses of this TLS port, and the address alone decides; make one entry for each host")
+		}
+	}
+}
+
+// exportTo checks a visibility list; none says whether "~" is allowed.
+func (v *validator) exportTo(field string, exportTo []string, none bool) {
+	seen := map[string]bool{}
+	for i, target := range exportTo {
+		field := index(field, i)
+		canonical := target
+		if target == "." {
+			canonical = v.object.Namespace
+		}
+		switch {
+		case target == "*" || target == "~" && none:
+			if len(exportTo) > 1 {
+				v.err(field, "%s excludes every other target; let it stand alone", quote(target))
+			}
+		case target == "~":
+			v.err(field, `"~" is allowed in a ServiceEntry only`)
+		case target != "." && labelFault(target) != "":
+			v.err(field, "%s is no namespace: %s", quote(target), labelFault(target))
+		case seen[canonical]:
+			v.err(field, "namespace %s is named twice; remove one", quote(canonical))
+		}
+		seen[canonical] = true
+	}
+}
+
+// notYet names every field that is valid, set and without effect.
+func (v *validator) notYet(e *entryFacts) {
+	if e.selects {
+		v.warn("spec.workloadSelector", "is not acted on yet: the workloads it selects are no endpoints")
+	}
+	if len(e.SubjectAltNames) > 0 {
+		v.warn("spec.subjectAltNames", "is not acted on yet: no certificate is checked against it")
+	}
+	if e.Location == networking.ServiceEntry_MESH_INTERNAL {
+		v.warn("spec.location", "MESH_INTERNAL is not acted on yet: connections are made as to an external service, without mutual TLS")
+	}
+	if e.resolution == mesh.DynamicDNS {
+		v.warn("spec.resolution", "DYNAMIC_DNS is not acted on yet: the entry is left out, and its hosts are unknown")
+	}
+	for i, p := range e.Endpoints {
+		field := index("spec.endpoints", i)
+		for _, f := range []struct{ name, value string }{{"network", p.Network}, {"locality", p.Locality}, {"serviceAccount", p.ServiceAccount}} {
+			if f.value != "" {
+				v.warn(join(field, f.name), "is not acted on yet")
+			}
+		}
+	}
+}
+
+func resolutionOf(r networking.ServiceEntry_Resolution) mesh.Resolution {
+	switch r {
+	case networking.ServiceEntry_STATIC:
+		return mesh.Static
+	case networking.ServiceEntry_DNS:
+		return mesh.DNS
+	case networking.ServiceEntry_DNS_ROUND_ROBIN:
+		return mesh.DNSRoundRobin
+	case networking.ServiceEntry_DYNAMIC_DNS:
+		return mesh.DynamicDNS
+	case networking.ServiceEntry_NONE:
+	}
+	return mesh.None
+}
+
+// sortedNames is for sentences that list what there is.
+func sortedNames(names map[string]bool) string {
+	list := make([]string, 0, len(names))
+	for name := range names {
+		if name != "" {
+			list = append(list, name)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}

@@ -1,0 +1,116 @@
+package api
+
+import (
+	"net/netip"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"github.com/fairlead/fairlead/internal/hostname"
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+// Services returns what a valid ServiceEntry declares: one service for each
+// host. Other kinds declare none; nor does an entry that is not acted on yet.
+// The services share their slices.
+func Services(o *Object) []*mesh.Service {
+	se, ok := o.Spec.(*networking.ServiceEntry)
+	if !ok || se.Resolution == networking.ServiceEntry_DYNAMIC_DNS {
+		return nil
+	}
+	common := mesh.Service{
+		Namespace:       o.Namespace,
+		Addresses:       serviceAddresses(se.Addresses),
+		Ports:           servicePorts(se.Ports),
+		Resolution:      resolutionOf(se.Resolution),
+		Endpoints:       serviceEndpoints(se.Endpoints),
+		Selector:        se.WorkloadSelector.GetLabels(),
+		ExportTo:        se.ExportTo,
+		SubjectAltNames: se.SubjectAltNames,
+		Created:         o.Created,
+		Source:          o.Source,
+	}
+	if se.Location == networking.ServiceEntry_MESH_INTERNAL {
+		common.Location = mesh.Internal
+	}
+	isDNS := common.Resolution == mesh.DNS || common.Resolution == mesh.DNSRoundRobin
+	services := make([]*mesh.Service, 0, len(se.Hosts))
+	seen := make(map[hostname.Name]bool, len(se.Hosts))
+	for _, text := range se.Hosts {
+		host, err := hostname.Parse(text)
+		if err != nil || seen[host] {
+			continue
+		}
+		seen[host] = true
+		s := common
+		s.Host = host
+		if isDNS && len(s.Endpoints) == 0 && s.Selector == nil {
+			s.Endpoints = []mesh.Endpoint{{Address: string(host), Weight: 1}}
+		}
+		services = append(services, &s)
+	}
+	return services
+}
+
+func serviceAddresses(texts []string) []netip.Prefix {
+	var addresses []netip.Prefix
+	for _, text := range texts {
+		if prefix, err := parseAddress(text); err == nil {
+			addresses = append(addresses, prefix.Masked())
+		}
+	}
+	return addresses
+}
+
+// servicePorts leaves UDP ports out: they are not acted on.
+func servicePorts(ports []*networking.ServicePort) []mesh.Port {
+	out := make([]mesh.Port, 0, len(ports))
+	for _, p := range ports {
+		protocol, _ := mesh.ParseProtocol(p.Protocol)
+		if protocol == mesh.UDP {
+			continue
+		}
+		out = append(out, mesh.Port{
+			Name:       p.Name,
+			Number:     uint16(p.Number), //nolint:gosec // validated
+			Protocol:   protocol,
+			TargetPort: uint16(p.TargetPort), //nolint:gosec // validated
+		})
+	}
+	return out
+}
+
+func serviceEndpoints(entries []*networking.WorkloadEntry) []mesh.Endpoint {
+	var endpoints []mesh.Endpoint
+	for _, e := range entries {
+		if e.Address == "" {
+			continue // reached through its network, which is not acted on
+		}
+		endpoint := mesh.Endpoint{
+			Address:        canonicalAddress(e.Address),
+			Labels:         e.Labels,
+			Network:        e.Network,
+			Locality:       e.Locality,
+			Weight:         max(e.Weight, 1),
+			ServiceAccount: e.ServiceAccount,
+		}
+		if len(e.Ports) > 0 {
+			endpoint.Ports = make(map[string]uint16, len(e.Ports))
+			for name, number := range e.Ports {
+				endpoint.Ports[name] = uint16(number) //nolint:gosec // validated
+			}
+		}
+		endpoints = append(endpoints, endpoint)
+	}
+	return endpoints
+}
+
+func canonicalAddress(s string) string {
+	if strings.HasPrefix(s, "unix:") {
+		return s
+	}
+	if name, err := hostname.Parse(s); err == nil {
+		return string(name)
+	}
+	return s
+}

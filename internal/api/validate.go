@@ -1,0 +1,112 @@
+package api
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+)
+
+// annotationPrefix begins the annotations that are Fairlead's own.
+const annotationPrefix = "fairlead.dev/"
+
+// Validate applies Istio's rules and ours to one object: everything that can be
+// said of it without knowing any other. It names every fault, not the first.
+func Validate(o *Object) []Problem {
+	v := &validator{object: o}
+	v.metadata()
+	switch spec := o.Spec.(type) {
+	case *networking.ServiceEntry:
+		v.serviceEntry(spec)
+	default:
+		v.warn("", "%s is not acted on yet; the object changes nothing", o.Kind)
+	}
+	Sort(v.problems)
+	return v.problems
+}
+
+type validator struct {
+	object   *Object
+	problems []Problem
+}
+
+func (v *validator) report(s Severity, field, format string, args ...any) {
+	v.problems = append(v.problems, Problem{
+		Severity: s,
+		Object:   v.object.Source,
+		File:     v.object.Source.File,
+		Line:     v.object.Line(field),
+		Field:    field,
+		Message:  fmt.Sprintf(format, args...),
+	})
+}
+
+func (v *validator) err(field, format string, args ...any) {
+	v.report(Error, field, format, args...)
+}
+
+func (v *validator) warn(field, format string, args ...any) {
+	v.report(Warning, field, format, args...)
+}
+
+func (v *validator) metadata() {
+	v.labels("metadata.labels", v.object.Labels)
+	for _, key := range slices.Sorted(maps.Keys(v.object.Annotations)) {
+		field := join("metadata.annotations", key)
+		if fault := qualifiedNameFault(key); fault != "" {
+			v.err(field, "%s is no annotation: %s", quote(key), fault)
+		} else if strings.HasPrefix(key, annotationPrefix) {
+			v.warn(field, "Fairlead does not know this annotation; it changes nothing")
+		}
+	}
+}
+
+// labels checks keys and values as the API server does.
+func (v *validator) labels(field string, labels map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		if fault := qualifiedNameFault(key); fault != "" {
+			v.err(join(field, key), "%s is no label: %s", quote(key), fault)
+		}
+		if fault := labelValueFault(labels[key]); fault != "" {
+			v.err(join(field, key), "%s is no value of a label: %s", quote(labels[key]), fault)
+		}
+	}
+}
+
+// qualifiedNameFault says what keeps s from being a key such as
+// example.com/name, or "".
+func qualifiedNameFault(s string) string {
+	prefix, name, hasPrefix := strings.Cut(s, "/")
+	if !hasPrefix {
+		name = s
+	} else if fault := subdomainFault(prefix); fault != "" {
+		return "before the slash, " + fault
+	}
+	if name == "" {
+		return "it is empty"
+	}
+	return labelValueFault(name)
+}
+
+// labelValueFault says what keeps s from being the value of a label, or "".
+func labelValueFault(s string) string {
+	alphanumeric := func(c byte) bool {
+		return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+	}
+	switch {
+	case s == "":
+		return ""
+	case len(s) > 63:
+		return "it is longer than 63 characters"
+	case !alphanumeric(s[0]) || !alphanumeric(s[len(s)-1]):
+		return "it must begin and end with a letter or digit"
+	}
+	for i := range len(s) {
+		if !alphanumeric(s[i]) && !strings.ContainsRune("-_.", rune(s[i])) {
+			return "only letters, digits, '-', '_' and '.' are allowed"
+		}
+	}
+	return ""
+}
