@@ -1,26 +1,124 @@
 // Package l4 passes bytes between a caller and an endpoint.
+//
+// Bulk goes through splice(2), so that it never enters the process; what comes
+// in small pieces goes through a pooled buffer. A relay that waits holds
+// neither pipe nor buffer. Half-close and reset are passed on, in both
+// directions.
 package l4
 
 import (
 	"context"
+	"errors"
+	"os"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/cluster"
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
+	"github.com/fairlead/fairlead/internal/xds"
 )
 
-// STUB: owned by the listener helper; signatures are the contract.
+// IdleTimeout ends a relay on which no byte moved, unless configuration says
+// otherwise. It is Envoy's.
+const IdleTimeout = time.Hour
+
+// maxTries bounds the endpoints tried for one connection. As nothing was sent
+// before one of them accepts, trying the next is safe.
+const maxTries = 3
+
+// Details of records, as Envoy spells them where it does.
+const (
+	detailClusterNotFound = "cluster_not_found"
+	detailNoUpstream      = "no_healthy_upstream"
+	detailIdle            = "tcp_session_idle_timeout"
+	detailClosed          = "closed_by_drain"
+)
 
 // Serve connects to an endpoint of the chain's cluster and relays until both
-// directions ended. It closes down, fills the rest of rec, and leaves logging
-// to its caller.
+// directions ended. Nothing is read from down before the endpoint has accepted;
+// what was read already is sent first. A caller that cannot be connected is
+// reset. ctx ending ends the relay at once.
+// Serve closes down, fills the rest of rec, and leaves logging to its caller.
 func Serve(ctx context.Context, down *transport.Conn, p *config.TCPProxy, clusters *cluster.Set, rec *decision.Record) {
-	panic("stub")
+	defer func() { rec.Duration = time.Since(rec.Start) }()
+	rec.Cluster, rec.Entry = p.Cluster, p.Entry
+	up, endpoint := connect(ctx, clusters, rec)
+	if up == nil {
+		_ = down.Reset() // the record says why; a caller already gone is no news
+		return
+	}
+	defer endpoint.Done()
+	rec.Upstream = up.Local()
+	idle := p.IdleTimeout
+	if idle <= 0 {
+		idle = IdleTimeout
+	}
+	r := relay(ctx, down, up, idle)
+	rec.Received, rec.Sent = r.there, r.back
+	tell(rec, r)
 }
 
-// Relay passes bytes both ways until both ends are done, half-close included.
-// It is l7's way to end an upgrade too. It returns the bytes moved from a to b and back.
-func Relay(ctx context.Context, a, b *transport.Conn) (sent, received int64, err error) {
-	panic("stub")
+// connect returns a connection to an endpoint of the cluster, or nil and the
+// reason in rec. It goes on to other endpoints while there are untried ones.
+func connect(ctx context.Context, clusters *cluster.Set, rec *decision.Record) (*transport.Conn, *cluster.Endpoint) {
+	c := clusters.Get(rec.Cluster)
+	if c == nil {
+		rec.Flags |= decision.NC
+		rec.Reason, rec.Details = decision.NoCluster, detailClusterNotFound
+		return nil, nil
+	}
+	if rec.Entry.Kind == "" {
+		rec.Entry = c.Config().Entry
+	}
+	var memory [maxTries]*cluster.Endpoint
+	tried := memory[:0]
+	for {
+		e, err := c.Pick(rec.Original, tried, rec)
+		if err != nil {
+			refuse(rec)
+			return nil, nil
+		}
+		rec.Tries++
+		up, err := e.Dial(ctx)
+		if err == nil {
+			rec.Reason, rec.Err = decision.OK, ""
+			return up, e
+		}
+		e.Done()
+		tried = append(tried, e)
+		rec.Reason, rec.Err = decision.ConnectFailed, err.Error()
+		if len(tried) == maxTries || len(tried) >= rec.Endpoints || ctx.Err() != nil {
+			rec.Flags |= decision.UF | decision.URX
+			return nil, nil
+		}
+	}
+}
+
+// refuse fills rec for a cluster without endpoints.
+func refuse(rec *decision.Record) {
+	rec.Flags |= decision.UH
+	rec.Details = detailNoUpstream
+	rec.Reason = decision.NoEndpoint
+	if rec.Cluster == xds.BlackHoleCluster {
+		rec.Reason = decision.NotDeclared
+	}
+}
+
+// tell fills rec with how the relay ended. An orderly end is nothing to tell.
+func tell(rec *decision.Record, r result) {
+	switch {
+	case r.err == nil:
+	case errors.Is(r.err, context.Canceled):
+		rec.Details = detailClosed
+	case errors.Is(r.err, os.ErrDeadlineExceeded):
+		rec.Flags |= decision.SI
+		rec.Details = detailIdle
+	case r.far:
+		rec.Flags |= decision.UC
+		rec.Reason, rec.Err = decision.UpstreamReset, plain(r.err)
+	default:
+		rec.Flags |= decision.DR
+		rec.Details = "downstream_remote_reset"
+	}
 }

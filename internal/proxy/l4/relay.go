@@ -1,0 +1,248 @@
+package l4
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/proxy/transport"
+)
+
+// bufferSize is what a piece may have before the bytes count as bulk.
+const bufferSize = 16 << 10
+
+// buffers holds *[bufferSize]byte between the pieces of all relays.
+var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// Relay passes bytes both ways until both directions ended, half-close
+// included, and closes a and b. A reset of one end resets the other. It is
+// l7's way to end an upgrade too. ctx ending resets both at once; so does an
+// hour in which no byte moved. It returns the bytes moved from a to b and back.
+func Relay(ctx context.Context, a, b *transport.Conn) (sent, received int64, err error) {
+	r := relay(ctx, a, b, IdleTimeout)
+	return r.there, r.back, r.err
+}
+
+// A result is how a relay ended.
+type result struct {
+	there, back int64 // bytes from a to b, and from b to a
+	err         error // nil: both directions ended in order
+	far         bool  // it was b that failed
+}
+
+// A pair is what the two directions of one relay share.
+type pair struct {
+	a, b *transport.Conn
+	idle time.Duration
+
+	mu  sync.Mutex
+	err error // guarded by mu; the first failure
+	far bool  // guarded by mu; it was b's
+}
+
+func relay(ctx context.Context, a, b *transport.Conn, idle time.Duration) result {
+	p := &pair{a: a, b: b, idle: idle}
+	stop := context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx), false) })
+	defer stop()
+	p.renew()
+	there, back := newHalf(p, b, a), newHalf(p, a, b)
+	var wg sync.WaitGroup
+	wg.Go(back.run)
+	there.run()
+	wg.Wait()
+
+	// Where an end was reset, fail has done it. Otherwise all that could be
+	// delivered is on its way, and an orderly end lets it arrive.
+	_, _ = a.Close(), b.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return result{there: there.moved, back: back.moved, err: p.err, far: p.far}
+}
+
+// renew counts both ends as alive: a relay is idle only as a whole.
+func (p *pair) renew() {
+	p.a.SetTimeout(p.idle)
+	p.b.SetTimeout(p.idle)
+}
+
+// fail ends the relay at once because of err; far says that it was b's.
+func (p *pair) fail(err error, far bool) {
+	p.note(err, far)
+	p.reset()
+}
+
+// note remembers the first failure.
+func (p *pair) note(err error, far bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		p.err, p.far = err, far
+	}
+}
+
+func (p *pair) reset() {
+	_, _ = p.a.Reset(), p.b.Reset() // a Conn that is closed already needs no more
+}
+
+// A half is one direction of a relay.
+type half struct {
+	pair     *pair
+	dst, src *transport.Conn
+	moved    int64
+	bulk     *bulk // nil: bytes can only be copied
+}
+
+func newHalf(p *pair, dst, src *transport.Conn) *half {
+	h := &half{pair: p, dst: dst, src: src}
+	from, ok := rawConn(src)
+	if !ok {
+		return h
+	}
+	to, ok := rawConn(dst)
+	if !ok {
+		return h
+	}
+	h.bulk = newBulk(to, from)
+	return h
+}
+
+// rawConn returns the descriptor under c if bytes may be moved past c, in the kernel.
+func rawConn(c *transport.Conn) (syscall.RawConn, bool) {
+	var s syscall.Conn
+	switch c := c.Conn.(type) {
+	case *net.TCPConn:
+		s = c
+	case *net.UnixConn:
+		s = c
+	default:
+		return nil, false
+	}
+	raw, err := s.SyscallConn()
+	return raw, err == nil
+}
+
+// run moves bytes until the source ended or something failed, and passes on
+// which of the two it was.
+func (h *half) run() {
+	if head := h.src.TakeBuffered(); len(head) > 0 && !h.write(head) {
+		return
+	}
+	for {
+		err := h.src.WaitReadable()
+		if err == nil {
+			err = h.step()
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, errWrite):
+			return
+		case errors.Is(err, io.EOF):
+			// It fails only if dst is gone, which the other direction notices.
+			_ = h.dst.CloseWrite()
+			return
+		default:
+			h.pair.fail(err, h.src == h.pair.b)
+			return
+		}
+	}
+}
+
+// errWrite says that dst took no more; write has noted why.
+var errWrite = errors.New("destination failed")
+
+// step moves what is there to read.
+func (h *half) step() error {
+	full, err := h.copyOnce()
+	if err != nil || !full || h.bulk == nil {
+		return err
+	}
+	return h.spliceAll()
+}
+
+// copyOnce moves one bufferful and reports whether there may be more.
+func (h *half) copyOnce() (full bool, err error) {
+	buf, _ := buffers.Get().(*[bufferSize]byte)
+	defer buffers.Put(buf)
+	n, err := h.src.Read(buf[:])
+	if n > 0 && !h.write(buf[:n]) {
+		return false, errWrite
+	}
+	return n == len(buf), err
+}
+
+// spliceAll moves bytes within the kernel until none are waiting.
+func (h *half) spliceAll() error {
+	p, err := getPipe()
+	if err != nil {
+		h.bulk = nil // no descriptors left for a pipe: go on by copying
+		return nil
+	}
+	defer func() { p.release() }()
+	for {
+		n, err := h.bulk.pull(p)
+		if errors.Is(err, syscall.EAGAIN) {
+			return nil
+		}
+		if errors.Is(err, syscall.EINVAL) {
+			h.bulk = nil // this kind of socket does not splice
+			return nil
+		}
+		if err != nil {
+			return h.explain(err)
+		}
+		h.pair.renew()
+		for p.held > 0 {
+			m, err := h.bulk.push(p)
+			h.moved += int64(m)
+			if err != nil {
+				h.failWrite(h.explain(err))
+				return errWrite
+			}
+			h.pair.renew()
+		}
+		if n == 0 {
+			return io.EOF
+		}
+	}
+}
+
+// write writes all of b to dst, or notes why it could not.
+func (h *half) write(b []byte) bool {
+	h.pair.renew()
+	n, err := h.dst.Write(b)
+	h.moved += int64(n)
+	if err != nil {
+		h.failWrite(err)
+		return false
+	}
+	h.pair.renew()
+	return true
+}
+
+// failWrite ends this direction. The other goes on: what dst said before it
+// went is still to be delivered, and its end or reset is read there.
+func (h *half) failWrite(err error) {
+	h.pair.note(err, h.dst == h.pair.b)
+}
+
+// explain makes errors from below the Conns look like theirs.
+func (h *half) explain(err error) error {
+	if h.src.TimedOut() || h.dst.TimedOut() {
+		return os.ErrDeadlineExceeded
+	}
+	return err
+}
+
+// plain is the cause in the system's words: "connection reset by peer".
+func plain(err error) string {
+	var errno syscall.Errno
+	if errors.As(err, &errno) {
+		return errno.Error()
+	}
+	return err.Error()
+}
