@@ -114,3 +114,26 @@ func canonicalAddress(s string) string {
 	}
 	return s
 }
+
+// HostField returns the path of the field in which a ServiceEntry names the host.
+func HostField(o *Object, host hostname.Name) string {
+	se, _ := o.Spec.(*networking.ServiceEntry)
+	for i, text := range se.GetHosts() {
+		if name, err := hostname.Parse(text); err == nil && name == host {
+			return index("spec.hosts", i)
+		}
+	}
+	return "spec.hosts"
+}
+
+// PortField returns the path of the field in which a ServiceEntry declares the
+// port of that number.
+func PortField(o *Object, number uint16) string {
+	se, _ := o.Spec.(*networking.ServiceEntry)
+	for i, p := range se.GetPorts() {
+		if p.Number == uint32(number) {
+			return index("spec.ports", i)
+		}
+	}
+	return "spec.ports"
+}

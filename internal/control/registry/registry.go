@@ -1,18 +1,39 @@
 // Package registry folds objects into a Snapshot: which services there are, who
 // owns a host, who sees it. It is pure, and incremental: a change touches what
 // depends on it and nothing else.
+//
+// The rules, in the order in which they apply:
+//
+//   - An entry is seen by the namespaces its exportTo names; without one, by
+//     those of the mesh's default. Only a namespace that sees an entry is
+//     concerned by it.
+//   - Entries of one namespace that declare a host with the same resolution,
+//     exportTo, workloadSelector and presence of addresses are merged: their
+//     ports, addresses and endpoints are united, and the endpoints of each
+//     serve the ports of each. A port number declared twice belongs to the
+//     older entry; if the younger gives it another protocol, the younger does
+//     not serve it.
+//   - Of what remains, a namespace gets its own; else what is exported to it by
+//     name; else what is public. Inside each of these groups age decides, then
+//     the name of the object, then its namespace. An object without a date
+//     counts as older than any with one.
+//   - Whoever loses anything by these rules is told in a Problem.
 package registry
 
 import (
 	"iter"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/benbjohnson/immutable"
 
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 )
-
-// STUB: owned by the objects helper; signatures are the contract.
 
 // A Change is an object that came or changed, or, with a nil Object, went.
 type Change struct {
@@ -32,24 +53,160 @@ type Delta struct {
 
 // A Registry holds the objects. It is not safe for concurrent use; the
 // Snapshots it returns are.
-type Registry struct{}
+type Registry struct {
+	mesh    config.Mesh
+	objects map[api.Key][]claim
+	claims  map[hostname.Name][]claim // each list in order of precedence
+	hosts   *immutable.SortedMap[hostname.Name, *host]
+}
 
 // New returns an empty Registry.
-func New(m config.Mesh) *Registry { panic("stub") }
+func New(m config.Mesh) *Registry {
+	return &Registry{
+		mesh:    m,
+		objects: map[api.Key][]claim{},
+		claims:  map[hostname.Name][]claim{},
+		hosts:   immutable.NewSortedMap[hostname.Name, *host](byName{}),
+	}
+}
 
-// Apply folds changes in. The result does not depend on their order.
-func (r *Registry) Apply(changes []Change) (*Snapshot, Delta) { panic("stub") }
+// byName orders hosts.
+type byName struct{}
 
-// A Snapshot is an immutable state of the registry.
-type Snapshot struct{}
+// Compare implements immutable.Comparer.
+func (byName) Compare(a, b hostname.Name) int { return strings.Compare(string(a), string(b)) }
+
+// Apply folds changes in. The result does not depend on their order, unless
+// they name an object twice: then the last holds. Objects must be valid.
+func (r *Registry) Apply(changes []Change) (*Snapshot, Delta) {
+	touched := map[hostname.Name]bool{}
+	for _, c := range changes {
+		r.replace(c, touched)
+	}
+	var delta Delta
+	for _, name := range slices.Sorted(maps.Keys(touched)) {
+		changed, problems := r.settle(name)
+		if changed {
+			delta.Hosts = append(delta.Hosts, name)
+		}
+		delta.Problems = append(delta.Problems, problems...)
+	}
+	api.Sort(delta.Problems)
+	return &Snapshot{mesh: r.mesh, hosts: r.hosts}, delta
+}
+
+// replace exchanges the claims of one object.
+func (r *Registry) replace(c Change, touched map[hostname.Name]bool) {
+	for _, old := range r.objects[c.Key] {
+		name := old.service.Host
+		touched[name] = true
+		r.claims[name] = slices.DeleteFunc(r.claims[name], func(other claim) bool { return other.object.Key == c.Key })
+		if len(r.claims[name]) == 0 {
+			delete(r.claims, name)
+		}
+	}
+	delete(r.objects, c.Key)
+	if c.Object == nil {
+		return
+	}
+	services := api.Services(c.Object)
+	if len(services) == 0 {
+		return
+	}
+	claims := make([]claim, 0, len(services))
+	for _, s := range services {
+		claim := claim{service: s, object: c.Object}
+		claims = append(claims, claim)
+		touched[s.Host] = true
+		list := r.claims[s.Host]
+		at, _ := slices.BinarySearchFunc(list, claim, claim.compare)
+		r.claims[s.Host] = slices.Insert(list, at, claim)
+	}
+	r.objects[c.Key] = claims
+}
+
+// settle works out one host anew.
+func (r *Registry) settle(name hostname.Name) (changed bool, problems []api.Problem) {
+	before, existed := r.hosts.Get(name)
+	claims := r.claims[name]
+	if len(claims) == 0 {
+		if existed {
+			r.hosts = r.hosts.Delete(name)
+		}
+		return existed, nil
+	}
+	now := &contest{}
+	if len(claims) == 1 { // nearly all
+		now.owners = []owner{r.owner(claims[0].service)}
+	} else {
+		problems = r.contend(now, claims)
+	}
+	if existed && reflect.DeepEqual(before.owners, now.owners) {
+		return false, problems
+	}
+	r.hosts = r.hosts.Set(name, &host{owners: now.owners})
+	return true, problems
+}
+
+func (r *Registry) owner(s *mesh.Service) owner {
+	return owner{service: s, audience: audienceOf(s, r.mesh.DefaultServiceExportTo)}
+}
+
+// contend sorts several claims to one host into classes and merges each.
+func (r *Registry) contend(c *contest, claims []claim) []api.Problem {
+	for _, claim := range claims {
+		o := r.owner(claim.service)
+		class := classOf(o)
+		i := slices.Index(c.classes, class)
+		if i < 0 {
+			i = len(c.classes)
+			c.classes = append(c.classes, class)
+			c.claims = append(c.claims, nil)
+			c.owners = append(c.owners, o)
+		}
+		c.claims[i] = append(c.claims[i], claim)
+	}
+	var problems []api.Problem
+	for i := range c.owners {
+		s, faults := merge(c.claims[i])
+		c.owners[i].service = s
+		problems = append(problems, faults...)
+	}
+	return append(problems, c.shadows()...)
+}
+
+// A Snapshot is an immutable state of the registry. It is safe for concurrent use.
+type Snapshot struct {
+	mesh  config.Mesh
+	hosts *immutable.SortedMap[hostname.Name, *host]
+}
 
 // Mesh returns the mesh-wide configuration.
-func (s *Snapshot) Mesh() config.Mesh { panic("stub") }
+func (s *Snapshot) Mesh() config.Mesh { return s.mesh }
 
 // Service returns the service that a workload of the namespace reaches under
-// host, merged from all entries that contribute, or nil.
-func (s *Snapshot) Service(namespace string, host hostname.Name) *mesh.Service { panic("stub") }
+// host, merged from all entries that contribute, or nil. The host is one that
+// entries declare, so for "*.example.com" ask with the star.
+func (s *Snapshot) Service(namespace string, host hostname.Name) *mesh.Service {
+	h, ok := s.hosts.Get(host)
+	if !ok {
+		return nil
+	}
+	if i := h.winner(namespace); i >= 0 {
+		return h.owners[i].service
+	}
+	return nil
+}
 
 // Services yields every service a workload of the namespace sees, one per
 // host, sorted by host.
-func (s *Snapshot) Services(namespace string) iter.Seq[*mesh.Service] { panic("stub") }
+func (s *Snapshot) Services(namespace string) iter.Seq[*mesh.Service] {
+	return func(yield func(*mesh.Service) bool) {
+		for all := s.hosts.Iterator(); !all.Done(); {
+			_, h, _ := all.Next()
+			if i := h.winner(namespace); i >= 0 && !yield(h.owners[i].service) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,244 @@
+package registry
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+// A claim is what one object says of one host.
+type claim struct {
+	service *mesh.Service
+	object  *api.Object
+}
+
+// compare orders claims to one host: the older first, then by name and namespace.
+func (claim) compare(a, b claim) int {
+	return cmp.Or(
+		a.service.Created.Compare(b.service.Created),
+		strings.Compare(a.object.Name, b.object.Name),
+		strings.Compare(a.object.Namespace, b.object.Namespace),
+	)
+}
+
+func (c claim) problem(field, message string) api.Problem {
+	return api.Problem{
+		Severity: api.Warning,
+		Object:   c.object.Source,
+		File:     c.object.Source.File,
+		Line:     c.object.Line(field),
+		Field:    field,
+		Message:  message,
+	}
+}
+
+// An audience says which namespaces see a service.
+type audience struct {
+	public bool
+	names  []string // sorted; empty if public
+}
+
+func audienceOf(s *mesh.Service, byDefault []string) audience {
+	exportTo := s.ExportTo
+	if len(exportTo) == 0 {
+		exportTo = byDefault
+	}
+	var a audience
+	for _, to := range exportTo {
+		switch to {
+		case "*":
+			return audience{public: true}
+		case "~":
+		case ".":
+			a.names = append(a.names, s.Namespace)
+		default:
+			a.names = append(a.names, to)
+		}
+	}
+	slices.Sort(a.names)
+	a.names = slices.Compact(a.names)
+	return a
+}
+
+func (a audience) includes(namespace string) bool {
+	_, ok := slices.BinarySearch(a.names, namespace)
+	return ok
+}
+
+// A class is what entries of one host must have in common to be merged.
+type class struct {
+	namespace  string
+	resolution mesh.Resolution
+	public     bool
+	exportTo   string
+	selector   string
+	addresses  bool
+}
+
+func classOf(o owner) class {
+	s, a := o.service, o.audience
+	var selector strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(s.Selector)) {
+		fmt.Fprintf(&selector, "%s=%s,", key, s.Selector[key])
+	}
+	if s.Selector != nil && selector.Len() == 0 {
+		selector.WriteString("{}")
+	}
+	return class{
+		namespace:  s.Namespace,
+		resolution: s.Resolution,
+		public:     a.public,
+		exportTo:   strings.Join(a.names, ","),
+		selector:   selector.String(),
+		addresses:  len(s.Addresses) > 0,
+	}
+}
+
+// difference names what keeps two classes of one namespace apart.
+func (c class) difference(other class) string {
+	switch {
+	case c.resolution != other.resolution:
+		return "resolution"
+	case c.public != other.public || c.exportTo != other.exportTo:
+		return "exportTo"
+	case c.selector != other.selector:
+		return "workloadSelector"
+	}
+	return "addresses (one has some, the other none)"
+}
+
+// An owner is one candidate for a host: the service merged from one class.
+type owner struct {
+	service  *mesh.Service
+	audience audience
+}
+
+// The groups in which owners are ranked, best first.
+const (
+	ownNamespace = iota
+	exportedByName
+	exportedToAll
+	unseen
+)
+
+func (o owner) group(namespace string) int {
+	named := o.audience.includes(namespace)
+	switch {
+	case !named && !o.audience.public:
+		return unseen
+	case o.service.Namespace == namespace:
+		return ownNamespace
+	case named:
+		return exportedByName
+	}
+	return exportedToAll
+}
+
+// A host is all that is declared under one name. It is immutable.
+type host struct {
+	owners []owner // in order of age, name, namespace of their oldest claim
+}
+
+// A contest is a host while it is worked out, with what only its problems need.
+type contest struct {
+	host
+	claims  [][]claim // of each owner
+	classes []class   // of each owner
+}
+
+// winner returns the index of the owner that a namespace gets, or -1.
+func (h *host) winner(namespace string) int {
+	best, bestGroup := -1, unseen
+	for i, o := range h.owners {
+		if g := o.group(namespace); g < bestGroup {
+			best, bestGroup = i, g
+		}
+	}
+	return best
+}
+
+// shadows tells every claim that loses the host in some namespace that sees it.
+func (h *contest) shadows() []api.Problem {
+	if len(h.owners) < 2 {
+		return nil
+	}
+	type loss struct {
+		loser, winner int
+		reason        string
+	}
+	where := map[loss][]string{}
+	for _, namespace := range h.viewers() {
+		w := h.winner(namespace)
+		for l, o := range h.owners {
+			if l == w || o.group(namespace) == unseen {
+				continue
+			}
+			at := loss{l, w, h.reason(w, l, namespace)}
+			where[at] = append(where[at], namespace)
+		}
+	}
+	var problems []api.Problem
+	for at, namespaces := range where {
+		winner := h.owners[at.winner].service
+		for _, c := range h.claims[at.loser] {
+			problems = append(problems, c.problem(api.HostField(c.object, winner.Host), fmt.Sprintf(
+				"host %s belongs to %s %s, which %s; this entry is not used there",
+				winner.Host, winner.Source.Where(), inNamespaces(namespaces), at.reason)))
+		}
+	}
+	return problems
+}
+
+// viewers returns the namespaces that may get different answers, sorted. The
+// empty one stands for every namespace that no object mentions.
+func (h *contest) viewers() []string {
+	viewers := []string{""}
+	for _, o := range h.owners {
+		viewers = append(viewers, o.service.Namespace)
+		viewers = append(viewers, o.audience.names...)
+	}
+	slices.Sort(viewers)
+	return slices.Compact(viewers)
+}
+
+// reason says why owner w precedes owner l in a namespace.
+func (h *contest) reason(w, l int, namespace string) string {
+	winner, loser := h.owners[w], h.owners[l]
+	switch winner.group(namespace) {
+	case loser.group(namespace):
+	case ownNamespace:
+		return "lies in that namespace"
+	case exportedByName:
+		return "is exported to that namespace by name"
+	}
+	reason := "comes first by name"
+	if winner.service.Created.Before(loser.service.Created) {
+		reason = "is older"
+	}
+	if winner.service.Namespace == loser.service.Namespace {
+		reason += " and is not merged with this one because of another " + h.classes[w].difference(h.classes[l])
+	}
+	return reason
+}
+
+func inNamespaces(names []string) string {
+	const most = 3
+	others := slices.Contains(names, "")
+	names = slices.DeleteFunc(slices.Clone(names), func(s string) bool { return s == "" })
+	text := strings.Join(names[:min(len(names), most)], ", ")
+	if len(names) > most {
+		text += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	switch {
+	case len(names) == 0:
+		return "in every namespace"
+	case others:
+		return "in namespace " + text + " and every namespace not named by such an entry"
+	}
+	return "in namespace " + text
+}
