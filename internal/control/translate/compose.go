@@ -1,0 +1,202 @@
+package translate
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+
+	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
+)
+
+const giveAddress = "give each its own spec.addresses, or another port"
+
+// makeListeners makes every listener of the port: one for any address, and one
+// per address that a claim names.
+func (p *port) makeListeners(policy mesh.OutboundPolicy) ([]*Resource, []api.Problem) {
+	var problems []api.Problem
+	var out []*Resource
+	add := func(l *listenerv3.Listener) {
+		if l != nil {
+			out = append(out, encode(xds.ListenerType, l.GetName(), l))
+		}
+	}
+	l, found := p.anyAddress(policy)
+	add(l)
+	problems = append(problems, found...)
+
+	bound := make(map[netip.Addr][]*claim)
+	for _, c := range p.sorted(func(c *claim) bool { return c.kind != byHost }) {
+		for _, ip := range c.plain() {
+			bound[ip] = append(bound[ip], c)
+		}
+	}
+	for _, ip := range sortedAddrs(bound) {
+		l, found := p.oneAddress(netip.AddrPortFrom(ip, p.number), bound[ip], policy)
+		add(l)
+		problems = append(problems, found...)
+	}
+	return out, problems
+}
+
+func sortedAddrs(m map[netip.Addr][]*claim) []netip.Addr {
+	all := make([]netip.Addr, 0, len(m))
+	for a := range m {
+		all = append(all, a)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all
+}
+
+// anyAddress makes the listener for destinations known by port alone or by a
+// range of addresses; nil if no claim is of that sort.
+func (p *port) anyAddress(policy mesh.OutboundPolicy) (*listenerv3.Listener, []api.Problem) {
+	d := draft{name: listenerName(wildcards(p.number)[0])}
+	addressless := func(c *claim) bool { return len(c.service.Addresses) == 0 }
+	rest := p.sorted(func(c *claim) bool { return c.kind.isBytes() && addressless(c) })
+	talk := p.sorted(func(c *claim) bool { return c.kind == byHost || c.kind == sniffed && addressless(c) })
+
+	rest, talk, problems := silence(rest, talk)
+	if len(talk) > 0 {
+		d.chains = append(d.chains, requests(d.name, p.number, nil))
+	}
+	for _, c := range p.sorted(func(c *claim) bool { return c.kind == bySNI }) {
+		ranges := c.ranges()
+		if addressless(c) || len(ranges) > 0 {
+			d.chains = append(d.chains, bytesTo(c, serverName(c, ranges)))
+		}
+	}
+	problems = append(problems, p.ranges(&d)...)
+	if len(rest) > 0 {
+		d.chains = append(d.chains, bytesTo(rest[0], nil))
+		for _, c := range rest[1:] {
+			if sameOutcome(c, rest[0]) {
+				continue
+			}
+			problems = append(problems, lost(c, rest[0], "connections to port "+strconv.Itoa(int(p.number))+" that name no host", giveAddress))
+		}
+	}
+	if len(d.chains) == 0 {
+		return nil, problems
+	}
+	if policy == mesh.RegistryOnly && len(talk) == 0 && len(rest) == 0 {
+		d.chains = append(d.chains, blockRequests(d.name))
+	}
+	sortChains(d.chains)
+	return d.listener(wildcards(p.number), policy), problems
+}
+
+// silence keeps a protocol whose server speaks first and requests, which are
+// known by the caller's first bytes, from sharing a port: waiting for bytes
+// would hang the one, not waiting would miss the other. The older stays.
+func silence(rest, talk []*claim) (keptRest, keptTalk []*claim, problems []api.Problem) {
+	if len(rest) == 0 || len(talk) == 0 || !rest[0].serverFirst() {
+		return rest, talk, nil
+	}
+	first, other := rest[0], talk[0]
+	what := "port " + strconv.Itoa(int(first.port.Number))
+	advice := "a server that speaks first cannot share a port with HTTP; " + giveAddress
+	if first.before(other) < 0 {
+		for _, c := range talk {
+			problems = append(problems, lost(c, first, what, advice))
+		}
+		return slices.DeleteFunc(rest, func(c *claim) bool { return c.kind == sniffed }), nil, problems
+	}
+	keptRest = slices.DeleteFunc(rest, func(c *claim) bool {
+		if c.serverFirst() {
+			problems = append(problems, lost(c, other, what, advice))
+			return true
+		}
+		return false
+	})
+	return keptRest, talk, problems
+}
+
+// ranges adds the chains of claims on ranges of addresses. Of two claims on one
+// range the first keeps it.
+func (p *port) ranges(d *draft) []api.Problem {
+	var problems []api.Problem
+	taken := make(map[netip.Prefix]*claim)
+	for _, c := range p.sorted(func(c *claim) bool { return c.kind.isBytes() }) {
+		var got []netip.Prefix
+		for _, r := range c.ranges() {
+			keeper := taken[r]
+			if keeper == nil {
+				taken[r] = c
+				got = append(got, r)
+			} else if keeper != c && !sameOutcome(c, keeper) {
+				problems = append(problems, lost(c, keeper, "connections to "+r.String()+" port "+strconv.Itoa(int(p.number)), giveAddress))
+			}
+		}
+		if len(got) == 0 {
+			continue
+		}
+		if c.kind == sniffed {
+			// A chain for a range hides chains without one, so requests need theirs.
+			d.chains = append(d.chains, requests(d.name, p.number, got))
+		}
+		d.chains = append(d.chains, bytesTo(c, &listenerv3.FilterChainMatch{PrefixRanges: cidrs(got)}))
+	}
+	return problems
+}
+
+// oneAddress makes the listener of an address that the claims, the first first,
+// name.
+func (p *port) oneAddress(at netip.AddrPort, claims []*claim, policy mesh.OutboundPolicy) (*listenerv3.Listener, []api.Problem) {
+	d := draft{name: listenerName(at)}
+	var problems []api.Problem
+	var keeper *claim
+	for _, c := range claims {
+		switch {
+		case !c.kind.isBytes():
+		case keeper == nil:
+			keeper = c
+		case !sameOutcome(c, keeper):
+			problems = append(problems, lost(c, keeper, at.String(), giveAddress))
+		}
+	}
+	for _, c := range claims {
+		switch {
+		case c.kind != bySNI:
+		case len(claims) == 1:
+			// The address alone names the service: any server name will do.
+			d.chains = append(d.chains, bytesTo(c, nil))
+		default:
+			d.chains = append(d.chains, bytesTo(c, serverName(c, nil)))
+		}
+	}
+	if keeper != nil {
+		if keeper.kind == sniffed {
+			d.chains = append(d.chains, requests(d.name, p.number, nil))
+		}
+		d.chains = append(d.chains, bytesTo(keeper, nil))
+	} else if policy == mesh.RegistryOnly && len(claims) > 1 {
+		d.chains = append(d.chains, blockRequests(d.name))
+	}
+	sortChains(d.chains)
+	return d.listener([]netip.AddrPort{at}, policy), problems
+}
+
+// sameOutcome reports whether nothing is lost when keeper gets the connections
+// of c: both are hosts of one object and the caller's address decides.
+func sameOutcome(c, keeper *claim) bool {
+	return c.service.Resolution == mesh.None && keeper.service.Resolution == mesh.None &&
+		c.service.Source == keeper.service.Source && c.port.TargetPort == keeper.port.TargetPort
+}
+
+// sortChains brings chains into an order that does not depend on ages, so that
+// equal listeners are equal bytes.
+func sortChains(all []*listenerv3.FilterChain) {
+	slices.SortStableFunc(all, func(a, b *listenerv3.FilterChain) int {
+		x, y := a.GetFilterChainMatch(), b.GetFilterChainMatch()
+		return cmp.Or(
+			-cmp.Compare(len(x.GetApplicationProtocols()), len(y.GetApplicationProtocols())),
+			-cmp.Compare(len(x.GetServerNames()), len(y.GetServerNames())),
+			-cmp.Compare(len(x.GetPrefixRanges()), len(y.GetPrefixRanges())),
+			cmp.Compare(a.GetName(), b.GetName()))
+	})
+}

@@ -1,0 +1,195 @@
+package translate
+
+import (
+	"net/netip"
+	"strconv"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
+)
+
+// virtualOutbound makes the listener that takes every captured connection and
+// keeps those for which no other one is there.
+func virtualOutbound(policy mesh.OutboundPolicy) *Resource {
+	d := draft{name: xds.VirtualOutbound}
+	if policy == mesh.RegistryOnly {
+		d.chains = append(d.chains, blockRequests(d.name))
+		d.tls = true
+	}
+	l := d.listener(wildcards(xds.OutboundPort), policy)
+	l.UseOriginalDst = wrapperspb.Bool(true)
+	l.BindToPort = nil
+	return encode(xds.ListenerType, l.GetName(), l)
+}
+
+// A draft is a listener while its chains are put together.
+type draft struct {
+	name   string
+	chains []*listenerv3.FilterChain
+	http   bool // some chain matches on what the first line says
+	tls    bool // some chain matches on the ClientHello
+}
+
+// listener finishes the draft; what no chain takes goes by policy.
+func (d *draft) listener(at []netip.AddrPort, policy mesh.OutboundPolicy) *listenerv3.Listener {
+	for _, c := range d.chains {
+		m := c.GetFilterChainMatch()
+		d.http = d.http || len(m.GetApplicationProtocols()) > 0
+		d.tls = d.tls || m.GetTransportProtocol() == "tls"
+	}
+	l := &listenerv3.Listener{
+		Name:               d.name,
+		Address:            socketAddress(at[0].Addr().String(), at[0].Port()),
+		BindToPort:         wrapperspb.Bool(false),
+		TrafficDirection:   corev3.TrafficDirection_OUTBOUND,
+		FilterChains:       d.chains,
+		DefaultFilterChain: unmatched(policy),
+	}
+	for _, a := range at[1:] {
+		l.AdditionalAddresses = append(l.AdditionalAddresses, &listenerv3.AdditionalAddress{Address: socketAddress(a.Addr().String(), a.Port())})
+	}
+	if d.tls {
+		l.ListenerFilters = append(l.ListenerFilters, listenerFilter("envoy.filters.listener.tls_inspector", &tlsinspectorv3.TlsInspector{}))
+	}
+	if d.http {
+		l.ListenerFilters = append(l.ListenerFilters, listenerFilter("envoy.filters.listener.http_inspector", &httpinspectorv3.HttpInspector{}))
+	}
+	if d.tls || d.http {
+		// Istio's default: no verdict by clock.
+		l.ListenerFiltersTimeout = durationpb.New(0)
+		l.ContinueOnListenerFiltersTimeout = true
+	}
+	return l
+}
+
+// wildcards are the addresses of a listener for any destination on a port.
+func wildcards(port uint16) []netip.AddrPort {
+	return []netip.AddrPort{netip.AddrPortFrom(netip.IPv4Unspecified(), port), netip.AddrPortFrom(netip.IPv6Unspecified(), port)}
+}
+
+func listenerName(at netip.AddrPort) string {
+	return at.Addr().String() + "_" + strconv.Itoa(int(at.Port()))
+}
+
+// unmatched makes the chain for connections that no entry declares.
+func unmatched(policy mesh.OutboundPolicy) *listenerv3.FilterChain {
+	cluster := xds.PassthroughCluster
+	if policy == mesh.RegistryOnly {
+		cluster = xds.BlackHoleCluster
+	}
+	return &listenerv3.FilterChain{Name: cluster, Filters: []*listenerv3.Filter{tcpProxy(cluster)}}
+}
+
+// requests makes the chain that routes requests by the table of a port.
+func requests(listener string, port uint16, at []netip.Prefix) *listenerv3.FilterChain {
+	m := manager(listener)
+	m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: tableName(port)}}
+	return requestChain(m, at)
+}
+
+// blockRequests makes the chain that answers every request with 502.
+func blockRequests(listener string) *listenerv3.FilterChain {
+	m := manager(listener)
+	m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
+		Name:             xds.BlockAll,
+		VirtualHosts:     []*routev3.VirtualHost{undeclared(mesh.RegistryOnly)},
+		ValidateClusters: wrapperspb.Bool(false),
+	}}
+	c := requestChain(m, nil)
+	c.Name = xds.BlockAll
+	return c
+}
+
+func requestChain(m *hcmv3.HttpConnectionManager, at []netip.Prefix) *listenerv3.FilterChain {
+	return &listenerv3.FilterChain{
+		Name: "http",
+		FilterChainMatch: &listenerv3.FilterChainMatch{
+			PrefixRanges:         cidrs(at),
+			TransportProtocol:    "raw_buffer",
+			ApplicationProtocols: []string{"http/1.0", "http/1.1"},
+		},
+		Filters: []*listenerv3.Filter{filter("envoy.filters.network.http_connection_manager", m)},
+	}
+}
+
+func manager(listener string) *hcmv3.HttpConnectionManager {
+	return &hcmv3.HttpConnectionManager{
+		StatPrefix:          "outbound_" + listener,
+		HttpProtocolOptions: &corev3.Http1ProtocolOptions{AcceptHttp_10: true},
+		StreamIdleTimeout:   durationpb.New(0),
+		// Nothing of ours goes to external services.
+		GenerateRequestId: wrapperspb.Bool(false),
+		SkipXffAppend:     true,
+		UpgradeConfigs:    []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
+		HttpFilters: []*hcmv3.HttpFilter{{
+			Name: "envoy.filters.http.router",
+			// Headers with x-envoy- in their names are added to no request.
+			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{SuppressEnvoyHeaders: true})},
+		}},
+	}
+}
+
+// bytesTo makes a chain that passes bytes to the cluster of a claim.
+func bytesTo(c *claim, m *listenerv3.FilterChainMatch) *listenerv3.FilterChain {
+	cluster := xds.OutboundCluster(c.port.Number, "", string(c.host()))
+	return &listenerv3.FilterChain{
+		Name:             cluster,
+		FilterChainMatch: m,
+		Filters:          []*listenerv3.Filter{tcpProxy(cluster)},
+		Metadata:         entryMetadata(c.service.Source),
+	}
+}
+
+// serverName makes the match of a claim by SNI.
+func serverName(c *claim, at []netip.Prefix) *listenerv3.FilterChainMatch {
+	return &listenerv3.FilterChainMatch{
+		PrefixRanges:      cidrs(at),
+		ServerNames:       []string{string(c.host())},
+		TransportProtocol: "tls",
+	}
+}
+
+func cidrs(all []netip.Prefix) []*corev3.CidrRange {
+	var out []*corev3.CidrRange
+	for _, p := range all {
+		out = append(out, &corev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))}) //nolint:gosec // 0 to 128
+	}
+	return out
+}
+
+func tcpProxy(cluster string) *listenerv3.Filter {
+	return filter("envoy.filters.network.tcp_proxy", &tcpproxyv3.TcpProxy{
+		StatPrefix:       cluster,
+		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: cluster},
+	})
+}
+
+func filter(name string, m proto.Message) *listenerv3.Filter {
+	return &listenerv3.Filter{Name: name, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(m)}}
+}
+
+func listenerFilter(name string, m proto.Message) *listenerv3.ListenerFilter {
+	return &listenerv3.ListenerFilter{Name: name, ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: pack(m)}}
+}
+
+// pack puts a message of ours, which always encodes, into an Any.
+func pack(m proto.Message) *anypb.Any {
+	a := &anypb.Any{}
+	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {
+		panic("translate: " + err.Error())
+	}
+	return a
+}

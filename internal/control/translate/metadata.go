@@ -1,0 +1,63 @@
+package translate
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
+	"github.com/fairlead/fairlead/internal/xds/fairleadpb"
+)
+
+// entryMetadata says which object declared a destination.
+func entryMetadata(r mesh.Ref) *corev3.Metadata {
+	if r == (mesh.Ref{}) {
+		return nil
+	}
+	f := map[string]*structpb.Value{
+		"kind":      structpb.NewStringValue(r.Kind),
+		"namespace": structpb.NewStringValue(r.Namespace),
+		"name":      structpb.NewStringValue(r.Name),
+	}
+	if r.File != "" {
+		f["file"] = structpb.NewStringValue(r.File)
+	}
+	if r.Line != 0 {
+		f["line"] = structpb.NewNumberValue(float64(r.Line))
+	}
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{xds.MetadataKey: {Fields: f}}}
+}
+
+// serviceMetadata adds what Istio's telemetry reads of a cluster.
+func serviceMetadata(s *mesh.Service, p mesh.Port) *corev3.Metadata {
+	m := entryMetadata(s.Source)
+	if m == nil {
+		m = &corev3.Metadata{FilterMetadata: make(map[string]*structpb.Struct)}
+	}
+	service := structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+		"host":      structpb.NewStringValue(string(s.Host)),
+		"name":      structpb.NewStringValue(string(s.Host)),
+		"namespace": structpb.NewStringValue(s.Namespace),
+	}})
+	f := map[string]*structpb.Value{
+		"default_original_port": structpb.NewNumberValue(float64(p.Number)),
+		"services":              structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{service}}),
+	}
+	if s.Location == mesh.External {
+		f["external"] = structpb.NewBoolValue(true)
+	}
+	m.FilterMetadata["istio"] = &structpb.Struct{Fields: f}
+	return m
+}
+
+// nameOf makes the name by which DNS knows a service.
+func nameOf(s *mesh.Service) *Resource {
+	n := &fairleadpb.Name{Host: string(s.Host)}
+	for _, ip := range plainIPs(s) {
+		n.Addresses = append(n.Addresses, ip.String())
+	}
+	if r := s.Source; r != (mesh.Ref{}) {
+		n.Source = &fairleadpb.Source{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, File: r.File, Line: uint32(max(r.Line, 0))} //nolint:gosec // a line number
+	}
+	return encode(xds.NameType, n.GetHost(), n)
+}

@@ -1,0 +1,236 @@
+// Package translate turns what the registry knows into the resources that one
+// kind of proxy is to have: clusters, endpoints, listeners, route tables,
+// virtual hosts and names. It is pure and incremental: given the hosts that
+// changed it makes anew what depends on them and nothing else, and the outcome
+// is the same as if it had been made from scratch.
+//
+// Shapes and names are Istio's, so that Envoy, dashboards and people find what
+// they know. Two things differ. A route table never changes: its virtual hosts
+// are resources of their own (VHDS), the one for everything undeclared
+// included, so that a new host costs a new host and not the table. And the names
+// that DNS may answer are resources of a type of our own.
+package translate
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/hostname"
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
+)
+
+// A View is what resources depend on beside the services: proxies with the
+// same View share them.
+type View struct {
+	Namespace string
+	Policy    mesh.OutboundPolicy
+}
+
+// A Source answers what a namespace sees; *registry.Snapshot is one.
+type Source interface {
+	Mesh() config.Mesh
+	Service(namespace string, host hostname.Name) *mesh.Service
+	Services(namespace string) iter.Seq[*mesh.Service]
+}
+
+// A Translator holds the resources of one view. It is not safe for concurrent
+// use; the Sets it returns are.
+type Translator struct {
+	view  View
+	mesh  config.Mesh
+	hosts map[hostname.Name]*contribution
+	ports map[uint16]*port
+	set   *Set
+}
+
+// A contribution is what one service adds by itself, whatever else there is.
+type contribution struct {
+	resources map[Key]*Resource
+	claims    map[uint16]*claim
+	problems  []api.Problem
+}
+
+// New returns the Translator of a view with everything that src has for it.
+// problems are those found by putting services on ports.
+func New(view View, src Source) (t *Translator, problems []api.Problem) {
+	t = &Translator{
+		view:  view,
+		mesh:  src.Mesh(),
+		hosts: make(map[hostname.Name]*contribution),
+		ports: make(map[uint16]*port),
+	}
+	r := t.round()
+	for _, b := range base(view, t.mesh) {
+		r.put(b)
+	}
+	for s := range src.Services(view.Namespace) {
+		r.replace(s.Host, s)
+	}
+	_, problems = r.finish()
+	return t, problems
+}
+
+// Set returns the resources as they are now.
+func (t *Translator) Set() *Set { return t.set }
+
+// Update follows a change of the hosts named, as src now has them. It returns
+// the keys of the resources that came, changed or went, and the problems of
+// everything it had to look at.
+func (t *Translator) Update(src Source, hosts []hostname.Name) (changed []Key, problems []api.Problem) {
+	r := t.round()
+	for _, h := range hosts {
+		r.replace(h, src.Service(t.view.Namespace, h))
+	}
+	return r.finish()
+}
+
+// A round is one Update while it is made.
+type round struct {
+	*Translator
+	changed  map[Key]*Resource
+	touched  map[uint16]*touch
+	problems []api.Problem
+}
+
+// A touch is what of a port must be made anew.
+type touch struct {
+	listeners bool
+	hosts     map[hostname.Name]struct{} // virtual hosts
+}
+
+func (t *Translator) round() *round {
+	return &round{Translator: t, changed: make(map[Key]*Resource), touched: make(map[uint16]*touch)}
+}
+
+func (r *round) put(x *Resource) { r.changed[x.Key] = x }
+
+// replace puts s, which is nil if the host is gone, in the place of what was
+// known of the host.
+func (r *round) replace(host hostname.Name, s *mesh.Service) {
+	old, now := r.hosts[host], (*contribution)(nil)
+	if old == nil {
+		old = &contribution{}
+	}
+	if s == nil {
+		now = &contribution{}
+		delete(r.hosts, host)
+	} else {
+		now = contribute(s, r.mesh)
+		r.hosts[host] = now
+	}
+	r.problems = append(r.problems, now.problems...)
+	for k := range old.resources {
+		if now.resources[k] == nil {
+			r.changed[k] = nil
+		}
+	}
+	for _, x := range now.resources {
+		r.put(x)
+	}
+	for n := range old.claims {
+		if now.claims[n] == nil {
+			r.claim(n, old.claims[n], nil)
+		}
+	}
+	for n, c := range now.claims {
+		r.claim(n, old.claims[n], c)
+	}
+}
+
+// claim puts a host's claim on a port in the place of its old one; either may
+// be nil.
+func (r *round) claim(n uint16, old, now *claim) {
+	p := r.ports[n]
+	if p == nil {
+		p = newPort(n)
+		r.ports[n] = p
+	}
+	t := r.touched[n]
+	if t == nil {
+		t = &touch{hosts: make(map[hostname.Name]struct{})}
+		r.touched[n] = t
+	}
+	if p.listenersDepend(old, now) {
+		t.listeners = true
+	}
+	for _, c := range []*claim{old, now} {
+		if c != nil && c.kind.isHTTP() {
+			t.hosts[c.host()] = struct{}{}
+		}
+	}
+	if old != nil {
+		p.remove(old, t.hosts)
+	}
+	if now != nil {
+		p.add(now, t.hosts)
+	}
+}
+
+// finish makes the ports touched and publishes the new Set.
+func (r *round) finish() ([]Key, []api.Problem) {
+	for _, n := range slices.Sorted(maps.Keys(r.touched)) {
+		r.finishPort(r.ports[n], r.touched[n])
+	}
+	for k, x := range r.changed {
+		if old := r.set.Get(k); old == x || old != nil && x != nil && old.Version == x.Version {
+			delete(r.changed, k)
+		}
+	}
+	if len(r.changed) > 0 || r.set == nil {
+		r.Translator.set = r.set.with(r.changed)
+	}
+	keys := slices.Collect(maps.Keys(r.changed))
+	slices.SortFunc(keys, Key.compare)
+	return keys, r.problems
+}
+
+func (r *round) finishPort(p *port, t *touch) {
+	hadTable := p.table
+	p.table = p.requests > 0
+	if p.table != hadTable {
+		for _, x := range []*Resource{routeTable(p.number), catchAll(p.number, r.view.Policy)} {
+			if p.table {
+				r.put(x)
+			} else {
+				r.changed[x.Key] = nil
+			}
+		}
+	}
+	for h := range t.hosts {
+		c := p.claims[h]
+		if c == nil || !c.kind.isHTTP() {
+			r.changed[Key{xds.VirtualHostType, xds.VirtualHostResource(tableName(p.number), string(h))}] = nil
+			continue
+		}
+		r.put(virtualHost(p.number, c.service, p.domains(c)))
+	}
+	if t.listeners {
+		old := p.listeners
+		var made []*Resource
+		made, p.problems = p.makeListeners(r.view.Policy)
+		p.listeners = make(map[Key]struct{}, len(made))
+		for _, x := range made {
+			p.listeners[x.Key] = struct{}{}
+			r.put(x)
+		}
+		for k := range old {
+			if _, kept := p.listeners[k]; !kept {
+				r.changed[k] = nil
+			}
+		}
+	}
+	r.problems = append(r.problems, p.problems...)
+	if len(p.claims) == 0 {
+		delete(r.ports, p.number)
+	}
+}
+
+// compare orders keys as they are sent: by type, then name.
+func (k Key) compare(o Key) int {
+	return cmp.Or(cmp.Compare(xds.TypeIndex(k.Type), xds.TypeIndex(o.Type)), cmp.Compare(k.Name, o.Name))
+}
