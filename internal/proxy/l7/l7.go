@@ -1,9 +1,19 @@
 // Package l7 serves HTTP: it reads requests from a caller, lets them be routed,
 // sends them to an endpoint and brings the answers back.
+//
+// One goroutine serves a caller's connection. A second one exists only while
+// the body of a request is still arriving, so that it flows towards the
+// endpoint while the answer may already flow back. Memory is held while an
+// exchange is in progress and is bounded whatever the size of bodies; a
+// connection that waits for its next request holds none.
 package l7
 
 import (
 	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/cluster"
@@ -11,7 +21,11 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
-// STUB: owned by the HTTP helper; signatures are the contract.
+// Timeouts towards the caller.
+const (
+	headTimeout = 10 * time.Second // from the first bytes of a head to its last
+	idleTimeout = time.Hour        // between requests, as Envoy has it
+)
 
 // A Recorder takes finished records; *telemetry.Log is one.
 type Recorder interface{ Add(*decision.Record) }
@@ -21,18 +35,46 @@ type Options struct {
 	Config   func() *config.Config // the state now; loaded once per request
 	Clusters *cluster.Set
 	Log      Recorder
+	Logger   *slog.Logger // where a panic is told; nil: in the record alone
 }
 
-// A Server serves HTTP/1 on connections that listeners hand it.
-type Server struct{}
+// A Server serves HTTP/1 on connections that listeners hand it. It is safe for
+// concurrent use.
+type Server struct {
+	config   func() *config.Config
+	clusters *cluster.Set
+	log      Recorder
+	logger   *slog.Logger
+
+	headTimeout time.Duration
+	exchanges   sync.Pool // of *exchange
+	buffers     sync.Pool // of *buffer
+	ids         atomic.Uint64
+	panics      atomic.Uint64
+}
 
 // New returns a Server.
-func New(o Options) *Server { panic("stub") }
+func New(o Options) *Server {
+	s := &Server{config: o.Config, clusters: o.Clusters, log: o.Log, logger: o.Logger, headTimeout: headTimeout}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	s.exchanges.New = func() any { return newExchange(s) }
+	s.buffers.New = func() any { return new(buffer) }
+	return s
+}
+
+// Panics counts the requests that ended in a panic.
+func (s *Server) Panics() uint64 { return s.panics.Load() }
 
 // Serve serves requests on down until either end is done, and closes it. base
 // holds what the listener found out (Downstream, Original, Name, Listener,
 // Chain, Policy); each request's record starts as a copy of it. ctx ending drains:
 // the exchange at hand is finished with "connection: close".
 func (s *Server) Serve(ctx context.Context, down *transport.Conn, m *config.HTTPManager, base *decision.Record) {
-	panic("stub")
+	c := &conn{server: s, down: down, manager: m, base: base}
+	defer func() { _ = down.Close() }()
+	stop := context.AfterFunc(ctx, c.drain)
+	defer stop()
+	c.serve(ctx)
 }
