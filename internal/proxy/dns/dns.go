@@ -1,4 +1,3 @@
-// Package dns is the name server that a workload sees.
 package dns
 
 import (
@@ -6,12 +5,21 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/miekg/dns"
 
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/proxy/resolve/exchange"
 )
 
-// STUB: owned by the DNS helper; signatures are the contract.
+const (
+	maxQuestions = 1024            // being answered at one time
+	totalTime    = 2 * time.Second // for a question that is forwarded
+)
 
 // Options of a Server.
 type Options struct {
@@ -19,23 +27,130 @@ type Options struct {
 	Config  func() *config.Config      // the state now; its Names are the declared hosts
 	Policy  func() mesh.OutboundPolicy // RegistryOnly: undeclared names are REFUSED
 	Log     *slog.Logger
+	// Search is the search list in the workload's resolv.conf, if it is known:
+	// undeclared names in these domains are answered NXDOMAIN.
+	Search []string
+
+	exchange exchange.Func // for tests; nil: the network
+}
+
+// An upstream finds the answer to a question elsewhere.
+type upstream interface {
+	Ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
 }
 
 // A Server answers a workload's questions. It is safe for concurrent use.
-type Server struct{}
+type Server struct {
+	config   func() *config.Config
+	policy   func() mesh.OutboundPolicy
+	search   []string
+	upstream upstream
+	memory   *memory
+	notes    *notes
+	slots    chan struct{} // one for each question being answered
+	refused  atomic.Uint64
+	shed     atomic.Uint64
+}
 
 // New returns a Server.
-func New(o Options) *Server { panic("stub") }
-
-// Serve answers on the packet connections and listeners until ctx ends, then
-// closes them and returns when the last answer is out.
-func (s *Server) Serve(ctx context.Context, packets []*net.UDPConn, streams []net.Listener) error {
-	panic("stub")
+func New(o Options) *Server {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.exchange == nil {
+		o.exchange = new(exchange.Network).Exchange
+	}
+	s := &Server{
+		config: o.Config,
+		policy: o.Policy,
+		upstream: &exchange.Client{
+			Servers:  o.Servers,
+			Next:     min(time.Second, totalTime/time.Duration(len(o.Servers)+1)),
+			Exchange: o.exchange,
+		},
+		memory: newMemory(maxRemembered),
+		notes:  newNotes(o.Log),
+		slots:  make(chan struct{}, maxQuestions),
+	}
+	for _, domain := range o.Search {
+		s.search = append(s.search, "."+canonical(dns.Fqdn(domain)))
+	}
+	return s
 }
 
 // NameOf returns the name that was last answered with addr, if an answer for it
-// may still be in use; else the empty string.
-func (s *Server) NameOf(addr netip.Addr) string { panic("stub") }
+// may still be in use; else the empty string. An answer counts as in use for its
+// time to live, and for a minute at least.
+func (s *Server) NameOf(addr netip.Addr) string {
+	name, _ := s.memory.nameOf(addr, time.Now())
+	return name
+}
 
 // Refused is how many questions were refused because no entry declares the name.
-func (s *Server) Refused() uint64 { panic("stub") }
+func (s *Server) Refused() uint64 { return s.refused.Load() }
+
+// Shed is how many questions were answered SERVFAIL, and how many connections
+// closed, because too many were there at one time.
+func (s *Server) Shed() uint64 { return s.shed.Load() }
+
+// Serve answers on the packet connections and listeners until ctx ends, then
+// closes them and returns when the last answer is out. It returns nil then, and
+// otherwise the error that kept it from reading. It may be called again with
+// other sockets.
+func (s *Server) Serve(ctx context.Context, packets []*net.UDPConn, streams []net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		for _, p := range packets {
+			_ = p.SetReadDeadline(time.Unix(1, 0))
+		}
+		for _, l := range streams {
+			_ = l.Close()
+		}
+	})()
+
+	var (
+		readers sync.WaitGroup
+		once    sync.Once
+		failure error
+	)
+	read := func(serve func() error) {
+		readers.Go(func() {
+			if err := serve(); err != nil {
+				once.Do(func() { failure = err })
+				cancel()
+			}
+		})
+	}
+	for _, p := range packets {
+		read(func() error { return s.servePackets(ctx, p) })
+	}
+	conns := make(chan struct{}, maxConns)
+	for _, l := range streams {
+		read(func() error { return s.serveListener(ctx, l, conns) })
+	}
+	if len(packets)+len(streams) == 0 {
+		<-ctx.Done()
+	}
+	readers.Wait()
+	for _, p := range packets {
+		_ = p.Close()
+	}
+	return failure
+}
+
+// within runs answer if there is a slot for one more question and reports
+// whether it did; answer runs in a goroutine that wg waits for.
+func (s *Server) within(wg *sync.WaitGroup, answer func()) bool {
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		s.shed.Add(1)
+		return false
+	}
+	wg.Go(func() {
+		defer func() { <-s.slots }()
+		answer()
+	})
+	return true
+}
