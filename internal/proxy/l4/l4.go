@@ -87,7 +87,7 @@ func connect(ctx context.Context, clusters *cluster.Set, rec *decision.Record) (
 		}
 		e.Done()
 		tried = append(tried, e)
-		rec.Reason, rec.Err = decision.ConnectFailed, err.Error()
+		rec.Reason, rec.Err = decision.ConnectFailed, plain(err)
 		if len(tried) == maxTries || len(tried) >= rec.Endpoints || ctx.Err() != nil {
 			rec.Flags |= decision.UF | decision.URX
 			return nil, nil

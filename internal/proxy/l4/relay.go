@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/proxy/cluster"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
@@ -240,6 +241,10 @@ func (h *half) explain(err error) error {
 
 // plain is the cause in the system's words: "connection reset by peer".
 func plain(err error) string {
+	var dial *cluster.DialError
+	if errors.As(err, &dial) {
+		return dial.Cause
+	}
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
 		return errno.Error()

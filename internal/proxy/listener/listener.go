@@ -1,44 +1,317 @@
 // Package listener accepts captured connections, finds out where they meant to
 // go and what they speak, and hands each to the filter chain that matches.
+//
+// What a connection may not reach is decided here before anything else: the
+// proxy dials from outside the workload's network, so that a destination that
+// means "this host" (loopback, the unspecified address, an address of the
+// workload or of the proxy) would there mean another host. Such connections
+// are refused as loops, whatever the configuration says.
 package listener
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/proxy/cluster"
 	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/proxy/l4"
 	"github.com/fairlead/fairlead/internal/proxy/l7"
+	"github.com/fairlead/fairlead/internal/proxy/transport"
+	"github.com/fairlead/fairlead/internal/xds"
 )
 
-// STUB: owned by the listener helper; signatures are the contract.
-
-// Options of a Listener.
+// Options of a Listener. Config, Clusters, HTTP, Log and Logger are needed.
 type Options struct {
 	Config   func() *config.Config
 	Clusters *cluster.Set
 	HTTP     *l7.Server
 	Log      l7.Recorder
-	NameOf   func(netip.Addr) string   // what DNS answered with that address
-	Self     func(netip.AddrPort) bool // addresses of the proxy itself: a loop
+	NameOf   func(netip.Addr) string   // what DNS answered with that address; nil: nothing is known
+	Self     func(netip.AddrPort) bool // addresses of the proxy and its workload: a loop; nil: loopback only
 	Logger   *slog.Logger
+	// Original tells where an accepted connection meant to go. Nil: its local
+	// address, as transparent sockets have it.
+	Original func(net.Conn) (netip.AddrPort, error)
+	// Sweeper keeps the timeouts of what is accepted; it has to be running. Nil:
+	// Serve runs one of its own.
+	Sweeper *transport.Sweeper
+	// Drain is how long connections may go on after the end of Serve's context.
+	// 0: 5 s.
+	Drain time.Duration
 }
 
-// A Listener serves the capture. It owns what it accepts.
-type Listener struct{}
+// A Listener serves the capture. It owns what it accepts. It is safe for
+// concurrent use: Serve may be called for several sockets.
+type Listener struct {
+	o   Options
+	ids atomic.Uint64
+}
 
 // New returns a Listener.
-func New(o Options) *Listener { panic("stub") }
+func New(o Options) *Listener {
+	if o.NameOf == nil {
+		o.NameOf = func(netip.Addr) string { return "" }
+	}
+	if o.Self == nil {
+		o.Self = func(netip.AddrPort) bool { return false }
+	}
+	if o.Original == nil {
+		o.Original = localAddress
+	}
+	if o.Drain <= 0 {
+		o.Drain = 5 * time.Second
+	}
+	return &Listener{o: o}
+}
 
-// Serve accepts on ln until ctx ends; then it stops accepting, lets connections
-// drain, and returns when the last is closed.
-func (l *Listener) Serve(ctx context.Context, ln net.Listener) error { panic("stub") }
+// Serve accepts on ln until ctx ends; then it closes ln, lets connections
+// drain, resets what is left after Options.Drain, and returns when the last is
+// closed. An error says that ln is of no more use.
+func (l *Listener) Serve(ctx context.Context, ln net.Listener) error {
+	sweeper := l.o.Sweeper
+	var wg sync.WaitGroup
+	if sweeper == nil {
+		sweeper = new(transport.Sweeper)
+		sweeping, stop := context.WithCancel(context.WithoutCancel(ctx))
+		wg.Go(func() { sweeper.Run(sweeping) })
+		defer wg.Wait()
+		defer stop()
+	}
+	s := &server{Listener: l, sweeper: sweeper, bound: ln.Addr()}
+	var cut context.CancelFunc
+	s.hard, cut = context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	err := s.accept(ctx, ln)
+	s.drain(cut)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// A server is one call of Serve.
+type server struct {
+	*Listener
+	sweeper *transport.Sweeper
+	bound   net.Addr
+	conns   sync.WaitGroup
+	hard    context.Context //nolint:containedctx // ends with this Serve: the time at which draining is over
+}
+
+// accept returns when ctx ended or ln broke, with ln closed.
+func (s *server) accept(ctx context.Context, ln net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() }) // wakes Accept; a second Close does no harm
+	defer func() { stop(); _ = ln.Close() }()
+	var wait pause
+	for {
+		c, err := ln.Accept()
+		switch {
+		case err == nil:
+			if n := wait.over(); n > 0 {
+				s.o.Logger.Info("accepting connections again", "listener", s.bound.String(), "pauses", n)
+			}
+			s.conns.Go(func() { s.serve(ctx, c) })
+		case ctx.Err() != nil:
+			return nil
+		case isPassing(err):
+			if wait.begins() {
+				s.o.Logger.Warn("cannot accept connections for now; callers wait until descriptors or memory are free again", "listener", s.bound.String(), "error", err)
+			}
+			if !wait.sleep(ctx) {
+				return nil
+			}
+		case errors.Is(err, syscall.ECONNABORTED):
+		default:
+			return fmt.Errorf("accept captured connections on %s: %w", s.bound, err)
+		}
+	}
+}
+
+// drain waits for the connections and cuts them when their time is over.
+func (s *server) drain(cut context.CancelFunc) {
+	timer := time.AfterFunc(s.o.Drain, cut)
+	defer timer.Stop()
+	s.conns.Wait()
+}
+
+// serve serves one connection to its end and writes its record, unless that is
+// l7's, which writes one per request.
+func (s *server) serve(ctx context.Context, c net.Conn) {
+	conn := transport.New(c, nil)
+	s.sweeper.Adopt(conn)
+	rec := &decision.Record{ID: s.ids.Add(1), Start: time.Now(), Protocol: decision.TCP, Downstream: conn.Peer()}
+	ours := true
+	defer func() {
+		if p := recover(); p != nil {
+			s.o.Logger.Error("panic while serving a connection, which is closed; this is a fault of the proxy", "panic", p, "original", rec.Original, "stack", string(debug.Stack()))
+			rec.Reason, rec.Err, ours = decision.Internal, fmt.Sprint(p), true
+			_ = conn.Reset() // the caller learns that there is no answer
+		}
+		if ours {
+			rec.Duration = time.Since(rec.Start)
+			s.o.Log.Add(rec)
+		}
+	}()
+	defer func() { _ = conn.Close() }() // whoever served it has closed it already
+	chain := s.admit(ctx, conn, rec)
+	switch {
+	case chain == nil:
+		_ = conn.Reset() // the record says why
+	case chain.HTTP != nil:
+		ours = false
+		stop := context.AfterFunc(s.hard, func() { _ = conn.Reset() })
+		defer stop()
+		s.o.HTTP.Serve(ctx, conn, chain.HTTP, rec)
+	case chain.TCP != nil:
+		l4.Serve(s.hard, conn, chain.TCP, s.o.Clusters, rec)
+	}
+}
+
+// admit finds the chain for a connection, or nil and the reason in rec.
+func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.Record) *config.FilterChain {
+	original, err := s.o.Original(conn.Conn)
+	if err != nil {
+		rec.Reason, rec.Err = decision.Internal, err.Error()
+		return nil
+	}
+	rec.Original = netip.AddrPortFrom(original.Addr().Unmap(), original.Port())
+	cfg := s.o.Config()
+	if Policy(cfg) {
+		rec.Policy = mesh.RegistryOnly
+	}
+	if s.isLoop(rec.Original) {
+		rec.Reason = decision.Loop
+		return nil
+	}
+	rec.Name = s.o.NameOf(rec.Original.Addr())
+	l := listenerFor(cfg, rec.Original)
+	if l == nil {
+		rec.Reason = decision.NotReady
+		return nil
+	}
+	rec.Listener = l.Name
+	found, err := s.inspect(ctx, conn, l, rec)
+	if err != nil {
+		rec.Flags |= decision.DC
+		rec.Details = "downstream_remote_disconnect"
+		return nil
+	}
+	chain := Match(l, factsOf(rec.Original.Addr(), found))
+	if chain == nil {
+		rec.Flags |= decision.NR
+		rec.Reason, rec.Details = decision.NoRoute, "filter_chain_not_found"
+		return nil
+	}
+	rec.Chain = chain.Name
+	if undeclared(cfg, l, chain, rec) {
+		rec.Flags |= decision.UH
+		rec.Reason = decision.NotDeclared
+		rec.Err = "link-local addresses, where clouds keep their metadata, have to be listed in the entry's addresses"
+		return nil
+	}
+	return chain
+}
+
+// inspect is the function of that name, ended by the end of ctx: a connection
+// on which nothing was asked yet is not worth a drain.
+func (s *server) inspect(ctx context.Context, conn *transport.Conn, l *config.Listener, rec *decision.Record) (finding, error) {
+	if !l.InspectTLS && !l.InspectHTTP {
+		return finding{}, nil
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	f, err := inspect(conn, l, l.Name == xds.VirtualOutbound && rec.Policy == mesh.RegistryOnly)
+	if f.tls {
+		rec.Protocol, rec.SNI = decision.TLS, f.serverName
+	}
+	return f, err
+}
+
+func factsOf(destination netip.Addr, f finding) Facts {
+	facts := Facts{Destination: destination, Transport: transportRaw, ServerName: f.serverName, Applications: f.application}
+	if f.tls {
+		facts.Transport = transportTLS
+	}
+	return facts
+}
+
+// isLoop reports that a connection means the workload or the proxy itself. Dialled
+// from here it would reach this host instead.
+func (s *server) isLoop(dst netip.AddrPort) bool {
+	a := dst.Addr()
+	if !a.IsValid() || a.IsLoopback() || a.IsUnspecified() {
+		return true
+	}
+	if t, ok := s.bound.(*net.TCPAddr); ok {
+		if b := t.AddrPort(); netip.AddrPortFrom(b.Addr().Unmap(), b.Port()) == dst {
+			return true
+		}
+	}
+	return s.o.Self(dst)
+}
+
+// listenerFor finds the listener of a destination: its own, else virtualOutbound.
+func listenerFor(c *config.Config, dst netip.AddrPort) *config.Listener {
+	if c == nil {
+		return nil
+	}
+	if l := c.ListenerFor(dst); l != nil {
+		return l
+	}
+	return c.Listener(xds.VirtualOutbound)
+}
 
 // Policy is the outbound policy that the configuration expresses: what the
-// default chain of virtualOutbound does.
-func Policy(c *config.Config) (closed bool) { panic("stub") }
+// default chain of virtualOutbound does. Without a configuration it is closed.
+func Policy(c *config.Config) (closed bool) {
+	if c == nil {
+		return true
+	}
+	l := c.Listener(xds.VirtualOutbound)
+	if l == nil {
+		return true
+	}
+	chain := l.Default
+	if chain == nil && len(l.Chains) > 0 {
+		chain = l.Chains[len(l.Chains)-1]
+	}
+	return chain == nil || chain.TCP == nil || chain.TCP.Cluster == xds.BlackHoleCluster
+}
 
-var _ decision.Record
+// undeclared reports that the policy is REGISTRY_ONLY and a connection goes to
+// a link-local address of the caller's choice, through an entry that declares a
+// port and no addresses.
+func undeclared(c *config.Config, l *config.Listener, chain *config.FilterChain, rec *decision.Record) bool {
+	if rec.Policy != mesh.RegistryOnly || chain.TCP == nil || !rec.Original.Addr().IsLinkLocalUnicast() {
+		return false
+	}
+	to := c.Cluster(chain.TCP.Cluster)
+	if to == nil || to.Type != config.OriginalDst || len(chain.Match.Prefixes) > 0 {
+		return false
+	}
+	for _, a := range l.Addresses {
+		if a == rec.Original {
+			return false
+		}
+	}
+	return true
+}
+
+func localAddress(c net.Conn) (netip.AddrPort, error) {
+	t, ok := c.LocalAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}, fmt.Errorf("connection to %s is not TCP: its destination cannot be told", c.LocalAddr())
+	}
+	return t.AddrPort(), nil
+}
