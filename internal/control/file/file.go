@@ -1,17 +1,33 @@
 // Package file is the source of objects that reads files and folders, and
 // follows their changes.
+//
+// A file is believed as it is read, with one exception: while something is
+// being written it is often empty, cut short or gone for a moment. So a file
+// that vanished, became shorter in place or cannot be decoded is believed only
+// after it has stayed that way for a short while (see settle); until then its
+// last good objects hold. A file that stays broken keeps them for as long as it
+// is broken; one that stays empty or gone loses them.
 package file
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/control/registry"
 )
 
-// STUB: owned by the objects helper; signatures are the contract.
+// Stdin is the path that stands for the standard input.
+const Stdin = "-"
 
 // Options of a Source.
 type Options struct {
@@ -21,16 +37,177 @@ type Options struct {
 	Log       *slog.Logger
 }
 
-// A Source reads objects from files.
-type Source struct{}
+// A Source reads objects from files. It is not safe for concurrent use: call
+// Run once, after Load.
+type Source struct {
+	options  Options
+	files    map[string]*tracked      // by absolute path
+	objects  map[api.Key]*api.Object  // as last handed over
+	reported map[api.Problem]struct{} // said in the log, or by Load
+}
 
 // Load reads everything once. Any problem of severity Error makes err non-nil;
-// problems has the warnings too.
+// problems has the warnings too, sorted.
 func Load(o Options) (s *Source, changes []registry.Change, problems []api.Problem, err error) {
-	panic("stub")
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s = &Source{
+		options:  o,
+		files:    map[string]*tracked{},
+		objects:  map[api.Key]*api.Object{},
+		reported: map[api.Problem]struct{}{},
+	}
+	problems, _ = s.scan(time.Time{}, true)
+	desired, doubles := join(s.ordered())
+	problems = append(problems, doubles...)
+	api.Sort(problems)
+	s.remember(problems)
+	if errs := slices.DeleteFunc(slices.Clone(problems), func(p api.Problem) bool { return p.Severity != api.Error }); len(errs) > 0 {
+		return nil, nil, problems, summary(errs)
+	}
+	return s, s.replace(desired), problems, nil
+}
+
+func summary(errs []api.Problem) error {
+	if len(errs) == 1 {
+		return errors.New(errs[0].String())
+	}
+	return fmt.Errorf("%s (and %d more errors)", errs[0], len(errs)-1)
 }
 
 // Run follows the files until ctx ends and calls apply, from one goroutine,
 // with what changed. A file that is broken is reported, once per state, through
 // the log and keeps its last good objects; a file that is gone takes its objects along.
-func (s *Source) Run(ctx context.Context, apply func([]registry.Change)) error { panic("stub") }
+// A change is handed over a few hundredths of a second after the last write.
+func (s *Source) Run(ctx context.Context, apply func([]registry.Change)) error {
+	w := newWatch(s.options.Log)
+	defer w.close()
+	w.follow(s.followed())
+	return w.run(ctx, func(now time.Time) (again time.Duration) {
+		again = s.round(now, apply)
+		if w.follow(s.followed()) && again == 0 {
+			again = quiet // something may have changed before the new watch was there
+		}
+		return again
+	})
+}
+
+// round brings the Source up to date and returns when to look again, 0 for
+// when something changes.
+func (s *Source) round(now time.Time, apply func([]registry.Change)) time.Duration {
+	problems, again := s.scan(now, false)
+	desired, doubles := join(s.ordered())
+	problems = append(problems, doubles...)
+	api.Sort(problems)
+	s.log(problems)
+	if changes := s.replace(desired); len(changes) > 0 {
+		s.logApplied(changes)
+		apply(changes)
+	}
+	return again
+}
+
+// followed returns the paths that can change.
+func (s *Source) followed() []string {
+	return slices.DeleteFunc(slices.Clone(s.options.Paths), func(path string) bool {
+		f := s.files[absolute(path)]
+		return path == Stdin || f != nil && f.once
+	})
+}
+
+// ordered returns the files in the order in which the paths name them.
+func (s *Source) ordered() []*tracked {
+	return slices.SortedFunc(maps.Values(s.files), func(a, b *tracked) int {
+		return cmp.Or(cmp.Compare(a.order, b.order), strings.Compare(a.path, b.path))
+	})
+}
+
+// join puts the objects of all files together. Where two define the same, the
+// first holds and the other is a problem.
+func join(files []*tracked) (map[api.Key]*api.Object, []api.Problem) {
+	objects := map[api.Key]*api.Object{}
+	var problems []api.Problem
+	for _, f := range files {
+		for _, o := range f.objects {
+			first, ok := objects[o.Key]
+			if !ok {
+				objects[o.Key] = o
+				continue
+			}
+			problems = append(problems, api.Problem{
+				Severity: api.Error,
+				Object:   o.Source,
+				File:     o.Source.File,
+				Line:     o.Source.Line,
+				Field:    "metadata.name",
+				Message:  fmt.Sprintf("defined in %s:%d already, which holds; rename or remove one of them", first.Source.File, first.Source.Line),
+			})
+		}
+	}
+	return objects, problems
+}
+
+// replace makes desired the objects handed over and returns the difference,
+// ordered by key.
+func (s *Source) replace(desired map[api.Key]*api.Object) []registry.Change {
+	var changes []registry.Change
+	for key := range s.objects {
+		if _, ok := desired[key]; !ok {
+			delete(s.objects, key)
+			changes = append(changes, registry.Change{Key: key})
+		}
+	}
+	for key, o := range desired {
+		if !o.Equal(s.objects[key]) {
+			s.objects[key] = o
+			changes = append(changes, registry.Change{Key: key, Object: o})
+		}
+	}
+	slices.SortFunc(changes, func(a, b registry.Change) int { return a.Key.Compare(b.Key) })
+	return changes
+}
+
+func (s *Source) logApplied(changes []registry.Change) {
+	removed := 0
+	for _, c := range changes {
+		if c.Object == nil {
+			removed++
+		}
+	}
+	attrs := []any{"applied", len(changes) - removed, "removed", removed, "objects", len(s.objects)}
+	if len(changes) == 1 {
+		attrs = append(attrs, "object", changes[0].Key.String())
+	}
+	s.options.Log.Info("objects applied", attrs...)
+}
+
+// log says each problem that it did not say in the last round.
+func (s *Source) log(problems []api.Problem) {
+	for _, p := range problems {
+		if _, ok := s.reported[p]; ok {
+			continue
+		}
+		say := s.options.Log.Warn
+		if p.Severity == api.Error {
+			say = s.options.Log.Error
+		}
+		say(p.Message, "file", p.File, "line", p.Line, "object", p.Object.String(), "field", p.Field)
+	}
+	s.remember(problems)
+}
+
+func (s *Source) remember(problems []api.Problem) {
+	s.reported = make(map[api.Problem]struct{}, len(problems))
+	for _, p := range problems {
+		s.reported[p] = struct{}{}
+	}
+}
+
+// absolute is the identity of a path: one file named twice is one file.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return filepath.Clean(path)
+}
