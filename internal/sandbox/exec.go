@@ -1,0 +1,195 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ServeExec serves one client of ExecClient: it starts the command that the
+// client asks for with the files that it passes, says how it ended and passes
+// on its signals. When the client goes away early the command gets SIGHUP. It
+// returns when the command has ended or ctx has, and closes conn. Only
+// processes of the same user, or root's, are served.
+func (s *Sandbox) ServeExec(ctx context.Context, conn *net.UnixConn) error {
+	c := &channel{conn: conn}
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	defer conn.Close()
+	if err := checkPeer(conn); err != nil {
+		return fmt.Errorf("serve a client of exec: %w", err)
+	}
+	var o order
+	files, err := c.receive(maxFrame, &o)
+	if err != nil {
+		return fmt.Errorf("serve a client of exec: %w", err)
+	}
+	defer closeAll(files)
+	if o.Start == nil || len(files) != 3 || o.Start.Terminal < 0 || o.Start.Terminal > 3 {
+		return errors.New("serve a client of exec: it asks for no command with three files")
+	}
+	o.Start.Main = false
+	p, err := s.begin(*o.Start, files)
+	if err != nil {
+		e := event{Failure: err.Error()}
+		var failed *StartError
+		if errors.As(err, &failed) {
+			e.Code = failed.Code
+		}
+		return c.send(e)
+	}
+	if err := c.send(event{Started: true}); err != nil {
+		return errors.Join(err, p.Signal(syscall.SIGHUP))
+	}
+	ended := make(chan struct{})
+	listened := make(chan struct{})
+	go func() {
+		defer close(listened)
+		s.passOn(c, p, ended)
+	}()
+	status, err := p.Wait()
+	close(ended)
+	e := event{Ended: true, Code: status.Code, Signal: int(status.Signal)}
+	if err != nil {
+		e = event{Failure: err.Error()}
+	}
+	err = c.send(e)
+	_ = conn.Close() // ends passOn
+	<-listened
+	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) {
+		return fmt.Errorf("serve a client of exec: %w", err)
+	}
+	return nil
+}
+
+// passOn passes the client's signals on to p until the client goes.
+func (s *Sandbox) passOn(c *channel, p *Process, ended <-chan struct{}) {
+	for {
+		var o order
+		files, err := c.receive(maxReply, &o)
+		closeAll(files)
+		if err != nil {
+			break
+		}
+		if o.Signal != 0 {
+			_ = p.Signal(syscall.Signal(o.Signal)) // Wait will tell
+		}
+	}
+	select {
+	case <-ended:
+	default:
+		_ = p.Signal(syscall.SIGHUP)
+	}
+}
+
+// checkPeer refuses peers that belong to other users.
+func checkPeer(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("ask who is there: %w", err)
+	}
+	if uid := int(cred.Uid); uid != os.Geteuid() && uid != 0 {
+		return fmt.Errorf("user %d is there, not user %d", uid, os.Geteuid())
+	}
+	return nil
+}
+
+// ExecClient has the supervisor at the other end of conn run a command in its
+// sandbox and returns its exit code. The command's standard streams are c's
+// files; where its standard input is a terminal, those that are terminals
+// become one of the sandbox's own, and the caller's is in raw mode meanwhile.
+// Signals that the caller gets go to the command. The error is a *StartError if
+// it is the command's. It closes conn.
+func ExecClient(ctx context.Context, conn *net.UnixConn, c Command) (code int, err error) {
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	if err := checkPeer(conn); err != nil {
+		return 0, fmt.Errorf("run a command in the sandbox: %w", err)
+	}
+	view, err := openView(c.Files)
+	if err != nil {
+		return 0, fmt.Errorf("run a command in the sandbox: %w", err)
+	}
+	defer func() { err = errors.Join(err, view.close()) }()
+	ch := &channel{conn: conn}
+	o := order{Start: &start{Args: toBytes(c.Args), Env: toBytes(c.Env), Dir: []byte(c.Dir), Terminal: view.terminal}}
+	if err := ch.send(o, view.files[:]...); err != nil {
+		return 0, fmt.Errorf("run a command in the sandbox: %w", err)
+	}
+	e, err := reply(ch)
+	if err != nil {
+		return 0, err
+	}
+	if !e.Started {
+		return 0, errors.New("run a command in the sandbox: it ended before it began")
+	}
+	if err := view.relay(); err != nil {
+		return 0, fmt.Errorf("run a command in the sandbox: %w", err)
+	}
+	defer relaySignals(ch, view)()
+	if e, err = reply(ch); err != nil {
+		return 0, err
+	}
+	return Status{Code: e.Code, Signal: syscall.Signal(e.Signal)}.ExitCode(), nil
+}
+
+// reply receives an event that is no failure.
+func reply(c *channel) (event, error) {
+	var e event
+	files, err := c.receive(maxReply, &e)
+	closeAll(files)
+	switch {
+	case err != nil:
+		return e, fmt.Errorf("run a command in the sandbox: its supervisor has gone: %w", err)
+	case e.Failure != "" && e.Code != 0:
+		return e, &StartError{Code: e.Code, text: e.Failure}
+	case e.Failure != "":
+		return e, errors.New(e.Failure)
+	}
+	return e, nil
+}
+
+// relaySignals passes the caller's signals on, and the size of its window,
+// until stop is called.
+func relaySignals(c *channel, v *view) (stop func()) {
+	got := make(chan os.Signal, 16)
+	for _, s := range relayed() {
+		if !signal.Ignored(s) {
+			signal.Notify(got, s)
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for s := range got {
+			n, ok := s.(syscall.Signal)
+			switch {
+			case !ok:
+			case n == syscall.SIGWINCH:
+				v.resize()
+			case n != syscall.SIGCONT:
+				_ = c.send(order{Signal: int(n)}) // the end will tell
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(got)
+		close(got)
+		<-done
+	}
+}

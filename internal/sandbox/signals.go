@@ -1,0 +1,113 @@
+package sandbox
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// relayed returns the signals that a command is to have when its supervisor
+// gets them.
+func relayed() []os.Signal {
+	return []os.Signal{
+		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGWINCH, syscall.SIGCONT,
+	}
+}
+
+// Relay passes the signals that the calling process gets on to the command
+// until ctx ends. Signals that the process was started to ignore (nohup) stay
+// ignored, by the command too.
+func (s *Sandbox) Relay(ctx context.Context) {
+	got := make(chan os.Signal, 16)
+	for _, sig := range relayed() {
+		if !signal.Ignored(sig) {
+			signal.Notify(got, sig)
+		}
+	}
+	defer signal.Stop(got)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case sig := <-got:
+			if err := s.Signal(sig); err != nil {
+				s.log.Warn("a signal was not passed on", "signal", sig, "error", err)
+			}
+		}
+	}
+}
+
+// echoWindow is how far apart the two ways of a signal sent to the whole
+// process group may be: directly, and by way of the supervisor.
+const echoWindow = 100 * time.Millisecond
+
+// An echo knows which signals this process itself has had. The starter is in
+// the process group of the command and of the supervisor: what a terminal or
+// `kill -- -GROUP` sends reaches all three, and must not be passed on again.
+// What somebody sends to the supervisor alone reaches the command no other way.
+type echo struct {
+	got  chan os.Signal
+	done chan struct{}
+
+	mu   sync.Mutex
+	last map[os.Signal]time.Time // guarded by mu; had and not yet matched
+	news chan struct{}           // guarded by mu; closed and replaced when last grows
+}
+
+func listen() *echo {
+	e := &echo{
+		got:  make(chan os.Signal, 16),
+		done: make(chan struct{}),
+		last: map[os.Signal]time.Time{},
+		news: make(chan struct{}),
+	}
+	for _, s := range relayed() {
+		if !signal.Ignored(s) {
+			signal.Notify(e.got, s)
+		}
+	}
+	go e.run()
+	return e
+}
+
+func (e *echo) stop() {
+	signal.Stop(e.got)
+	close(e.got)
+	<-e.done
+}
+
+func (e *echo) run() {
+	defer close(e.done)
+	for s := range e.got {
+		e.mu.Lock()
+		e.last[s] = time.Now()
+		close(e.news)
+		e.news = make(chan struct{})
+		e.mu.Unlock()
+	}
+}
+
+// also says whether this process had sig too, just before or just after.
+func (e *echo) also(sig os.Signal) bool {
+	late := time.NewTimer(echoWindow)
+	defer late.Stop()
+	for {
+		e.mu.Lock()
+		at, ok := e.last[sig]
+		delete(e.last, sig)
+		news := e.news
+		e.mu.Unlock()
+		if ok && time.Since(at) < echoWindow {
+			return true
+		}
+		select {
+		case <-news:
+		case <-late.C:
+			return false
+		}
+	}
+}
