@@ -1,0 +1,249 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/proxy/config"
+)
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// closedPort is a loopback port on which nobody listens.
+func closedPort(t *testing.T) uint16 {
+	t.Helper()
+	u := listen(t, "tcp", "127.0.0.1:0")
+	u.ln.Close()
+	return u.addr().Port()
+}
+
+// fullPort is a loopback port whose accept queue is full: a connection to it
+// gets no answer.
+func fullPort(t *testing.T) uint16 {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Close(fd) })
+	if err := errors.Join(
+		syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}),
+		syscall.Listen(fd, 0),
+	); err != nil {
+		t.Fatal(err)
+	}
+	sa, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := sa.(*syscall.SockaddrInet4).Port
+	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)) // fills the queue
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return uint16(port)
+}
+
+func TestDialTellsWhyItFailed(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing.sock")
+	tcp := func(port uint16) config.Endpoint { return config.Endpoint{Host: "127.0.0.1", Port: port, Weight: 1} }
+	canceled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, tt := range []struct {
+		name  string
+		ctx   context.Context
+		to    config.Endpoint
+		cause string
+		is    error
+	}{
+		{"refused", t.Context(), tcp(closedPort(t)), "connection refused", syscall.ECONNREFUSED},
+		{"no answer", t.Context(), tcp(fullPort(t)), "timed out after 50ms", context.DeadlineExceeded},
+		{"no socket", t.Context(), config.Endpoint{Host: missing, Weight: 1}, "no such socket", syscall.ENOENT},
+		{"no abstract socket", t.Context(), config.Endpoint{Host: "@fairlead-test-nobody", Weight: 1}, "connection refused", syscall.ECONNREFUSED},
+		{"caller gone", canceled, tcp(closedPort(t)), "given up: the exchange was ended", context.Canceled},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			c := inlined(config.StaticSet, tt.to)
+			c.ConnectTimeout = 50 * time.Millisecond
+			w.apply(clusters(c))
+			e, _ := w.pick()
+			_, err := e.Dial(tt.ctx)
+			var failed *DialError
+			if !errors.As(err, &failed) || failed.Cause != tt.cause || !errors.Is(err, tt.is) {
+				t.Fatalf("error %v (%#v), want cause %q and %v", err, failed, tt.cause, tt.is)
+			}
+			if want := "connect to " + e.String() + ": " + tt.cause; err.Error() != want {
+				t.Errorf("error %q, want %q", err, want)
+			}
+			if tt.is != context.DeadlineExceeded && errors.Is(err, context.DeadlineExceeded) {
+				t.Error("no timeout, but it says so")
+			}
+		})
+	}
+}
+
+func TestSystemErrorsInPlainWords(t *testing.T) {
+	for errno, want := range map[syscall.Errno]string{
+		syscall.EHOSTUNREACH:  "no route to host",
+		syscall.ENETUNREACH:   "network is unreachable",
+		syscall.ECONNRESET:    "connection reset by peer",
+		syscall.EADDRNOTAVAIL: "no free local port or no usable local address",
+		syscall.EMFILE:        "the proxy has too many files open (see ulimit -n)",
+		syscall.ETIMEDOUT:     "timed out after 10s",
+	} {
+		if got := cause(t.Context(), &net.OpError{Op: "dial", Err: errno}, 10*time.Second); got != want {
+			t.Errorf("%s: %q, want %q", errno, got, want)
+		}
+	}
+}
+
+func TestDialReachesEveryKindOfAddress(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	abstract := "@fairlead-test-" + strings.ReplaceAll(t.TempDir(), "/", "-")
+	tcp := listen(t, "tcp", "127.0.0.1:0")
+	listen(t, "unix", path)
+	listen(t, "unix", abstract)
+	for _, to := range []config.Endpoint{
+		{Host: "127.0.0.1", Port: tcp.addr().Port(), Weight: 1},
+		{Host: path, Weight: 1},
+		{Host: abstract, Weight: 1},
+	} {
+		w := newWorld(t)
+		w.apply(clusters(inlined(config.StaticSet, to)))
+		e, _ := w.pick()
+		c := dial(t, e)
+		if !c.Alive() {
+			t.Errorf("%s: the connection is not alive", e)
+		}
+		if e.Addr().IsValid() != (to.Port != 0) {
+			t.Errorf("address of %s: %s", e, e.Addr())
+		}
+		if n := w.sweeper.Len(); n != 1 {
+			t.Errorf("%d connections can time out, want 1", n)
+		}
+	}
+}
+
+func TestDialledConnectionsTimeOut(t *testing.T) {
+	w := newWorld(t)
+	up := listen(t, "tcp", "127.0.0.1:0")
+	w.apply(clusters(inlined(config.StaticSet, config.Endpoint{Host: "127.0.0.1", Port: up.addr().Port(), Weight: 1})))
+	e, _ := w.pick()
+	c := dial(t, e)
+	c.SetTimeout(time.Millisecond)
+	if _, err := c.Read(make([]byte, 1)); err == nil || !c.TimedOut() {
+		t.Errorf("read: %v, timed out %v", err, c.TimedOut())
+	}
+}
+
+func TestOriginalDestinations(t *testing.T) {
+	for _, tt := range []struct {
+		original string
+		override uint16
+		want     string // empty: no endpoint
+	}{
+		{"10.0.0.1:80", 0, "10.0.0.1:80"},
+		{"10.0.0.1:80", 8080, "10.0.0.1:8080"},
+		{"[::ffff:10.0.0.1]:80", 0, "10.0.0.1:80"},
+		{"[fd00::1]:443", 0, "[fd00::1]:443"},
+		{"0.0.0.0:80", 0, ""},
+		{"10.0.0.1:0", 0, ""},
+	} {
+		w := newWorld(t)
+		w.apply(clusters(&config.Cluster{Name: "x", Type: config.OriginalDst, Policy: config.ClusterProvided, PortOverride: tt.override}))
+		var rec decision.Record
+		e, err := w.Get("x").Pick(netip.MustParseAddrPort(tt.original), nil, &rec)
+		if tt.want == "" {
+			if !errors.Is(err, ErrNoEndpoint) || rec.Endpoints != 0 {
+				t.Errorf("%s: %v, %v, %d endpoints", tt.original, e, err, rec.Endpoints)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", tt.original, err)
+			continue
+		}
+		if e.String() != tt.want || rec.Endpoint != e.Addr() || rec.Endpoints != 1 || rec.DNS != decision.NotResolved {
+			t.Errorf("%s with port %d: %s, record %+v", tt.original, tt.override, e, rec)
+		}
+	}
+	w := newWorld(t)
+	w.apply(clusters(&config.Cluster{Name: "x", Type: config.OriginalDst}))
+	if e, rec := w.pick(); e != nil || rec.Endpoints != 0 {
+		t.Errorf("no original destination, but picked %s", e)
+	}
+}
+
+func TestUnusedOriginalDestinationsAreDropped(t *testing.T) {
+	w := newWorld(t)
+	w.apply(clusters(&config.Cluster{Name: "x", Type: config.OriginalDst}))
+	up := listen(t, "tcp", "127.0.0.1:0")
+	x := w.Get("x")
+	var rec decision.Record
+	e, err := x.Pick(up.addr(), nil, &rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		x.sweep(time.Now(), nil)
+	}
+	if again, _ := x.Pick(up.addr(), nil, &rec); again != e {
+		t.Fatal("an endpoint in use was dropped")
+	}
+	e.Done()
+	c := dial(t, e)
+	e.Keep(c)
+	e.Done()
+	x.sweep(time.Now(), nil)
+	x.sweep(time.Now(), nil)
+	if n := len(x.Endpoints()); n != 0 || !isClosed(c) {
+		t.Errorf("%d endpoints, connection closed %v, after two sweeps without use", n, isClosed(c))
+	}
+}
+
+func TestOriginalDestinationsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	w.apply(clusters(&config.Cluster{Name: "x", Type: config.OriginalDst}))
+	x := w.Get("x")
+	var rec decision.Record
+	last := netip.MustParseAddr("10.0.0.0")
+	for range maxOriginals + 10 {
+		last = last.Next()
+		if _, err := x.Pick(netip.AddrPortFrom(last, 80), nil, &rec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(x.Endpoints()); n != maxOriginals {
+		t.Errorf("%d endpoints remembered, want %d", n, maxOriginals)
+	}
+}
+
+func TestSweepNoticesThatThePeerEnded(t *testing.T) {
+	w := newWorld(t)
+	up := listen(t, "tcp", "127.0.0.1:0")
+	w.apply(clusters(inlined(config.StaticSet, config.Endpoint{Host: "127.0.0.1", Port: up.addr().Port(), Weight: 1})))
+	e, _ := w.pick()
+	c := dial(t, e)
+	e.Keep(c)
+	eventually(t, "accept", func() bool { up.mu.Lock(); defer up.mu.Unlock(); return len(up.conns) == 1 })
+	up.hangUp()
+	eventually(t, "the end arrives", func() bool { return !c.Alive() })
+	now := time.Now()
+	w.Get("x").sweep(now, nil)
+	w.Get("x").sweep(now.Add(sweepInterval), nil)
+	if n := w.Get("x").Endpoints()[0].Idle; n != 0 {
+		t.Errorf("%d connections kept to a peer that ended them", n)
+	}
+}

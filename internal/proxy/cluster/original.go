@@ -1,0 +1,99 @@
+package cluster
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/fairlead/fairlead/internal/decision"
+)
+
+// maxOriginals bounds the original destinations that one cluster remembers. To
+// more than these, connections are made all the same but not kept.
+const maxOriginals = 16384
+
+// originals are the endpoints of an OriginalDst cluster: one for each address
+// that was meant lately. The zero value is empty and ready.
+type originals struct {
+	mu     sync.Mutex
+	byAddr map[netip.AddrPort]*Endpoint // guarded by mu
+	closed bool                         // guarded by mu
+}
+
+func (c *Cluster) pickOriginal(original netip.AddrPort, rec *decision.Record) (*Endpoint, error) {
+	rec.DNS, rec.DNSError, rec.Endpoints = decision.NotResolved, "", 0
+	port := original.Port()
+	if override := c.Config().PortOverride; override != 0 {
+		port = override
+	}
+	ip := original.Addr().Unmap()
+	if !ip.IsValid() || ip.IsUnspecified() || port == 0 {
+		return nil, ErrNoEndpoint
+	}
+	e := c.originals.get(c, netip.AddrPortFrom(ip, port))
+	rec.Endpoints, rec.Endpoint, rec.EndpointName = 1, e.key.addr, ""
+	return e, nil
+}
+
+// get returns the endpoint of that address with one more request on it.
+func (o *originals) get(c *Cluster, addr netip.AddrPort) *Endpoint {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	e := o.byAddr[addr]
+	if e == nil {
+		e = &Endpoint{cluster: c, key: key{addr: addr}}
+		if o.closed || len(o.byAddr) >= maxOriginals {
+			e.pool.Close()
+		} else {
+			if o.byAddr == nil {
+				o.byAddr = map[netip.AddrPort]*Endpoint{}
+			}
+			o.byAddr[addr] = e
+		}
+	}
+	e.used = true
+	e.active.Add(1) // under the lock: sweep must not drop it between
+	return e
+}
+
+// sweep drops the endpoints that were not used since the last one, and appends
+// the others to keep.
+func (o *originals) sweep(keep []*Endpoint) []*Endpoint {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for addr, e := range o.byAddr {
+		if !e.used && e.active.Load() == 0 {
+			delete(o.byAddr, addr)
+			e.pool.Close()
+			continue
+		}
+		e.used = e.active.Load() > 0
+		keep = append(keep, e)
+	}
+	return keep
+}
+
+func (o *originals) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	for _, e := range o.byAddr {
+		e.pool.Close()
+	}
+	o.byAddr = nil
+}
+
+func (o *originals) states() []State {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := make([]State, 0, len(o.byAddr))
+	for _, e := range o.byAddr {
+		all = append(all, e.state(1))
+	}
+	slices.SortFunc(all, func(a, b State) int { return a.Addr.Compare(b.Addr) })
+	return all
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
