@@ -103,9 +103,9 @@ func (s *Set) of(typeURL string) *immutable.SortedMap[string, *Resource] {
 	return s.types[i]
 }
 
-// with returns the set after the keys in changed took their new values; nil
+// With returns the set after the keys in changed took their new values; nil
 // removes. The receiver is as it was.
-func (s *Set) with(changed map[Key]*Resource) *Set {
+func (s *Set) With(changed map[Key]*Resource) *Set {
 	next := &Set{}
 	if s != nil {
 		*next = *s

@@ -182,7 +182,7 @@ func (r *round) finish() ([]Key, []api.Problem) {
 		}
 	}
 	if len(r.changed) > 0 || r.set == nil {
-		r.Translator.set = r.set.with(r.changed)
+		r.Translator.set = r.set.With(r.changed)
 	}
 	keys := slices.Collect(maps.Keys(r.changed))
 	slices.SortFunc(keys, Key.compare)
