@@ -1,0 +1,90 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// The paths of the server.
+const (
+	pathConfig   = "/config"
+	pathClusters = "/clusters"
+	pathStats    = "/stats"
+	pathReady    = "/ready"
+)
+
+// Serve answers on ln until ctx ends, then closes it and returns when the last
+// answer is out, or a second later. Whom to let in is ln's business.
+func Serve(ctx context.Context, ln net.Listener, from Source, log *slog.Logger) error {
+	srv := &http.Server{
+		Handler:           Handler(from),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      time.Minute,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(closed)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if srv.Shutdown(last) != nil {
+			_ = srv.Close() // who has not read by now will not
+		}
+	})
+	err := srv.Serve(ln)
+	if !stop() {
+		<-closed
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return ctx.Err()
+	}
+	_ = ln.Close() // it is broken already
+	return err
+}
+
+// Handler answers GET and HEAD on the paths of the server with JSON.
+func Handler(from Source) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathConfig, func(w http.ResponseWriter, r *http.Request) {
+		c, err := from.Config(r.URL.Query().Get("raw") == "true")
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		answer(w, http.StatusOK, c)
+	})
+	mux.HandleFunc("GET "+pathClusters, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, from.Clusters())
+	})
+	mux.HandleFunc("GET "+pathStats, func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, from.Stats())
+	})
+	mux.HandleFunc("GET "+pathReady, func(w http.ResponseWriter, _ *http.Request) {
+		s := from.Status()
+		code := http.StatusOK
+		if !s.Ready {
+			code = http.StatusServiceUnavailable
+		}
+		answer(w, code, s)
+	})
+	return mux
+}
+
+func answer(w http.ResponseWriter, code int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_, _ = w.Write(append(b, '\n')) // who has gone does not need it
+}
