@@ -189,7 +189,7 @@ func (x *exchange) respond(ctx context.Context) bool {
 	if untold && !d.chunked || x.conn.draining.Load() || x.upload.running && !x.upload.last.Load() {
 		x.closing = true
 	}
-	x.rec.Status = x.resp.Status
+	x.rec.Status, x.rec.Details = x.resp.Status, "via_upstream"
 	x.out = x.resp.AppendTo(x.out[:0], x.answer, h1.Reply{
 		Chunked: d.chunked, Close: x.closing, KeepAlive: !x.closing && x.req.Minor == 0,
 	})
@@ -309,7 +309,7 @@ func (x *exchange) broken(cause error, untold bool) bool {
 func (x *exchange) relay(ctx context.Context) bool {
 	x.closing = true
 	r := &x.rec
-	r.Status = x.resp.Status
+	r.Status, r.Details = x.resp.Status, "via_upstream"
 	early := x.answer[x.resp.Len:x.answered]
 	x.out = x.resp.AppendTo(x.out[:0], x.answer, h1.Reply{WebSocket: true})
 	x.out = append(x.out, early...)

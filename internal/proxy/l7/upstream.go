@@ -120,15 +120,11 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route, fresh bool) (s
 		if r.Tries < 255 {
 			r.Tries++
 		}
-		if !fresh {
-			if x.up = e.Take(); x.up != nil {
-				x.reused = true
-				r.Upstream = x.up.Local()
-				return 0
-			}
+		if x.reused = !fresh && x.takeKept(); !x.reused {
+			x.up, err = e.Dial(context.WithoutCancel(ctx))
 		}
-		x.reused = false
-		if x.up, err = e.Dial(context.WithoutCancel(ctx)); err == nil {
+		if err == nil {
+			r.Reason, r.Err, r.Details = decision.OK, "", "" // of earlier tries
 			r.Upstream = x.up.Local()
 			return 0
 		}
@@ -151,9 +147,29 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route, fresh bool) (s
 	}
 }
 
+// takeKept takes a kept connection. One on which anything has arrived is not
+// used: an answer nobody asked for would be taken for the next one.
+func (x *exchange) takeKept() bool {
+	for {
+		c := x.endpoint.Take()
+		if c == nil {
+			return false
+		}
+		if c.Alive() {
+			x.up = c
+			return true
+		}
+		_ = c.Close() // ended by its peer already
+	}
+}
+
 func (x *exchange) connectFailed(err error) {
 	r := &x.rec
 	r.Reason, r.Err = decision.ConnectFailed, err.Error()
+	var dial *cluster.DialError
+	if errors.As(err, &dial) {
+		r.Err = dial.Cause // the sentence names the address
+	}
 	r.Flags |= decision.UF
 	r.Details = "upstream_reset_before_response_started{remote_connection_failure}"
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {

@@ -1,0 +1,682 @@
+package l7
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/proxy/config"
+)
+
+const (
+	get  = "GET / HTTP/1.1\r\nHost: x.example\r\n\r\n"
+	ok   = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	fine = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine"
+)
+
+func TestHeadersPassAsTheyAreAndFramingIsOurs(t *testing.T) {
+	r := one(t, func(c *caller) {
+		c.hear("GET /a?b=%20c HTTP/1.1\r\nhOsT: X.example:80\r\nTraceParent: 00-1\r\nX-Request-Id: mine\r\nx-forwarded-for: 1.2.3.4\r\nAccept:  */*  \r\n\r\n")
+		c.say("HTTP/1.1 200 Quite OK\r\nServer: theirs\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nx-REQUEST-id: mine\r\nContent-Length: 2\r\n\r\nok")
+	})
+	c := r.dial()
+	c.say("GET /a?b=%20c HTTP/1.1\r\nhOsT: X.example:80\r\nConnection: Keep-Alive, X-Hop\r\nTraceParent: 00-1\r\nX-Hop: 2\r\nX-Request-Id: mine\r\n" +
+		"TE: trailers\r\nProxy-Connection: keep-alive\r\nx-envoy-max-retries: 9\r\nx-forwarded-for: 1.2.3.4\r\nAccept:  */*  \r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n")
+	c.hear("HTTP/1.1 200 Quite OK\r\nServer: theirs\r\nx-REQUEST-id: mine\r\nContent-Length: 2\r\n\r\nok")
+	rec := r.record()
+	if rec.Status != 200 || string(rec.Authority) != "X.example:80" || string(rec.Path) != "/a?b=%20c" || string(rec.Method) != "GET" ||
+		string(rec.RequestID) != "mine" || rec.Sent != 2 || rec.VirtualHost != "x.example:80" || rec.Route != "default" || rec.RouteTable != "80" ||
+		rec.Cluster != "outbound|80||x.example" || rec.Entry != where || rec.Tries != 1 || rec.Flags != 0 || rec.Reason != decision.OK ||
+		!rec.Endpoint.IsValid() || !rec.Upstream.IsValid() || rec.Protocol != decision.HTTP11 || rec.UpstreamTime <= 0 || rec.Duration < rec.UpstreamTime {
+		t.Errorf("record %+v", rec)
+	}
+}
+
+func TestConnectionsAreKeptOnBothSides(t *testing.T) {
+	r := one(t, func(c *caller) {
+		for range 3 {
+			c.hear(get)
+			c.say(ok)
+		}
+	})
+	c := r.dial()
+	for range 3 {
+		c.say(get)
+		c.hear(ok)
+		r.record()
+	}
+}
+
+func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
+	r := one(t, func(c *caller) {
+		for i := range 20 {
+			c.hear(fmt.Sprintf("POST /%d HTTP/1.1\r\nHost: x.example\r\nContent-Length: 3\r\n\r\nabc", i))
+			c.say(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%02d", i))
+		}
+	})
+	c := r.dial()
+	var all strings.Builder
+	for i := range 20 {
+		fmt.Fprintf(&all, "POST /%d HTTP/1.1\r\nHost: x.example\r\nContent-Length: 3\r\n\r\nabc", i)
+	}
+	for s := all.String(); s != ""; { // in pieces that respect no boundary
+		n := min(len(s), 37)
+		c.say(s[:n])
+		s = s[n:]
+	}
+	for i := range 20 {
+		c.hear(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%02d", i))
+	}
+}
+
+func TestLocalReplies(t *testing.T) {
+	refused := closedPort(t)
+	r := newRig(t,
+		entry{host: "refused.example", endpoints: []netip.AddrPort{refused}},
+		entry{host: "empty.example"},
+		entry{host: "missing.example", change: func(r *config.Route) { r.Cluster = "outbound|80||gone.example" }},
+		entry{host: "narrow.example", change: func(r *config.Route) { r.Prefix = "/only" }},
+	)
+	tests := []struct {
+		name, request string
+		status        int
+		flags         string
+		reason        decision.Reason
+		details       string
+		body          string
+		closes        bool
+	}{
+		{"not declared", "GET / HTTP/1.1\r\nHost: who.example\r\n\r\n", 502, "-", decision.NotDeclared, "direct_response",
+			"who.example (240.240.0.1:80) is not declared by any ServiceEntry visible here", false},
+		{"refused", "GET / HTTP/1.1\r\nHost: refused.example\r\n\r\n", 503, "UF,URX", decision.ConnectFailed,
+			"upstream_reset_before_response_started{remote_connection_failure}",
+			"ServiceEntry default/svc (e.yaml:1): connection to endpoint " + refused.String() + " failed: connection refused (tried 3 times).\n", false},
+		{"no endpoint", "GET / HTTP/1.1\r\nHost: empty.example\r\n\r\n", 503, "UH", decision.NoEndpoint, "no_healthy_upstream", "has no endpoint to send", false},
+		{"no cluster", "GET / HTTP/1.1\r\nHost: missing.example\r\n\r\n", 503, "NC", decision.NoCluster, "cluster_not_found", "outbound|80||gone.example", false},
+		{"no route", "GET / HTTP/1.1\r\nHost: narrow.example\r\n\r\n", 404, "NR", decision.NoRoute, "route_not_found", "no route of ServiceEntry default/svc", false},
+		{"CONNECT", "CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", 403, "-", decision.UpgradeRefused, "upgrade_failed", "CONNECT and upgrades", true},
+		{"upgrade", "GET / HTTP/1.1\r\nHost: empty.example\r\nConnection: upgrade\r\nUpgrade: tls/1.0\r\n\r\n", 403, "-", decision.UpgradeRefused, "upgrade_failed", "", true},
+		{"bad request", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, "DPE", decision.BadRequest, "http1.codec_error", "more than one Host", true},
+		{"bad host", "GET / HTTP/1.1\r\nHost: a..b\r\n\r\n", 400, "DPE", decision.BadRequest, "http1.codec_error", "", true},
+		{"bad chunk", "POST / HTTP/1.1\r\nHost: empty.example\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\n", 400, "DPE", decision.BadRequest, "http1.codec_error", "", true},
+		{"large", "GET / HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("a", 61<<10), 431, "DPE", decision.TooLarge, "http1.headers_too_large", "60 KiB", true},
+		{"many", "GET / HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("A: a\r\n", 120) + "\r\n", 431, "DPE", decision.TooLarge, "http1.too_many_headers", "100", true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := r.dial()
+			c.t = t
+			c.say(test.request)
+			res, body := c.answer("GET")
+			rec := r.record()
+			if res.StatusCode != test.status || !strings.Contains(body, test.body) || !strings.HasSuffix(body, ".\n") || strings.Count(body, "\n") != 1 {
+				t.Errorf("answer %d %q; want %d with %q", res.StatusCode, body, test.status, test.body)
+			}
+			if res.Header.Get("content-type") != "text/plain" || res.Header.Get("date") == "" || res.Header.Get("server") != "" {
+				t.Errorf("header %v", res.Header)
+			}
+			if rec.Status != test.status || rec.Flags.String() != test.flags || rec.Reason != test.reason || rec.Details != test.details {
+				t.Errorf("record: %d %s reason %d %s; want %d %s reason %d %s", rec.Status, rec.Flags, rec.Reason, rec.Details,
+					test.status, test.flags, test.reason, test.details)
+			}
+			if int(rec.Sent) != len(body) {
+				t.Errorf("record says %d bytes were sent, want %d", rec.Sent, len(body))
+			}
+			if test.closes != res.Close {
+				t.Errorf("close %v, want %v", res.Close, test.closes)
+			}
+			if test.closes {
+				c.CloseWrite()
+				c.ended()
+				return
+			}
+			c.say(test.request) // the connection goes on
+			c.answer("GET")
+			r.record()
+		})
+	}
+}
+
+func TestLocalReplyToHEADHasNoBody(t *testing.T) {
+	r := newRig(t)
+	c := r.dial()
+	c.say("HEAD / HTTP/1.1\r\nHost: who.example\r\n\r\nGET / HTTP/1.1\r\nHost: who.example\r\n\r\n")
+	res, _ := c.answer("HEAD")
+	if res.StatusCode != 502 || res.ContentLength == 0 {
+		t.Error(res)
+	}
+	if res, _ := c.answer("GET"); res.StatusCode != 502 {
+		t.Error(res)
+	}
+}
+
+func TestLocalReplyToGRPCIsAStatusOfItsOwn(t *testing.T) {
+	r := newRig(t, entry{host: "empty.example"})
+	c := r.dial()
+	c.say("POST /a.B/C HTTP/1.1\r\nHost: empty.example\r\nContent-Type: application/grpc+proto\r\nContent-Length: 1\r\n\r\nx")
+	res, body := c.answer("POST")
+	if res.StatusCode != 200 || res.Header.Get("grpc-status") != "14" || body != "" || !strings.Contains(res.Header.Get("grpc-message"), "has no endpoint") {
+		t.Errorf("%v %q", res, body)
+	}
+}
+
+func TestRetryFindsTheEndpointThatListens(t *testing.T) {
+	up := newEndpoint(t, func(c *caller) {
+		for range 6 {
+			c.hear(get)
+			c.say(ok)
+		}
+	})
+	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{closedPort(t), up.addr}})
+	c := r.dial()
+	var tries int
+	for range 6 {
+		c.say(get)
+		c.hear(ok)
+		rec := r.record()
+		tries += int(rec.Tries)
+		if rec.Flags != 0 || rec.Reason != decision.OK || rec.Endpoint != up.addr {
+			t.Errorf("flags %s, reason %d, endpoint %s", rec.Flags, rec.Reason, rec.Endpoint)
+		}
+	}
+	if tries < 8 {
+		t.Errorf("%d tries for 6 requests over a dead and a live endpoint", tries)
+	}
+}
+
+func TestAKeptConnectionThatDiesIsReplacedOnce(t *testing.T) {
+	r := one(t,
+		func(c *caller) {
+			c.hear(get)
+			c.say(ok)
+			c.hear(get) // takes the request and dies
+		},
+		func(c *caller) {
+			c.hear(get)
+			c.say(fine)
+		},
+		func(c *caller) { c.hear("POST") },
+	)
+	c := r.dial()
+	c.say(get)
+	c.hear(ok)
+	r.record()
+	c.say(get)
+	c.hear(fine)
+	if rec := r.record(); rec.Tries != 2 || rec.Status != 200 {
+		t.Errorf("tries %d, status %d", rec.Tries, rec.Status)
+	}
+}
+
+func TestAPostIsNotSentTwice(t *testing.T) {
+	r := one(t, func(c *caller) {
+		c.hear(get)
+		c.say(ok)
+		c.hear("POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 1\r\n\r\nx")
+	}, func(c *caller) { c.t.Fatal("the request came a second time") })
+	c := r.dial()
+	c.say(get)
+	c.hear(ok)
+	c.say("POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 1\r\n\r\nx")
+	if res, body := c.answer("POST"); res.StatusCode != 503 || !strings.Contains(body, "ended the connection before its answer was complete") {
+		t.Error(res.StatusCode, body)
+	}
+	r.record()
+	if rec := r.record(); rec.Flags != decision.UC || rec.Details != "upstream_reset_before_response_started{connection_termination}" {
+		t.Error(rec.Flags, rec.Details)
+	}
+}
+
+func TestAKeptConnectionOnWhichAnythingArrivedIsNotUsed(t *testing.T) {
+	said := make(chan struct{})
+	r := one(t, func(c *caller) {
+		c.hear(get)
+		c.say(ok)
+		<-said
+		c.say("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+		said <- struct{}{}
+		io.Copy(io.Discard, c)
+	}, func(c *caller) {
+		c.hear(get)
+		c.say(fine)
+	})
+	c := r.dial()
+	c.say(get)
+	c.hear(ok)
+	r.record()
+	said <- struct{}{}
+	<-said
+	c.say(get)
+	c.hear(fine)
+}
+
+func TestContinueGoesEndToEnd(t *testing.T) {
+	const post = "POST / HTTP/1.1\r\nHost: x.example\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+	r := one(t, func(c *caller) {
+		c.hear(post)
+		c.say("HTTP/1.1 100 Continue\r\n\r\n")
+		c.hear("hello")
+		c.say("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok)
+	})
+	c := r.dial()
+	c.say(post)
+	c.hear("HTTP/1.1 100 Continue\r\n\r\n")
+	c.say("hello")
+	c.hear("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok)
+	if rec := r.record(); rec.Received != 5 || rec.Status != 200 {
+		t.Error(rec.Received, rec.Status)
+	}
+}
+
+func TestExpectationThatFailsEndsTheConnection(t *testing.T) {
+	const post = "POST / HTTP/1.1\r\nHost: x.example\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+	r := one(t, func(c *caller) {
+		c.hear(post)
+		c.say("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
+		c.ended()
+	})
+	c := r.dial()
+	c.say(post)
+	c.hear("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	c.ended()
+}
+
+func TestEarlyAnswerWhileTheBodyFlows(t *testing.T) {
+	r := one(t, func(c *caller) {
+		c.hear("POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 100000000\r\n\r\n")
+		c.say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
+		io.Copy(io.Discard, c.r) // until the proxy gives up
+	}, func(c *caller) {
+		c.hear(get)
+		c.say(ok)
+	})
+	c := r.dial()
+	c.say("POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 100000000\r\n\r\n")
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		b := make([]byte, 64<<10)
+		for {
+			if _, err := c.Write(b); err != nil {
+				return
+			}
+		}
+	}()
+	res, body := c.answer("POST")
+	if res.StatusCode != 413 || body != "big" || !res.Close {
+		t.Errorf("%v %q", res, body)
+	}
+	c.Close()
+	<-wrote
+	if rec := r.record(); rec.Status != 413 {
+		t.Error(rec.Status)
+	}
+	next := r.dial() // and no connection to the endpoint was poisoned
+	next.say(get)
+	next.hear(ok)
+}
+
+func TestHalfCloseStillGetsItsAnswer(t *testing.T) {
+	go1 := make(chan struct{})
+	r := one(t, func(c *caller) {
+		c.hear(get)
+		<-go1
+		c.say(ok)
+	})
+	c := r.dial()
+	c.say(get)
+	c.CloseWrite()
+	close(go1)
+	c.hear(ok)
+	c.ended()
+}
+
+func TestHTTP10(t *testing.T) {
+	r := one(t, func(c *caller) {
+		c.hear("GET /1 HTTP/1.1\r\nHost: x.example\r\n\r\n")
+		c.say(ok)
+		c.hear("GET /2 HTTP/1.1\r\nHost: x.example\r\n\r\n")
+		c.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3;x=y\r\ndef\r\n0\r\nT: x\r\n\r\n")
+		c.hear("GET /3 HTTP/1.1\r\nHost: x.example\r\n\r\n")
+		c.say("HTTP/1.1 100 Continue\r\n\r\n" + ok)
+	})
+	c := r.dial()
+	c.say("GET /1 HTTP/1.0\r\nHost: x.example\r\nConnection: keep-alive\r\n\r\n")
+	c.hear("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok")
+	c.say("GET /2 HTTP/1.0\r\nHost: x.example\r\nConnection: keep-alive\r\n\r\n")
+	c.hear("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabcdef")
+	c.ended()
+	if rec := r.record(); rec.Protocol != decision.HTTP10 {
+		t.Error(rec.Protocol)
+	}
+	r.record()
+	c = r.dial()
+	c.say("GET /3 HTTP/1.0\r\nHost: x.example\r\n\r\n")
+	c.hear("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+	c.ended()
+}
+
+func TestAnswersWithoutABody(t *testing.T) {
+	r := one(t, func(c *caller) {
+		c.hear("HEAD")
+		c.hear(strings.TrimPrefix(get, "GET"))
+		c.say("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+		c.hear(get)
+		c.say("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n")
+		c.hear(get)
+		c.say("HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n")
+		c.hear(get)
+		c.say(ok)
+	})
+	c := r.dial()
+	c.say("HEAD" + strings.TrimPrefix(get, "GET"))
+	c.hear("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+	c.say(get)
+	c.hear("HTTP/1.1 204 No Content\r\n\r\n")
+	c.say(get)
+	c.hear("HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n")
+	c.say(get)
+	c.hear(ok)
+}
+
+func TestAnswerUntilCloseBecomesChunked(t *testing.T) {
+	r := one(t, func(c *caller) {
+		c.hear(get)
+		c.say("HTTP/1.0 200 OK\r\n\r\nto the end")
+	}, func(c *caller) {
+		c.hear(get)
+		c.say(ok)
+	})
+	c := r.dial()
+	c.say(get)
+	res, body := c.answer("GET")
+	if body != "to the end" || len(res.TransferEncoding) != 1 {
+		t.Errorf("%v %q", res, body)
+	}
+	c.say(get)
+	c.hear(ok)
+}
+
+func TestATornAnswerIsSeenTorn(t *testing.T) {
+	for name, answer := range map[string]string{
+		"length":  "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+		"chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
+		"garbled": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n5\r\n",
+	} {
+		for _, version := range []string{"1.0", "1.1"} {
+			t.Run(name+" to "+version, func(t *testing.T) {
+				r := one(t, func(c *caller) {
+					c.hear("GET / HTTP/1.1\r\nHost: x.example\r\n\r\n")
+					c.say(answer)
+				})
+				c := r.dial()
+				c.say("GET / HTTP/" + version + "\r\nHost: x.example\r\n\r\n")
+				res, err := http.ReadResponse(c.r, nil)
+				if err == nil {
+					_, err = io.ReadAll(res.Body)
+				}
+				if err == nil {
+					t.Error("the answer looks whole")
+				}
+				if rec := r.record(); rec.Flags != decision.UC || rec.Status != 200 || rec.Reason != decision.UpstreamReset {
+					t.Error(rec.Flags, rec.Status, rec.Reason)
+				}
+			})
+		}
+	}
+}
+
+// faults.md 38: each is refused, and the connection it came on never used again.
+func Test38HostileAnswers(t *testing.T) {
+	for name, answer := range map[string]string{
+		"length and chunked": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"two lengths":        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+		"101 unasked":        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+		"1xx flood":          strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 40),
+		"bare LF":            "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+		"not HTTP":           "SSH-2.0-OpenSSH_9\r\n\r\n",
+		"garbled body":       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+		"folded":             "HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n",
+		"no end":             "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 64<<10),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := one(t, func(c *caller) {
+				c.hear(get)
+				io.WriteString(c, answer)
+				io.Copy(io.Discard, c.r)
+			}, func(c *caller) {
+				c.hear(get)
+				c.say(ok)
+			})
+			c := r.dial()
+			c.say(get)
+			res, body := c.answer("GET")
+			for ; res.StatusCode < 200; res, body = c.answer("GET") {
+			}
+			if res.StatusCode != 502 || !strings.Contains(body, "not valid HTTP") {
+				t.Error(res.StatusCode, body)
+			}
+			if rec := r.record(); rec.Flags != decision.UPE || rec.Reason != decision.UpstreamBroken {
+				t.Error(rec.Flags, rec.Reason, rec.Details)
+			}
+			c.say(get)
+			c.hear(ok)
+		})
+	}
+	for name, answer := range map[string]string{
+		"extra answer":   ok + ok,
+		"HEAD with body": "HTTP/1.1 204 No Content\r\n\r\n" + ok,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := one(t, func(c *caller) {
+				c.hear(get)
+				c.say(answer)
+				c.ended()
+			}, func(c *caller) {
+				c.hear(get)
+				c.say(fine)
+			})
+			c := r.dial()
+			c.say(get)
+			c.answer("GET")
+			c.say(get)
+			c.hear(fine)
+		})
+	}
+}
+
+func TestWebSocketBecomesAStream(t *testing.T) {
+	const handshake = "GET /chat HTTP/1.1\r\nHost: x.example\r\nSec-WebSocket-Key: abc\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+	r := one(t, func(c *caller) {
+		c.hear(handshake)
+		c.say("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+		c.hear("early")
+		io.Copy(c, c.r)
+		c.CloseWrite()
+	})
+	c := r.dial()
+	c.say(handshake + "early")
+	c.hear("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
+	for range 3 {
+		c.say("echo")
+		c.hear("echo")
+	}
+	c.CloseWrite()
+	c.ended()
+	if rec := r.record(); rec.Status != 101 || rec.Received != 17 || rec.Sent != 17 || rec.Reason != decision.OK {
+		t.Error(rec.Status, rec.Received, rec.Sent, rec.Reason, rec.Err)
+	}
+}
+
+func TestARefusedUpgradeIsAnOrdinaryAnswer(t *testing.T) {
+	r := one(t, func(c *caller) {
+		c.hear("GET / HTTP/1.1\r\nHost: x.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		c.say("HTTP/1.1 400 No\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nno")
+		c.hear(get)
+		c.say(ok)
+	})
+	c := r.dial()
+	c.say("GET / HTTP/1.1\r\nHost: x.example\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\n\r\n")
+	c.hear("HTTP/1.1 400 No\r\nContent-Length: 2\r\n\r\nno")
+	c.say(get)
+	c.hear(ok)
+}
+
+func TestSlowHeadIsAnswered408(t *testing.T) {
+	r := newRig(t)
+	r.server.headTimeout = 20 * time.Millisecond
+	c := r.dial()
+	c.say("GET / HTTP/1.1\r\nHo")
+	if res, body := c.answer("GET"); res.StatusCode != 408 || !res.Close {
+		t.Error(res.StatusCode, body)
+	}
+	c.ended()
+	if rec := r.record(); rec.Status != 408 {
+		t.Error(rec.Status)
+	}
+}
+
+func TestRouteTimeoutIsAnswered504(t *testing.T) {
+	up := newEndpoint(t, func(c *caller) { c.hear(get); c.ended() })
+	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up.addr}, change: func(r *config.Route) { r.Timeout = 20 * time.Millisecond }})
+	c := r.dial()
+	c.say(get)
+	if res, body := c.answer("GET"); res.StatusCode != 504 || !strings.Contains(body, "no answer from endpoint") {
+		t.Error(res.StatusCode, body)
+	}
+	if rec := r.record(); rec.Flags != decision.UT || rec.Details != "upstream_response_timeout" {
+		t.Error(rec.Flags, rec.Details)
+	}
+}
+
+func TestDrainFinishesTheExchangeAtHand(t *testing.T) {
+	answer := make(chan struct{})
+	r := one(t, func(c *caller) {
+		c.hear(get)
+		<-answer
+		c.say(ok)
+	})
+	idle, busy := r.dial(), r.dial()
+	busy.say(get)
+	waitFor(t, func() bool { return r.clusters.Get("outbound|80||x.example").Endpoints()[0].Active == 1 })
+	r.drain()
+	idle.ended()
+	close(answer)
+	busy.hear("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+	busy.ended()
+}
+
+func TestAPanicCostsOneRequest(t *testing.T) {
+	r := one(t, func(c *caller) {
+		c.hear(get)
+		c.say(ok)
+		c.hear(get)
+		c.say(ok)
+	})
+	healthy := r.dial()
+	healthy.say(get)
+	healthy.hear(ok)
+	r.record()
+	cfg := r.server.config
+	broken := true
+	r.server.config = func() *config.Config {
+		if broken {
+			broken = false
+			panic("a fault")
+		}
+		return cfg()
+	}
+	c := r.dial()
+	c.say(get)
+	if res, _ := c.answer("GET"); res.StatusCode != 500 {
+		t.Error(res.StatusCode)
+	}
+	c.ended()
+	if rec := r.record(); rec.Status != 500 {
+		t.Error(rec.Status)
+	}
+	healthy.say(get)
+	healthy.hear(ok)
+	if n := r.server.Panics(); n != 1 {
+		t.Errorf("%d panics counted", n)
+	}
+}
+
+func TestCallerThatGoesAwayInItsBody(t *testing.T) {
+	saw := make(chan error, 1)
+	r := one(t, func(c *caller) {
+		_, err := io.ReadAll(c.r)
+		saw <- err
+	})
+	c := r.dial()
+	c.say("POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 10\r\n\r\nhalf")
+	c.Close()
+	if rec := r.record(); rec.Flags != decision.DC || rec.Status != 0 || rec.Reason != decision.ClientGone {
+		t.Error(rec.Flags, rec.Status, rec.Reason)
+	}
+	<-saw
+}
+
+func TestABodyThatTurnsBadIsRefused(t *testing.T) {
+	r := one(t, func(c *caller) { io.Copy(io.Discard, c.r) })
+	c := r.dial()
+	c.say("POST / HTTP/1.1\r\nHost: x.example\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+	waitFor(t, func() bool { return r.clusters.Get("outbound|80||x.example").Endpoints()[0].Active == 1 })
+	c.say("zz\r\n")
+	if res, _ := c.answer("POST"); res.StatusCode != 400 || !res.Close {
+		t.Error(res.StatusCode)
+	}
+	if rec := r.record(); rec.Flags != decision.DPE {
+		t.Error(rec.Flags)
+	}
+}
+
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for !ok() {
+		if ctx.Err() != nil {
+			t.Fatal(errors.New("the condition did not come about"))
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestBackOffIsJitteredAndBounded(t *testing.T) {
+	for retry, below := range map[int]time.Duration{1: 25, 2: 75, 3: 175, 4: 251, 30: 251} {
+		for _, random := range []uint64{0, 1, 1 << 20, 1<<63 + 12345, 1<<64 - 1} {
+			if d := backOff(retry, 0, random); d < 0 || d >= below*time.Millisecond {
+				t.Errorf("retry %d waits %s, want below %d ms", retry, d, below)
+			}
+		}
+	}
+}
+
+func TestCanonicalHost(t *testing.T) {
+	for in, want := range map[string]string{
+		"a.example": "a.example", "a.example:80": "a.example", "A.Example.": "a.example", "127.0.0.1:8080": "127.0.0.1",
+		"[::1]:80": "::1", "a-b.c_d": "a-b.c_d", "a": "a", "a:": "a",
+		"": "!", ".a": "!", "a..b": "!", "-a.b": "!", "a-.b": "!", "a-": "!", "a:0": "!", "a:65536": "!", "a:99999": "!", "*.a": "!",
+		strings.Repeat("a", 64): "!",
+	} {
+		got, err := canonicalHost([]byte(in), nil)
+		if err != nil {
+			got = []byte("!")
+		}
+		if string(got) != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+	if !bytes.Equal(appendPercent(nil, []byte("a b%\xc3\n")), []byte("a b%25%C3")) {
+		t.Error("grpc-message is not percent-encoded")
+	}
+}
