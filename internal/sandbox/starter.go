@@ -220,11 +220,14 @@ func lookPath(name, dir, list string) (string, error) {
 	var refused error
 	for _, folder := range filepath.SplitList(list) {
 		path := absolute(filepath.Join(folder, name))
+		if s, err := os.Stat(path); name == "" || err != nil || s.IsDir() {
+			continue
+		}
 		err := executable(path)
-		if err == nil && name != "" {
+		if err == nil {
 			return path, nil
 		}
-		if errors.Is(err, fs.ErrPermission) && refused == nil {
+		if refused == nil {
 			refused = fmt.Errorf("%s: cannot execute %s: %w", name, path, err)
 		}
 	}
