@@ -64,9 +64,11 @@ func pause(ctx context.Context) {
 	}
 }
 
-// prepare asks the kernel to say which address each datagram was sent to, and
-// reports whether the socket is of the IPv6 family. Whoever opened the socket
-// may have done it already: what fails here shows in the answers.
+// prepare asks the kernel to say which address each datagram was sent to and to
+// let replies leave from it, and reports whether the socket is of the IPv6
+// family. Whoever opened the socket may have done it already (IP_TRANSPARENT
+// allows the same as FREEBIND, which needs no privilege): what fails here shows
+// in the answers.
 func prepare(conn *net.UDPConn) (six bool) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -76,9 +78,11 @@ func prepare(conn *net.UDPConn) (six bool) {
 		fd := int(descriptor) //nolint:gosec // descriptors are small
 		domain, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 		six = err == nil && domain == unix.AF_INET6
+		_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1)
 		_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_PKTINFO, 1)
 		_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_RECVORIGDSTADDR, 1)
 		if six {
+			_ = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_FREEBIND, 1)
 			_ = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_RECVPKTINFO, 1)
 			_ = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_RECVORIGDSTADDR, 1)
 		}
