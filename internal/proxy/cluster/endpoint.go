@@ -76,6 +76,7 @@ func (e *Endpoint) Dial(ctx context.Context) (*transport.Conn, error) {
 	}
 	c := transport.New(conn, nil)
 	e.cluster.set.sweeper.Adopt(c)
+	c.WatchPeer()
 	return c, nil
 }
 
@@ -85,15 +86,7 @@ func (e *Endpoint) dial(ctx context.Context, timeout time.Duration) (net.Conn, e
 	if !e.key.addr.IsValid() {
 		return d.DialContext(ctx, "unix", e.key.name)
 	}
-	c, err := d.DialContext(ctx, "tcp", e.key.addr.String())
-	if err != nil {
-		return nil, err
-	}
-	if t, ok := c.(*net.TCPConn); ok {
-		// It fails only where the connection has failed already; using it will tell.
-		_ = transport.DetectDeadPeer(t)
-	}
-	return c, nil
+	return d.DialContext(ctx, "tcp", e.key.addr.String())
 }
 
 // A DialError says why no connection to an endpoint came about.

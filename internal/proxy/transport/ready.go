@@ -44,7 +44,7 @@ func (c *Conn) waitByte() error {
 		return nil
 	}
 	err = c.explain(err)
-	if c.timedOut.Load() || isClosed(err) {
+	if c.fate.Load() != 0 || isClosed(err) {
 		return err
 	}
 	return nil
@@ -54,7 +54,7 @@ func (c *Conn) waitByte() error {
 // anything: an idle upstream connection may be used. Where there is no
 // descriptor to ask it answers from what was given back and timed out alone.
 func (c *Conn) Alive() bool {
-	if len(c.head) > 0 || c.timedOut.Load() {
+	if len(c.head) > 0 || c.fate.Load() != 0 {
 		return false
 	}
 	if c.raw == nil {

@@ -88,7 +88,8 @@ func (s *Sweeper) Run(ctx context.Context) {
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	var sinceLong time.Duration
-	var late []*Conn
+	var late, watched []*Conn
+	turn := 0
 	for last := time.Now(); ; {
 		select {
 		case <-ctx.Done():
@@ -105,7 +106,11 @@ func (s *Sweeper) Run(ctx context.Context) {
 		if all {
 			sinceLong = 0
 		}
-		late = s.sweep(clock, all, late[:0])
+		late = s.sweep(clock, all, late)
+		for range peersPerTick {
+			watched = lookAtPeers(clock, s.shards[turn].peers(watched))
+			turn = (turn + 1) % shards
+		}
 	}
 }
 
@@ -119,7 +124,7 @@ func (s *Sweeper) sweep(clock int64, all bool, late []*Conn) []*Conn {
 		}
 	}
 	for i, c := range late {
-		c.expire()
+		c.expire(idle)
 		late[i] = nil
 	}
 	return late[:0]
@@ -148,10 +153,18 @@ func (sh *shard) collect(clock int64, late []*Conn) []*Conn {
 	return late
 }
 
+// A fate is why the Conn ended otherwise than by its owner.
+type fate = uint32
+
+const (
+	idle fate = iota + 1 // not renewed in time
+	lost                 // the peer confirms nothing
+)
+
 // expire closes the Conn on behalf of the sweeper. A TLS connection would send
 // a farewell and could wait for it: its transport is closed instead.
-func (c *Conn) expire() {
-	c.timedOut.Store(true)
+func (c *Conn) expire(f fate) {
+	c.fate.CompareAndSwap(0, f)
 	c.leave()
 	var under io.Closer = c.Conn
 	if t, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {

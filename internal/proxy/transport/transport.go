@@ -35,11 +35,13 @@ type Conn struct {
 		quiet  bool
 	}
 
-	deadline atomic.Int64 // on the sweeper's clock; 0: never
-	timedOut atomic.Bool
-	sweeper  *Sweeper // nil: not adopted
+	deadline atomic.Int64  // on the sweeper's clock; 0: never
+	fate     atomic.Uint32 // 0: none
+	sweeper  *Sweeper      // nil: not adopted
 	shard    *shard
-	place    int // in shard.conns, guarded by shard.mu; -1 once removed
+	place    int   // in shard.conns, guarded by shard.mu; -1 once removed
+	watched  bool  // guarded by shard.mu; see WatchPeer
+	resends  int64 // the sweeper's: since when it has seen us send again; 0: we do not
 }
 
 // New wraps c, which the Conn owns from now on. Bytes in head were read already
@@ -106,11 +108,14 @@ var errTimedOut = fmt.Errorf("connection idle for too long: %w", os.ErrDeadlineE
 // explain makes the error of a timeout look the same whether the sweeper
 // closed the socket under the caller or a deadline ran out.
 func (c *Conn) explain(err error) error {
-	if c.timedOut.Load() {
+	switch c.fate.Load() {
+	case idle:
 		return errTimedOut
+	case lost:
+		return errLost
 	}
 	if c.sweeper == nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		c.timedOut.Store(true)
+		c.fate.Store(idle)
 		return errTimedOut
 	}
 	return err
@@ -173,7 +178,7 @@ func (c *Conn) setDeadline(d time.Duration) {
 }
 
 // TimedOut reports whether the Conn was not renewed within its timeout.
-func (c *Conn) TimedOut() bool { return c.timedOut.Load() }
+func (c *Conn) TimedOut() bool { return c.fate.Load() == idle }
 
 // CloseWrite ends our direction of the stream. A stream that cannot be ended
 // by halves is closed.

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -267,33 +266,6 @@ func TestWriteBuffersWritesAll(t *testing.T) {
 	var got bytes.Buffer
 	if _, err := got.ReadFrom(theirs); err != nil || got.String() != "head\r\nbody" {
 		t.Errorf("got %q, %v", &got, err)
-	}
-}
-
-func TestDeadPeersAreDetected(t *testing.T) {
-	c, _ := accepted(t, "tcp", "127.0.0.1:0")
-	tcp, _ := c.TCP()
-	if err := DetectDeadPeer(tcp); err != nil {
-		t.Fatal(err)
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got := 0
-	if err := raw.Control(func(fd uintptr) { got, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) }); err != nil {
-		t.Fatal(err)
-	}
-	if got != 14000 || err != nil {
-		t.Errorf("TCP_USER_TIMEOUT is %d ms, %v", got, err)
-	}
-	k := KeepAlive()
-	if found := k.Idle + time.Duration(k.Count)*k.Interval; found > 15*time.Second {
-		t.Errorf("a dead peer is found after %s", found)
-	}
-	c.Close()
-	if err := DetectDeadPeer(tcp); err == nil || !strings.Contains(err.Error(), "TCP_USER_TIMEOUT") {
-		t.Errorf("on a closed socket: %v", err)
 	}
 }
 
