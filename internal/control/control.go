@@ -1,5 +1,219 @@
-// Package control assembles the control plane: sources, registry, translation
-// and the server of the result.
+// Package control assembles the control plane: files are read and followed, the
+// registry joins their objects, each view is translated, and the outcome served
+// to proxies. What a change costs is what the change is, from file to proxy.
 package control
 
-// STUB: owned by the xds helper.
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/control/ads"
+	"github.com/fairlead/fairlead/internal/control/file"
+	"github.com/fairlead/fairlead/internal/control/registry"
+	"github.com/fairlead/fairlead/internal/control/translate"
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/run"
+)
+
+// Options of a Plane.
+type Options struct {
+	Paths     []string            // files, folders, or "-" for Stdin; none: nothing is declared
+	Stdin     io.Reader           // read once
+	Namespace string              // of objects that name none
+	Policy    mesh.OutboundPolicy // what happens to traffic that no object declares
+	Log       *slog.Logger
+}
+
+// A Plane is a control plane with its objects. It is safe for concurrent use.
+type Plane struct {
+	policy mesh.OutboundPolicy
+	log    *slog.Logger
+	source *file.Source
+	server *ads.Server
+
+	mu       sync.Mutex // guards the following
+	registry *registry.Registry
+	snapshot *registry.Snapshot
+	views    map[translate.View]*view
+	problems map[api.Problem]struct{} // said, and to be said again only once their object changed
+}
+
+// A view is what one kind of proxy gets, and who follows it.
+type view struct {
+	*translate.Translator
+	followers map[*follower]struct{}
+}
+
+type follower struct {
+	publish func(*translate.Set, []translate.Key)
+}
+
+// New returns a Plane with everything the options' paths hold. If something
+// there is wrong, the error lists every fault; warnings are what the objects
+// ask for in vain, and are there without an error too.
+func New(o Options) (p *Plane, warnings []api.Problem, err error) {
+	source, changes, problems, err := file.Load(file.Options{Paths: o.Paths, Stdin: o.Stdin, Namespace: o.Namespace, Log: o.Log})
+	if err != nil {
+		return nil, problems, cmp.Or(faults(problems), err)
+	}
+	m := config.Default()
+	m.OutboundTrafficPolicy = o.Policy
+	p = &Plane{
+		policy:   o.Policy,
+		log:      o.Log,
+		source:   source,
+		registry: registry.New(m),
+		views:    make(map[translate.View]*view),
+		problems: make(map[api.Problem]struct{}),
+	}
+	p.server = ads.New(p, o.Log)
+	snapshot, delta := p.registry.Apply(changes)
+	p.snapshot = snapshot
+	// The view of the namespace given is the one that will be asked for.
+	_, found := p.viewLocked(o.Namespace)
+	joined := slices.Concat(delta.Problems, found)
+	for _, x := range joined {
+		p.problems[x] = struct{}{}
+	}
+	problems = slices.Concat(problems, joined)
+	if err := faults(problems); err != nil {
+		return nil, problems, err
+	}
+	return p, problems, nil
+}
+
+// faults joins the problems that are errors.
+func faults(all []api.Problem) error {
+	var errs []error
+	for _, x := range all {
+		if x.Severity == api.Error {
+			errs = append(errs, errors.New(x.String()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Serve serves proxies on ln and follows the files until ctx ends; it closes ln.
+// Who may connect is the affair of ln, whose Accept may refuse, and of opts.
+func (p *Plane) Serve(ctx context.Context, ln net.Listener, opts ...grpc.ServerOption) error {
+	return run.All(ctx, map[string]run.Task{
+		"xds":   func(ctx context.Context) error { return p.server.Serve(ctx, ln, opts...) },
+		"files": func(ctx context.Context) error { return p.source.Run(ctx, p.apply) },
+	})
+}
+
+// Status returns how far each connected proxy is, by id.
+func (p *Plane) Status() []ads.ProxyStatus { return p.server.Status() }
+
+// Policy is the outbound policy that the plane hands out.
+func (p *Plane) Policy() mesh.OutboundPolicy { return p.policy }
+
+// Join implements ads.Catalog.
+func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) (leave func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v, problems := p.viewLocked(n.Namespace)
+	p.reportLocked(problems)
+	f := &follower{publish: publish}
+	v.followers[f] = struct{}{}
+	publish(v.Set(), nil)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(v.followers, f)
+		if key := p.key(n.Namespace); len(v.followers) == 0 && len(p.views) > maxIdleViews {
+			delete(p.views, key)
+		}
+	}
+}
+
+// maxIdleViews bounds the views kept for proxies that may come back.
+const maxIdleViews = 16
+
+func (p *Plane) key(namespace string) translate.View {
+	return translate.View{Namespace: namespace, Policy: p.policy}
+}
+
+func (p *Plane) viewLocked(namespace string) (*view, []api.Problem) {
+	key := p.key(namespace)
+	if v := p.views[key]; v != nil {
+		return v, nil
+	}
+	t, problems := translate.New(key, p.snapshot)
+	v := &view{Translator: t, followers: make(map[*follower]struct{})}
+	p.views[key] = v
+	return v, problems
+}
+
+// apply folds changes of the objects in and tells whoever follows what changed.
+func (p *Plane) apply(changes []registry.Change) {
+	if len(changes) == 0 {
+		return
+	}
+	began := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	snapshot, delta := p.registry.Apply(changes)
+	p.snapshot = snapshot
+	problems := delta.Problems
+	resources := 0
+	for _, v := range p.views {
+		keys, found := v.Update(snapshot, delta.Hosts)
+		problems = append(problems, found...)
+		resources += len(keys)
+		if len(keys) == 0 {
+			continue
+		}
+		for f := range v.followers {
+			f.publish(v.Set(), keys)
+		}
+	}
+	for _, c := range changes {
+		if c.Object == nil {
+			p.log.Info("object removed", "object", fmt.Sprintf("%s %s/%s", c.Key.Kind, c.Key.Namespace, c.Key.Name))
+		} else {
+			p.log.Info("object applied", "object", c.Object.Source.Where())
+		}
+	}
+	p.log.Info("configuration changed", "hosts", len(delta.Hosts), "resources", resources, "took", time.Since(began).Round(time.Microsecond))
+	maps.DeleteFunc(p.problems, func(x api.Problem, _ struct{}) bool {
+		return slices.ContainsFunc(changes, func(c registry.Change) bool {
+			return c.Key == api.Key{Kind: x.Object.Kind, Namespace: x.Object.Namespace, Name: x.Object.Name}
+		})
+	})
+	p.reportLocked(problems)
+}
+
+// maxProblems bounds the memory of what was said.
+const maxProblems = 10_000
+
+// reportLocked logs the problems that were not logged before.
+func (p *Plane) reportLocked(problems []api.Problem) {
+	if len(p.problems) > maxProblems {
+		clear(p.problems)
+	}
+	for _, x := range problems {
+		if _, said := p.problems[x]; said {
+			continue
+		}
+		p.problems[x] = struct{}{}
+		if x.Severity == api.Error {
+			p.log.Error(x.String())
+		} else {
+			p.log.Warn(x.String())
+		}
+	}
+}
