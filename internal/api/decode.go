@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -33,7 +35,7 @@ func Decode(file string, data []byte, namespace string) ([]*Object, []Problem) {
 			break
 		}
 		if err != nil {
-			d.syntax(err)
+			d.syntax(err, data)
 			break // what follows cannot be told apart any more
 		}
 		d.document(&document)
@@ -51,16 +53,63 @@ func (d *decoder) report(s Severity, object mesh.Ref, line int, field, message s
 	d.problems = append(d.problems, Problem{Severity: s, Object: object, File: d.file, Line: line, Field: field, Message: message})
 }
 
-var lineInError = regexp.MustCompile(`^line (\d+): `)
+var (
+	lineInError   = regexp.MustCompile(`^line (\d+): `)
+	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced`)
+)
 
 // syntax reports that the text is no YAML.
-func (d *decoder) syntax(err error) {
+func (d *decoder) syntax(err error, data []byte) {
 	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 0
-	if m := lineInError.FindStringSubmatch(text); m != nil {
+	if what, at := jsonFault(data); at > 0 { // says it better than a reader of YAML can
+		text, line = what, at
+	} else if m := lineInError.FindStringSubmatch(text); m != nil {
 		line, _ = strconv.Atoi(m[1]) // digits by the expression; too many of them read as 0
 		text = text[len(m[0]):]
+	} else if m := unknownAnchor.FindStringSubmatch(text); m != nil {
+		line = lineAt(data, bytes.Index(data, []byte("*"+m[1])))
+	} else {
+		line = lineAt(data, firstUnreadable(data))
+	}
+	if strings.Contains(text, "cannot start any token") {
+		text += " (if it is a tab: YAML is indented with spaces)"
 	}
 	d.report(Error, mesh.Ref{}, line, "", "not YAML or JSON: "+text+"; the rest of the file was not read")
+}
+
+// jsonFault returns what is wrong with JSON, and its line; 0 if the text is no
+// JSON or nothing is wrong with it.
+func jsonFault(data []byte) (string, int) {
+	if !bytes.HasPrefix(bytes.TrimSpace(data), []byte("{")) {
+		return "", 0
+	}
+	var fault *json.SyntaxError
+	var value json.RawMessage
+	if !errors.As(json.Unmarshal(data, &value), &fault) {
+		return "", 0
+	}
+	return fault.Error(), lineAt(data, int(fault.Offset)-1)
+}
+
+// lineAt returns the line of an offset; 0 for a negative one.
+func lineAt(data []byte, offset int) int {
+	if offset < 0 {
+		return 0
+	}
+	return 1 + bytes.Count(data[:offset], []byte("\n"))
+}
+
+// firstUnreadable returns the offset of the first byte that may not stand in
+// YAML, or -1.
+func firstUnreadable(data []byte) int {
+	for i := 0; i < len(data); {
+		r, size := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && size == 1 || r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f {
+			return i
+		}
+		i += size
+	}
+	return -1
 }
 
 func (d *decoder) document(n *yaml.Node) {
@@ -72,7 +121,7 @@ func (d *decoder) document(n *yaml.Node) {
 		if bound := (*boundError)(nil); errors.As(err, &bound) {
 			line = bound.line
 		}
-		d.report(Error, mesh.Ref{}, line, "", "the document "+err.Error())
+		d.report(Error, mesh.Ref{}, line, "", err.Error())
 		return
 	}
 	d.object(n.Content[0])
@@ -103,6 +152,9 @@ func (d *decoder) object(n *yaml.Node) {
 	o.Group, o.Version, _ = strings.Cut(apiVersion, "/")
 	w.metadata(o, find(fields, "metadata"))
 	o.Source = mesh.Ref{Kind: kind, Namespace: o.Namespace, Name: o.Name, File: d.file, Line: n.Line}
+	if o.Name == "" {
+		o.Source.Name = "(unnamed)"
+	}
 	switch {
 	case !known:
 		d.report(Warning, o.Source, n.Line, "", "ignored: Fairlead does not read "+apiVersion+" "+kind)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -206,8 +207,11 @@ func parseAddress(s string) (netip.Prefix, error) {
 	if err != nil {
 		return netip.Prefix{}, err
 	}
+	if a.Zone() != "" {
+		return netip.Prefix{}, errors.New("a zone means something on one machine only")
+	}
 	a = a.Unmap()
-	return a.Prefix(a.BitLen()) // fails for an address with a zone
+	return a.Prefix(a.BitLen())
 }
 
 func (v *validator) selector(e *entryFacts) {

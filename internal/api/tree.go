@@ -43,14 +43,14 @@ func survey(root *yaml.Node) error {
 		return err
 	}
 	if total.nodes-s.real > maxExpansion {
-		return &boundError{root.Line, fmt.Sprintf("its aliases expand to more than %d values; write them out or split the file", maxExpansion)}
+		return &boundError{root.Line, fmt.Sprintf("the aliases of this document expand to more than %d values; write them out or split the file", maxExpansion)}
 	}
 	return nil
 }
 
 func (s *surveyor) measure(n *yaml.Node, level int) (extent, error) {
 	if level > maxDepth {
-		return extent{}, &boundError{n.Line, fmt.Sprintf("is nested deeper than %d levels", maxDepth)}
+		return extent{}, &boundError{n.Line, fmt.Sprintf("nested deeper than %d levels", maxDepth)}
 	}
 	if n.Kind == yaml.AliasNode {
 		s.real++
@@ -85,7 +85,7 @@ func (s *surveyor) alias(n *yaml.Node, level int) (extent, error) {
 		return extent{}, errors.New("alias *" + n.Value + " names nothing")
 	}
 	if level+e.depth > maxDepth {
-		return extent{}, &boundError{n.Line, fmt.Sprintf("is nested deeper than %d levels", maxDepth)}
+		return extent{}, &boundError{n.Line, fmt.Sprintf("nested deeper than %d levels", maxDepth)}
 	}
 	return e, nil
 }

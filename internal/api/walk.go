@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -262,7 +263,14 @@ func (w *walker) scalar(n *yaml.Node, fd protoreflect.FieldDescriptor, path stri
 	}
 }
 
+// wholeNumber also matches those that YAML reads as a fraction for their size.
+var wholeNumber = regexp.MustCompile(`^[-+]?[0-9]+$`)
+
 func (w *walker) integer(n *yaml.Node, kind protoreflect.Kind, path string) (v protoreflect.Value, ok bool) {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!float" && wholeNumber.MatchString(n.Value) {
+		w.report(n.Line, path, quote(n.Value)+" is too large")
+		return v, false
+	}
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" {
 		what := "a whole number"
 		if _, err := strconv.ParseInt(n.Value, 10, 64); err == nil && n.Kind == yaml.ScalarNode {

@@ -1,0 +1,254 @@
+package api
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+	"google.golang.org/protobuf/proto"
+	networking "istio.io/api/networking/v1alpha3"
+)
+
+const entry = `# a comment
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: svc-entry
+  namespace: shop
+  labels: {app: x}
+  annotations: {note: "y"}
+spec:
+  hosts:
+  - www.baidu.com
+  ports:
+  - number: 80
+    name: http
+    protocol: HTTP
+  location: MESH_EXTERNAL
+  resolution: DNS
+`
+
+// one decodes a text that must hold one sound object.
+func one(t *testing.T, text string) *Object {
+	t.Helper()
+	objects, problems := Read("a.yaml", []byte(text), "default")
+	if len(problems) > 0 || len(objects) != 1 {
+		t.Fatalf("got %d objects and problems %v", len(objects), problems)
+	}
+	return objects[0]
+}
+
+func TestDecodeCarriesEveryField(t *testing.T) {
+	o := one(t, entry)
+	want := &networking.ServiceEntry{
+		Hosts:      []string{"www.baidu.com"},
+		Ports:      []*networking.ServicePort{{Number: 80, Name: "http", Protocol: "HTTP"}},
+		Location:   networking.ServiceEntry_MESH_EXTERNAL,
+		Resolution: networking.ServiceEntry_DNS,
+	}
+	if !proto.Equal(o.Spec, want) {
+		t.Errorf("spec %v, want %v", o.Spec, want)
+	}
+	if o.Key != (Key{"ServiceEntry", "shop", "svc-entry"}) || o.Version != "v1" || o.Labels["app"] != "x" || o.Annotations["note"] != "y" {
+		t.Errorf("got %+v", o)
+	}
+	if got, want := o.Source.Where(), "ServiceEntry shop/svc-entry (a.yaml:2)"; got != want {
+		t.Errorf("source %s, want %s", got, want)
+	}
+}
+
+func TestLineFallsBackToTheClosestParent(t *testing.T) {
+	o := one(t, entry)
+	for field, want := range map[string]int{
+		"spec.ports[0].protocol":   15,
+		"spec.ports[0].targetPort": 13,
+		"spec.ports[7].name":       12,
+		"spec.hosts[0]":            11,
+		"spec.exportTo[1]":         10,
+		"metadata.name":            5,
+		"metadata.labels.app":      7,
+		"nowhere":                  2,
+		"":                         2,
+	} {
+		if got := o.Line(field); got != want {
+			t.Errorf("Line(%q) = %d, want %d", field, got, want)
+		}
+	}
+}
+
+func TestFormsOfTextThatMeanTheSame(t *testing.T) {
+	want := one(t, entry)
+	for name, text := range map[string]string{
+		"byte order mark": "\ufeff" + entry,
+		"CRLF":            strings.ReplaceAll(entry, "\n", "\r\n"),
+		"document marks":  "---\n" + entry + "...\n",
+		"empty documents": "---\n---\n" + entry + "---\n# end\n---\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := one(t, text); !got.Equal(want) {
+				t.Errorf("got %v, want %v", got.Spec, want.Spec)
+			}
+		})
+	}
+}
+
+func TestEqualIgnoresOnlyTheLine(t *testing.T) {
+	a := one(t, entry)
+	if moved := one(t, "\n\n"+entry); !a.Equal(moved) {
+		t.Error("an object that moved in its file has changed")
+	}
+	for _, edit := range []string{"www.baidu.com|www.example.com", "app: x|app: z", `"y"|"z"`, "number: 80|number: 81"} {
+		from, to, _ := strings.Cut(edit, "|")
+		if changed := one(t, strings.Replace(entry, from, to, 1)); a.Equal(changed) {
+			t.Errorf("%s to %s is no change", from, to)
+		}
+	}
+	if a.Equal(nil) || !(*Object)(nil).Equal(nil) {
+		t.Error("nil equals only nil")
+	}
+}
+
+func TestEveryCutOfAFileIsReportedOrWhole(t *testing.T) {
+	for i := len("# a comment\n") + 1; i < len(entry); i++ {
+		objects, problems := Read("a.yaml", []byte(entry[:i]), "default")
+		if len(objects) == 0 && !HasError(problems) {
+			t.Errorf("cut after %q: no object and no error", entry[:i])
+		}
+	}
+}
+
+func TestHostileFilesAreRefusedQuickly(t *testing.T) {
+	laughs := "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+	for c := 'b'; c <= 'z'; c++ {
+		last := "*" + string(c-1)
+		laughs += string(c) + ": &" + string(c) + " [" + strings.Repeat(last+",", 9) + last + "]\n"
+	}
+	for name, text := range map[string]string{
+		"too large":      strings.Repeat("# comment\n", MaxFileSize/10+1),
+		"laughs":         laughs,
+		"laughs, merged": "a: &a {k: v}\nb: &b {<<: [*a, *a, *a], x: *a}\nc: &c {<<: [*b, *b], l: *c}\n",
+		"nested lists":   strings.Repeat("[", 100_000),
+		"nested objects": strings.Repeat(`{"a":`, 100_000),
+		"nested blocks":  strings.Repeat("- ", 100_000),
+		"control bytes":  "a: b\nc: \x01\n",
+		"not UTF-8":      "a: b\nc: \xff\xfe\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Now()
+			objects, problems := Decode("a.yaml", []byte(text), "default")
+			if len(objects) > 0 || !HasError(problems) {
+				t.Errorf("got %d objects and %v", len(objects), problems)
+			}
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("took %v", took)
+			}
+			for _, p := range problems {
+				if len(p.Message) > 500 {
+					t.Errorf("message of %d bytes", len(p.Message))
+				}
+			}
+		})
+	}
+}
+
+func TestSyntaxErrorsNameTheLine(t *testing.T) {
+	for text, want := range map[string]int{
+		"a: b\nc: \x01\n":        2,
+		"a: b\nc: \xff\n":        2,
+		"a: b\nc: *nothing\n":    2,
+		"a: b\nc: [\n":           2,
+		"a: b\n\tc: d\n":         2,
+		"a: b\nc: d: e\n":        2,
+		"a: b\nc: \"d\ne: f\n":   2,
+		"a: b\n c: d\n":          2,
+		"{\"a\": \"b\"\n\"c\": ": 2,
+	} {
+		_, problems := Decode("a.yaml", []byte(text), "default")
+		if len(problems) == 0 {
+			t.Errorf("%q: no problem", text)
+			continue
+		}
+		if got := problems[len(problems)-1].Line; got != want {
+			t.Errorf("%q: line %d, want %d: %s", text, got, want, problems[len(problems)-1])
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	names := []string{"hosts", "ports", "protocol", "resolution", "targetPort"}
+	for text, want := range map[string]string{
+		"host": "hosts", "protocl": "protocol", "protoclo": "protocol", "target_port": "targetPort",
+		"RESOLUTION": "resolution", "x": "", "": "", "somethingelse": "", "prots": "ports",
+	} {
+		if got := nearest(text, names); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestProblemsAreWrittenSorted(t *testing.T) {
+	problems := []Problem{
+		{Severity: Warning, File: "b.yaml", Line: 1, Message: "later"},
+		{Severity: Error, File: "a.yaml", Line: 12, Object: one(t, entry).Source, Field: "spec.ports[1].protocol", Message: "wrong"},
+		{Severity: Error, File: "a.yaml", Message: "whole"},
+	}
+	var b strings.Builder
+	if err := WriteProblems(&b, problems); err != nil {
+		t.Fatal(err)
+	}
+	want := "error: a.yaml: whole\nerror: a.yaml:12: ServiceEntry shop/svc-entry: spec.ports[1].protocol: wrong\nwarning: b.yaml:1: later\n"
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// FuzzDecode checks that no bytes make Read fail, and that what it lets
+// through is named, carries no error and becomes services without further ado.
+func FuzzDecode(f *testing.F) {
+	archives, err := filepath.Glob("testdata/corpus/*.txtar")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, path := range archives {
+		archive, err := txtar.ParseFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range archive.Files {
+			if !strings.HasSuffix(file.Name, ".want") {
+				f.Add(file.Data)
+			}
+		}
+	}
+	f.Add([]byte("\ufeff" + strings.ReplaceAll(entry, "\n", "\r\n")))
+	f.Add([]byte(entry[:len(entry)/2]))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		objects, problems := Read("a.yaml", data, "default")
+		for _, p := range problems {
+			if p.Message == "" || p.String() == "" || p.Line < 0 {
+				t.Errorf("empty problem %+v", p)
+			}
+		}
+		for _, o := range objects {
+			if o.Name == "" || o.Namespace == "" || o.Spec == nil {
+				t.Errorf("object without a name or spec: %+v", o)
+			}
+			if HasError(Validate(o)) {
+				t.Errorf("%s has errors and was let through", o.Key)
+			}
+			for _, s := range Services(o) {
+				if s.Host == "" || s.Host == "*" {
+					t.Errorf("%s declares host %q", o.Key, s.Host)
+				}
+				for _, p := range s.Ports {
+					if p.Number == 0 || p.Name == "" {
+						t.Errorf("%s declares port %+v", o.Key, p)
+					}
+				}
+			}
+		}
+	})
+}
