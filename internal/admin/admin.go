@@ -144,9 +144,10 @@ type Status struct {
 	Policy        string    `json:"policy"` // ALLOW_ANY or REGISTRY_ONLY
 	Started       time.Time `json:"started"`
 	ConfigVersion uint64    `json:"config_version"`
-	ConfigTime    time.Time `json:"config_time"`        // of the last change
-	Connected     bool      `json:"connected"`          // to the control plane
-	Rejected      string    `json:"rejected,omitempty"` // why the last message of the control plane was not taken; empty if it was
+	ConfigTime    time.Time `json:"config_time"`       // of the last change
+	Connected     bool      `json:"connected"`         // to the control plane
+	Awaited       []string  `json:"awaited,omitempty"` // asked for and not answered yet
+	Error         string    `json:"error,omitempty"`   // why there is no connection, or why the last change was refused
 }
 
 // A Source is where a server has its answers from. Its functions are called
