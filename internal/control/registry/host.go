@@ -103,13 +103,13 @@ func classOf(o owner) class {
 func (c class) difference(other class) string {
 	switch {
 	case c.resolution != other.resolution:
-		return "resolution"
+		return "its resolution is another"
 	case c.public != other.public || c.exportTo != other.exportTo:
-		return "exportTo"
+		return "its exportTo is another"
 	case c.selector != other.selector:
-		return "workloadSelector"
+		return "its workloadSelector is another"
 	}
-	return "addresses (one has some, the other none)"
+	return "only one of them has addresses"
 }
 
 // An owner is one candidate for a host: the service merged from one class.
@@ -221,7 +221,7 @@ func (h *contest) reason(w, l int, namespace string) string {
 		reason = "is older"
 	}
 	if winner.service.Namespace == loser.service.Namespace {
-		reason += " and is not merged with this one because of another " + h.classes[w].difference(h.classes[l])
+		reason += " and is not merged with this one because " + h.classes[w].difference(h.classes[l])
 	}
 	return reason
 }
@@ -236,9 +236,9 @@ func inNamespaces(names []string) string {
 	}
 	switch {
 	case len(names) == 0:
-		return "in every namespace"
+		return "in every namespace that no such entry names"
 	case others:
-		return "in namespace " + text + " and every namespace not named by such an entry"
+		return "in namespace " + text + " and every other namespace"
 	}
 	return "in namespace " + text
 }

@@ -1,0 +1,73 @@
+package registry
+
+import (
+	"fmt"
+	"testing"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/config"
+)
+
+// numbered makes the i-th of many entries that do not meet.
+func numbered(i int, endpoint string) Change {
+	o := &api.Object{
+		Key: api.Key{Kind: "ServiceEntry", Namespace: fmt.Sprintf("ns-%d", i%50), Name: fmt.Sprintf("entry-%d", i)},
+		Spec: &networking.ServiceEntry{
+			Hosts:      []string{fmt.Sprintf("host-%d.example.com", i)},
+			Ports:      []*networking.ServicePort{{Number: 80, Name: "http", Protocol: "HTTP"}, {Number: 443, Name: "https", Protocol: "HTTPS"}},
+			Resolution: networking.ServiceEntry_STATIC,
+			Endpoints:  []*networking.WorkloadEntry{{Address: endpoint}},
+		},
+	}
+	return Change{Key: o.Key, Object: o}
+}
+
+func many(n int) []Change {
+	changes := make([]Change, n)
+	for i := range changes {
+		changes[i] = numbered(i, "10.0.0.1")
+	}
+	return changes
+}
+
+func BenchmarkBuild(b *testing.B) {
+	for _, n := range []int{100, 10_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			changes := many(n)
+			b.ReportAllocs()
+			for b.Loop() {
+				New(config.Default()).Apply(changes)
+			}
+		})
+	}
+}
+
+// BenchmarkOneChange is the promise of this package: its two numbers are alike.
+func BenchmarkOneChange(b *testing.B) {
+	for _, n := range []int{100, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			r := New(config.Default())
+			r.Apply(many(n))
+			flip := []Change{numbered(n/2, "10.0.0.2"), numbered(n/2, "10.0.0.3")}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, d := r.Apply(flip[i%2 : i%2+1]); len(d.Hosts) != 1 {
+					b.Fatalf("touched %v", d.Hosts)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkService(b *testing.B) {
+	r := New(config.Default())
+	s, _ := r.Apply(many(50_000))
+	b.ReportAllocs()
+	for b.Loop() {
+		if s.Service("elsewhere", "host-31234.example.com") == nil {
+			b.Fatal("not found")
+		}
+	}
+}
