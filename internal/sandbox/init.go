@@ -94,7 +94,7 @@ func deafen() {
 // build does network and mounts side by side, and starts the starter as soon
 // as the mounts are done.
 func build(s setup, self []string) (starter int, sockets []*os.File, noIPv6 string, err error) {
-	if err := closeOnExec(starterFD + 1); err != nil {
+	if err := closeOnExec(channelFD); err != nil {
 		return 0, nil, "", err
 	}
 	type network struct {

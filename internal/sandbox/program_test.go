@@ -147,7 +147,21 @@ func ping(network, address string) error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	defer unix.Close(fd)
-	return unix.Sendto(fd, packet, 0, to)
+	if err := unix.Connect(fd, to); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	if _, err := unix.Write(fd, packet); err != nil {
+		return err
+	}
+	// IPv6 tells it by an ICMP message alone.
+	if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd)}}, int(patience/time.Millisecond)); err != nil {
+		return err
+	}
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil || code == 0 {
+		return err
+	}
+	return syscall.Errno(code)
 }
 
 // openAny opens a socket that only privilege gives.

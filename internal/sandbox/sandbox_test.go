@@ -75,7 +75,7 @@ func TestTheRestIsRefusedAtOnceAndCounted(t *testing.T) {
 		{[]string{"send", "udp", "[2001:4860::8888]:443"}, "EPERM\n", Counters{UDP: 1}},
 		{[]string{"send", "udp", "224.0.0.251:5353"}, "EPERM\n", Counters{UDP: 1}},
 		{[]string{"send", "icmp", "8.8.8.8"}, "EPERM\n", Counters{ICMP: 1}},
-		{[]string{"send", "icmp6", "2001:4860::8888"}, "EPERM\n", Counters{ICMP: 1}},
+		{[]string{"send", "icmp6", "2001:4860::8888"}, "EACCES\n", Counters{ICMP: 1}},
 		{[]string{"get", "127.0.0.1:15001"}, "error: dial tcp 127.0.0.1:15001: connect: connection refused\n", Counters{Loop: 1}},
 		{[]string{"get", "[fd00:64::2]:15001"}, "error: dial tcp [fd00:64::2]:15001: connect: connection refused\n", Counters{Loop: 1}},
 		{[]string{"socket", "raw"}, "EPERM\n", Counters{}},
