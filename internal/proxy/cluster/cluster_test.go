@@ -436,8 +436,10 @@ func BenchmarkExchange(b *testing.B) {
 	defer w.Close()
 	cfg := (*config.Config)(nil)
 	for i := range 10000 {
-		d := clusters(&config.Cluster{Name: "outbound|80||" + strings.Repeat("w", i%50) + ".com", Type: config.StaticSet,
-			Inline: &config.Assignment{Endpoints: []config.Endpoint{at("10.0.0.1"), at("10.0.0.2")}}})
+		d := clusters(&config.Cluster{
+			Name: "outbound|80||" + strings.Repeat("w", i%50) + ".com", Type: config.StaticSet,
+			Inline: &config.Assignment{Endpoints: []config.Endpoint{at("10.0.0.1"), at("10.0.0.2")}},
+		})
 		cfg = cfg.Apply(d)
 		w.Update(cfg, d)
 	}

@@ -104,7 +104,7 @@ func (e *DialError) Unwrap() error { return e.Err }
 
 // Is makes every timeout a context.DeadlineExceeded, the kernel's own included.
 func (e *DialError) Is(target error) bool {
-	return target == context.DeadlineExceeded && isTimeout(e.Err) //nolint:errorlint // Is compares
+	return target == context.DeadlineExceeded && isTimeout(e.Err)
 }
 
 func isTimeout(err error) bool {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -114,7 +115,7 @@ func (w *world) pick(tried ...*Endpoint) (*Endpoint, decision.Record) {
 	var rec decision.Record
 	e, err := w.Get("x").Pick(netip.AddrPort{}, tried, &rec)
 	if err != nil {
-		if err != ErrNoEndpoint {
+		if !errors.Is(err, ErrNoEndpoint) {
 			w.t.Fatalf("pick: %v", err)
 		}
 		return nil, rec

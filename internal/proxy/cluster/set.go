@@ -62,7 +62,8 @@ type byName = immutable.Map[string, *Cluster]
 // New returns an empty Set. It sweeps in the background until Close. r may be
 // nil if no cluster has names to resolve.
 func New(r Resolver, log *slog.Logger) *Set {
-	ctx, cancel := context.WithCancel(context.Background()) // ended by Close
+	//nolint:forbidigo // what is kept outlives every caller's context; Close is its end
+	ctx, cancel := context.WithCancel(context.Background())
 	s := &Set{
 		resolver:  r,
 		log:       log,

@@ -22,6 +22,7 @@ type peer struct {
 }
 
 func newPeer(t *testing.T) *peer {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -55,7 +55,7 @@ func TestAPeerThatDoesNotReadIsNotLost(t *testing.T) {
 	c, _ := accepted(t, "tcp", "127.0.0.1:0")
 	s.Adopt(c)
 	c.WatchPeer()
-	if err := c.Conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+	if err := c.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
 		t.Fatal(err)
 	}
 	piece := make([]byte, 1<<16)

@@ -76,7 +76,7 @@ func quiet(fd uintptr) bool {
 	one := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}} //nolint:gosec // G115: a descriptor is an int
 	for {
 		n, err := unix.Poll(one[:], 0)
-		if err != unix.EINTR { //nolint:errorlint // system calls return it bare
+		if err != unix.EINTR {
 			return n == 0 && err == nil
 		}
 	}

@@ -16,18 +16,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// swept runs f in a bubble of fake time beside a running Sweeper.
-func swept(t *testing.T, f func(t *testing.T, s *Sweeper)) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		var s Sweeper
-		var wg sync.WaitGroup
-		wg.Go(func() { s.Run(ctx) })
-		defer wg.Wait()
-		defer cancel()
-		synctest.Wait()
-		f(t, &s)
-	})
+// running returns a Sweeper that runs until the test ends.
+func running(t *testing.T) *Sweeper {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	s := new(Sweeper)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.Run(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	synctest.Wait()
+	return s
 }
 
 func adopted(s *Sweeper) (*Conn, net.Conn) {
@@ -40,7 +38,8 @@ func adopted(s *Sweeper) (*Conn, net.Conn) {
 func TestSweeperClosesWhatIsNotRenewedInTime(t *testing.T) {
 	for _, d := range []time.Duration{time.Millisecond, 150 * time.Millisecond, 5 * time.Second, 10 * time.Second, time.Hour} {
 		t.Run(d.String(), func(t *testing.T) {
-			swept(t, func(t *testing.T, s *Sweeper) {
+			synctest.Test(t, func(t *testing.T) {
+				s := running(t)
 				c, _ := adopted(s)
 				began := time.Now()
 				c.SetTimeout(d)
@@ -65,7 +64,8 @@ func TestSweeperClosesWhatIsNotRenewedInTime(t *testing.T) {
 }
 
 func TestRenewingKeepsAConnOpen(t *testing.T) {
-	swept(t, func(t *testing.T, s *Sweeper) {
+	synctest.Test(t, func(t *testing.T) {
+		s := running(t)
 		c, peer := adopted(s)
 		for range 20 {
 			c.SetTimeout(time.Second)
@@ -85,7 +85,8 @@ func TestRenewingKeepsAConnOpen(t *testing.T) {
 }
 
 func TestSweptWritesSayTimeout(t *testing.T) {
-	swept(t, func(t *testing.T, s *Sweeper) {
+	synctest.Test(t, func(t *testing.T) {
+		s := running(t)
 		c, _ := adopted(s)
 		c.SetTimeout(time.Second)
 		if _, err := c.Write([]byte("nobody reads")); !errors.Is(err, os.ErrDeadlineExceeded) {

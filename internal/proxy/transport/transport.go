@@ -174,7 +174,7 @@ func (c *Conn) setDeadline(d time.Duration) {
 		at = time.Now().Add(d)
 	}
 	// It fails only on a closed Conn, whose reads and writes fail anyway.
-	_ = c.Conn.SetDeadline(at)
+	_ = c.SetDeadline(at)
 }
 
 // TimedOut reports whether the Conn was not renewed within its timeout.
@@ -207,10 +207,10 @@ func (c *Conn) Reset() error {
 
 // Peer is the address of the other end, IPv4 unmapped; invalid where there is
 // no IP address.
-func (c *Conn) Peer() netip.AddrPort { return addrPort(c.Conn.RemoteAddr()) }
+func (c *Conn) Peer() netip.AddrPort { return addrPort(c.RemoteAddr()) }
 
 // Local is this end's address: for a captured connection the original destination.
-func (c *Conn) Local() netip.AddrPort { return addrPort(c.Conn.LocalAddr()) }
+func (c *Conn) Local() netip.AddrPort { return addrPort(c.LocalAddr()) }
 
 func addrPort(a net.Addr) netip.AddrPort {
 	t, ok := a.(*net.TCPAddr)

@@ -14,18 +14,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ends makes both ends of a stream of each kind that a Conn treats its own way.
-var ends = map[string]func(*testing.T) (ours *Conn, theirs net.Conn){
-	"tcp": func(t *testing.T) (*Conn, net.Conn) { return accepted(t, "tcp", "127.0.0.1:0") },
-	"unix": func(t *testing.T) (*Conn, net.Conn) {
+// kinds are the streams that a Conn treats each its own way.
+var kinds = []string{"tcp", "unix", "pipe"}
+
+// ends makes both ends of a stream.
+func ends(t *testing.T, kind string) (ours *Conn, theirs net.Conn) {
+	t.Helper()
+	switch kind {
+	case "tcp":
+		return accepted(t, "tcp", "127.0.0.1:0")
+	case "unix":
 		return accepted(t, "unix", filepath.Join(t.TempDir(), "s"))
-	},
-	"pipe": func(t *testing.T) (*Conn, net.Conn) {
-		a, b := net.Pipe()
-		c := New(a, nil)
-		t.Cleanup(func() { c.Close(); b.Close() })
-		return c, b
-	},
+	}
+	a, b := net.Pipe()
+	ours = New(a, nil)
+	t.Cleanup(func() { ours.Close(); b.Close() })
+	return ours, b
 }
 
 func accepted(t *testing.T, network, address string) (*Conn, net.Conn) {
@@ -48,16 +52,6 @@ func accepted(t *testing.T, network, address string) (*Conn, net.Conn) {
 	return ours, theirs
 }
 
-// each runs f over every kind of stream.
-func each(t *testing.T, f func(t *testing.T, ours *Conn, theirs net.Conn)) {
-	for name, dial := range ends {
-		t.Run(name, func(t *testing.T) {
-			ours, theirs := dial(t)
-			f(t, ours, theirs)
-		})
-	}
-}
-
 func say(t *testing.T, c net.Conn, s string) {
 	t.Helper()
 	if _, err := io.WriteString(c, s); err != nil {
@@ -66,19 +60,22 @@ func say(t *testing.T, c net.Conn, s string) {
 }
 
 func TestReadDeliversWhatWasGivenBackFirst(t *testing.T) {
-	each(t, func(t *testing.T, ours *Conn, theirs net.Conn) {
-		c := New(ours.Conn, []byte("head "))
-		go func() { say(t, theirs, "tail"); theirs.Close() }()
-		first := make([]byte, 2)
-		if _, err := io.ReadFull(c, first); err != nil {
-			t.Fatal(err)
-		}
-		c.Unread([]byte("HE"))
-		got, err := io.ReadAll(c)
-		if err != nil || string(got) != "HEad tail" {
-			t.Errorf("read %q, %v; want %q", got, err, "HEad tail")
-		}
-	})
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			ours, theirs := ends(t, kind)
+			c := New(ours.Conn, []byte("head "))
+			go func() { say(t, theirs, "tail"); theirs.Close() }()
+			first := make([]byte, 2)
+			if _, err := io.ReadFull(c, first); err != nil {
+				t.Fatal(err)
+			}
+			c.Unread([]byte("HE"))
+			got, err := io.ReadAll(c)
+			if err != nil || string(got) != "HEad tail" {
+				t.Errorf("read %q, %v; want %q", got, err, "HEad tail")
+			}
+		})
+	}
 }
 
 func TestTakeBufferedForgetsTheBytes(t *testing.T) {
@@ -98,25 +95,28 @@ func TestTakeBufferedForgetsTheBytes(t *testing.T) {
 }
 
 func TestWaitReadableWaitsAndLosesNothing(t *testing.T) {
-	each(t, func(t *testing.T, c *Conn, theirs net.Conn) {
-		for _, word := range []string{"one", "two", "three"} {
-			waited := make(chan error, 1)
-			go func() { waited <- c.WaitReadable() }()
-			select {
-			case err := <-waited:
-				t.Fatalf("returned with nothing to read: %v", err)
-			case <-time.After(5 * time.Millisecond):
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			c, theirs := ends(t, kind)
+			for _, word := range []string{"one", "two", "three"} {
+				waited := make(chan error, 1)
+				go func() { waited <- c.WaitReadable() }()
+				select {
+				case err := <-waited:
+					t.Fatalf("returned with nothing to read: %v", err)
+				case <-time.After(5 * time.Millisecond):
+				}
+				go say(t, theirs, word)
+				if err := <-waited; err != nil {
+					t.Fatal(err)
+				}
+				got := make([]byte, len(word))
+				if _, err := io.ReadFull(c, got); err != nil || string(got) != word {
+					t.Fatalf("read %q, %v; want %q", got, err, word)
+				}
 			}
-			go say(t, theirs, word)
-			if err := <-waited; err != nil {
-				t.Fatal(err)
-			}
-			got := make([]byte, len(word))
-			if _, err := io.ReadFull(c, got); err != nil || string(got) != word {
-				t.Fatalf("read %q, %v; want %q", got, err, word)
-			}
-		}
-	})
+		})
+	}
 }
 
 // The poller reports changes only: what came before the wait must be seen too.
@@ -135,46 +135,52 @@ func TestWaitReadableSeesWhatCameBefore(t *testing.T) {
 }
 
 func TestWaitReadableEndsWithThePeer(t *testing.T) {
-	each(t, func(t *testing.T, c *Conn, theirs net.Conn) {
-		theirs.Close()
-		if err := c.WaitReadable(); err != nil {
-			t.Fatalf("the end of the peer is for Read to tell, got %v", err)
-		}
-		if _, err := c.Read(make([]byte, 1)); err != io.EOF {
-			t.Errorf("read: %v, want EOF", err)
-		}
-	})
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			c, theirs := ends(t, kind)
+			theirs.Close()
+			if err := c.WaitReadable(); err != nil {
+				t.Fatalf("the end of the peer is for Read to tell, got %v", err)
+			}
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+				t.Errorf("read: %v, want EOF", err)
+			}
+		})
+	}
 }
 
 func TestWaitReadableEndsWithClose(t *testing.T) {
-	each(t, func(t *testing.T, c *Conn, _ net.Conn) {
-		waited := make(chan error, 1)
-		go func() { waited <- c.WaitReadable() }()
-		c.Close()
-		if err := <-waited; err == nil {
-			t.Error("waiting on a closed Conn succeeded")
-		}
-		if c.TimedOut() {
-			t.Error("a closed Conn did not time out")
-		}
-	})
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			c, _ := ends(t, kind)
+			waited := make(chan error, 1)
+			go func() { waited <- c.WaitReadable() }()
+			c.Close()
+			if err := <-waited; err == nil {
+				t.Error("waiting on a closed Conn succeeded")
+			}
+			if c.TimedOut() {
+				t.Error("a closed Conn did not time out")
+			}
+		})
+	}
 }
 
 func TestAliveMeansSilentAndOpen(t *testing.T) {
 	for _, kind := range []string{"tcp", "unix"} {
 		t.Run(kind, func(t *testing.T) {
-			c, theirs := ends[kind](t)
+			c, theirs := ends(t, kind)
 			if !c.Alive() {
 				t.Error("a fresh connection is not alive")
 			}
 			say(t, theirs, "unasked")
 			eventually(t, "bytes arrive", func() bool { return !c.Alive() })
 
-			c, theirs = ends[kind](t)
+			c, theirs = ends(t, kind)
 			theirs.Close()
 			eventually(t, "the end arrives", func() bool { return !c.Alive() })
 
-			c, _ = ends[kind](t)
+			c, _ = ends(t, kind)
 			c.Close()
 			if c.Alive() {
 				t.Error("a closed connection is alive")
@@ -199,11 +205,11 @@ func TestResetSendsRST(t *testing.T) {
 func TestCloseWriteEndsOneDirection(t *testing.T) {
 	for _, kind := range []string{"tcp", "unix"} {
 		t.Run(kind, func(t *testing.T) {
-			c, theirs := ends[kind](t)
+			c, theirs := ends(t, kind)
 			if err := c.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := theirs.Read(make([]byte, 1)); err != io.EOF {
+			if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 				t.Errorf("peer read: %v, want EOF", err)
 			}
 			say(t, theirs, "still")
@@ -216,9 +222,7 @@ func TestCloseWriteEndsOneDirection(t *testing.T) {
 }
 
 func TestAddressesAreUnmapped(t *testing.T) {
-	c, theirs := accepted(t, "tcp", "[::]:0") // takes IPv4 as mapped IPv6
-	theirs.Close()
-	ln, err := net.Listen("tcp", ":0")
+	ln, err := net.Listen("tcp", "[::]:0") // takes IPv4 as mapped IPv6
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +237,7 @@ func TestAddressesAreUnmapped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c = New(accepted, nil)
+	c := New(accepted, nil)
 	defer c.Close()
 	if want := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port); c.Local() != want {
 		t.Errorf("local %s, want %s", c.Local(), want)
@@ -241,7 +245,7 @@ func TestAddressesAreUnmapped(t *testing.T) {
 	if want := peer.LocalAddr().(*net.TCPAddr).AddrPort(); c.Peer() != want {
 		t.Errorf("peer %s, want %s", c.Peer(), want)
 	}
-	u, _ := ends["unix"](t)
+	u, _ := ends(t, "unix")
 	if u.Peer().IsValid() || u.Local().IsValid() {
 		t.Error("a unix socket has an IP address")
 	}
@@ -249,7 +253,7 @@ func TestAddressesAreUnmapped(t *testing.T) {
 
 func TestOnlyTCPIsTCP(t *testing.T) {
 	for kind, want := range map[string]bool{"tcp": true, "unix": false, "pipe": false} {
-		c, _ := ends[kind](t)
+		c, _ := ends(t, kind)
 		if _, got := c.TCP(); got != want {
 			t.Errorf("%s: TCP() = %v", kind, got)
 		}
@@ -270,13 +274,16 @@ func TestWriteBuffersWritesAll(t *testing.T) {
 }
 
 func TestUnadoptedConnsTimeOutByDeadline(t *testing.T) {
-	each(t, func(t *testing.T, c *Conn, _ net.Conn) {
-		c.SetTimeout(time.Millisecond)
-		_, err := c.Read(make([]byte, 1))
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.TimedOut() {
-			t.Errorf("read: %v, timed out %v", err, c.TimedOut())
-		}
-	})
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			c, _ := ends(t, kind)
+			c.SetTimeout(time.Millisecond)
+			_, err := c.Read(make([]byte, 1))
+			if !errors.Is(err, os.ErrDeadlineExceeded) || !c.TimedOut() {
+				t.Errorf("read: %v, timed out %v", err, c.TimedOut())
+			}
+		})
+	}
 }
 
 func TestWaitingAndLookingAllocateNothing(t *testing.T) {
