@@ -23,7 +23,7 @@ const (
 	silence = time.Hour
 	// refusal bounds it where every outcome is a refusal: a caller that waits for
 	// the server to speak first has to be told, too.
-	refusal = 2 * time.Second
+	refusal = time.Second
 )
 
 // buffers holds *[inspectSize]byte between inspections.

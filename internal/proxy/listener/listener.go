@@ -158,12 +158,12 @@ func (s *server) serve(ctx context.Context, c net.Conn) {
 			rec.Reason, rec.Err, ours = decision.Internal, fmt.Sprint(p), true
 			_ = conn.Reset() // the caller learns that there is no answer
 		}
+		_ = conn.Close() // whoever served it has closed it already
 		if ours {
 			rec.Duration = time.Since(rec.Start)
 			s.o.Log.Add(rec)
 		}
 	}()
-	defer func() { _ = conn.Close() }() // whoever served it has closed it already
 	chain := s.admit(ctx, conn, rec)
 	switch {
 	case chain == nil:
