@@ -45,6 +45,7 @@ type Server struct {
 	policy   func() mesh.OutboundPolicy
 	search   []string
 	upstream upstream
+	network  *exchange.Network
 	memory   *memory
 	notes    *notes
 	slots    chan struct{} // one for each question being answered
@@ -57,12 +58,14 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	network := new(exchange.Network)
 	if o.exchange == nil {
-		o.exchange = new(exchange.Network).Exchange
+		o.exchange = network.Exchange
 	}
 	s := &Server{
-		config: o.Config,
-		policy: o.Policy,
+		network: network,
+		config:  o.Config,
+		policy:  o.Policy,
 		upstream: &exchange.Client{
 			Servers:  o.Servers,
 			Next:     min(time.Second, totalTime/time.Duration(len(o.Servers)+1)),
@@ -93,6 +96,10 @@ func (s *Server) Refused() uint64 { return s.refused.Load() }
 // closed, because too many were there at one time.
 func (s *Server) Shed() uint64 { return s.shed.Load() }
 
+// Ignored is how many datagrams came from a name server's address without
+// being the answer to what it was asked: somebody may be forging.
+func (s *Server) Ignored() uint64 { return s.network.Ignored() }
+
 // Serve answers on the packet connections and listeners until ctx ends, then
 // closes them and returns when the last answer is out. It returns nil then, and
 // otherwise the error that kept it from reading. It may be called again with
@@ -100,15 +107,6 @@ func (s *Server) Shed() uint64 { return s.shed.Load() }
 func (s *Server) Serve(ctx context.Context, packets []*net.UDPConn, streams []net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() {
-		for _, p := range packets {
-			_ = p.SetReadDeadline(time.Unix(1, 0))
-		}
-		for _, l := range streams {
-			_ = l.Close()
-		}
-	})()
-
 	var (
 		readers sync.WaitGroup
 		once    sync.Once
@@ -129,9 +127,15 @@ func (s *Server) Serve(ctx context.Context, packets []*net.UDPConn, streams []ne
 	for _, l := range streams {
 		read(func() error { return s.serveListener(ctx, l, conns) })
 	}
-	if len(packets)+len(streams) == 0 {
+	readers.Go(func() {
 		<-ctx.Done()
-	}
+		for _, p := range packets {
+			_ = p.SetReadDeadline(time.Unix(1, 0))
+		}
+		for _, l := range streams {
+			_ = l.Close()
+		}
+	})
 	readers.Wait()
 	for _, p := range packets {
 		_ = p.Close()

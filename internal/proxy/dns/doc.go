@@ -23,11 +23,13 @@
 //
 // There is one exception to REFUSED. Resolvers in the workload append the
 // domains of their search list to a name and ask for each result in turn. glibc
-// ends that turn at REFUSED, musl does not even hear it and waits for its
-// timeout; both go on after NXDOMAIN. So a name that is a declared name with
-// something appended, and a name in one of Options.Search, is answered NXDOMAIN.
-// It is not forwarded either. The former is ordinary and neither counted nor
-// logged.
+// stops going through the list at REFUSED and then asks for the bare name only;
+// musl does not even hear REFUSED and waits for its timeout. Both go on after
+// NXDOMAIN. So a name that is a declared name with something appended, and a
+// name in one of Options.Search, is answered NXDOMAIN. It is not forwarded
+// either. The former is ordinary and neither counted nor logged. Without
+// Options.Search a short name whose expansion is declared (db for db.corp) is
+// found only if its own domain stands first in the list.
 //
 // Bounds: 1,024 questions at one time (more: SERVFAIL at once), 2 s for a
 // question, 256 TCP connections with 32 questions each, closed after 30 s

@@ -57,12 +57,13 @@ type Options struct {
 // A Resolver asks for A and AAAA records and follows names over time.
 // It is safe for concurrent use.
 type Resolver struct {
-	opts   Options
-	client exchange.Client
-	ctx    context.Context //nolint:containedctx // the life of the watches, which outlive every call; Close ends it
-	cancel context.CancelFunc
-	slots  chan struct{} // one for each name being asked about
-	wg     sync.WaitGroup
+	opts    Options
+	network *exchange.Network
+	client  exchange.Client
+	ctx     context.Context //nolint:containedctx // the life of the watches, which outlive every call; Close ends it
+	cancel  context.CancelFunc
+	slots   chan struct{} // one for each name being asked about
+	wg      sync.WaitGroup
 
 	mu     sync.Mutex // guards the variables below
 	names  map[string]*name
@@ -97,13 +98,15 @@ func New(o Options) *Resolver {
 	if o.Timeout <= 0 {
 		o.Timeout = 2 * time.Second
 	}
+	network := new(exchange.Network)
 	if o.exchange == nil {
-		o.exchange = new(exchange.Network).Exchange
+		o.exchange = network.Exchange
 	}
 	//nolint:forbidigo // watches outlive every caller's context; Close is their end
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Resolver{
-		opts: o,
+		opts:    o,
+		network: network,
 		client: exchange.Client{
 			Servers:  o.Servers,
 			Next:     min(o.Timeout, totalTime/time.Duration(len(o.Servers)+1)),
@@ -117,6 +120,10 @@ func New(o Options) *Resolver {
 		loose:  map[string]*name{},
 	}
 }
+
+// Ignored is how many datagrams came from a name server's address without
+// being the answer to what it was asked: somebody may be forging.
+func (r *Resolver) Ignored() uint64 { return r.network.Ignored() }
 
 // Lookup asks once (cached within the TTL, failures until they are tried
 // again). If ctx ends first it returns what is known, with ctx's error.

@@ -128,7 +128,7 @@ func TestAnotherSourceIsNotHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stranger.Close()
-	real, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	asked, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,17 +136,17 @@ func TestAnotherSourceIsNotHeard(t *testing.T) {
 	go func() {
 		defer close(done)
 		buf := make([]byte, 4096)
-		n, peer, err := real.ReadFromUDPAddrPort(buf)
+		n, peer, err := asked.ReadFromUDPAddrPort(buf)
 		if err != nil {
 			return
 		}
 		q := new(dns.Msg)
 		_ = q.Unpack(buf[:n])
 		_, _ = stranger.WriteToUDPAddrPort(answer(q, "6.6.6.6", nil), peer)
-		_, _ = real.WriteToUDPAddrPort(answer(q, "1.1.1.1", nil), peer)
+		_, _ = asked.WriteToUDPAddrPort(answer(q, "1.1.1.1", nil), peer)
 	}()
-	defer func() { real.Close(); <-done }()
-	reply, err := new(Network).Exchange(t.Context(), question(), real.LocalAddr().(*net.UDPAddr).AddrPort())
+	defer func() { asked.Close(); <-done }()
+	reply, err := new(Network).Exchange(t.Context(), question(), asked.LocalAddr().(*net.UDPAddr).AddrPort())
 	if err != nil {
 		t.Fatal(err)
 	}
