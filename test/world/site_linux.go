@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -94,7 +95,12 @@ func (w *World) site(page string, secure *tls.Config, at []netip.AddrPort) (*Sit
 		},
 		ReadHeaderTimeout: time.Minute,
 		TLSConfig:         secure,
-		ErrorLog:          nil,
+		ErrorLog:          log.New(io.Discard, "", 0), // clients that go away are a part of tests
+	}
+	if secure == nil {
+		server.Protocols = new(http.Protocols)
+		server.Protocols.SetHTTP1(true)
+		server.Protocols.SetUnencryptedHTTP2(true)
 	}
 	var serving sync.WaitGroup
 	for _, a := range at {
