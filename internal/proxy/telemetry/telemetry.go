@@ -101,9 +101,13 @@ func (l *Log) Add(rec *decision.Record) {
 		return
 	}
 	e, _ := l.encoders.Get().(*encoder)
+	l.add(e, rec)
+	l.encoders.Put(e)
+}
+
+func (l *Log) add(e *encoder, rec *decision.Record) {
 	e.line, e.scratch = appendLine(e.line[:0], e.scratch, rec)
 	l.queue(e.line)
-	l.encoders.Put(e)
 }
 
 func (l *Log) queue(line []byte) {
