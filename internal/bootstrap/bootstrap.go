@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 
 	"github.com/fairlead/fairlead/internal/mesh"
 )
@@ -45,6 +46,7 @@ type Proxy struct {
 	Admin     string        `json:"admin"`      // abstract socket to serve introspection on
 	AccessLog string        `json:"access_log"` // path, opened for appending
 	Sockets   []SocketKind  `json:"sockets"`
+	Own       []netip.Addr  `json:"own"` // the workload's own addresses: not to be reached through the proxy
 }
 
 // maxLine bounds the line of JSON.
@@ -63,7 +65,7 @@ func (p Proxy) Write(w io.Writer) error {
 	return err
 }
 
-// Read reads what Write wrote and nothing beyond it.
+// Read reads what Write wrote. Nothing may follow it on r.
 func Read(r io.Reader) (p Proxy, err error) {
 	line, err := bufio.NewReader(io.LimitReader(r, maxLine)).ReadBytes('\n')
 	if err != nil {

@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/fairlead/fairlead/internal/sandbox"
 	"github.com/fairlead/fairlead/internal/supervisor"
@@ -18,10 +16,10 @@ import (
 
 // An Env is what a command may know of the world it was started in.
 type Env struct {
-	In        *os.File
-	Out, Err  io.Writer
-	StateHome string // XDG_STATE_HOME
-	Home      string // HOME
+	In, Out, Err *os.File
+	Vars         []string // the whole environment, for commands
+	StateHome    string   // XDG_STATE_HOME
+	Home         string   // HOME
 }
 
 // Environment is the Env of this process.
@@ -30,6 +28,7 @@ func Environment() Env {
 		In:        os.Stdin,
 		Out:       os.Stdout,
 		Err:       os.Stderr,
+		Vars:      os.Environ(),
 		StateHome: os.Getenv("XDG_STATE_HOME"),
 		Home:      os.Getenv("HOME"),
 	}
@@ -49,8 +48,8 @@ func Main(args []string, env Env) int {
 	// The two inner processes of a run: no flags, no help, started often.
 	if len(args) > 0 {
 		switch args[0] {
-		case sandbox.InitCommand:
-			return sandbox.InitMain()
+		case supervisor.SandboxCommand:
+			return sandbox.InitMain(args[1:])
 		case supervisor.ProxyCommand:
 			return proxyMain(env)
 		}
@@ -97,10 +96,4 @@ them, say which services outside it may reach and how; Fairlead always says why.
 		newVersion(env),
 	)
 	return root
-}
-
-// isTerminal reports whether w is one.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

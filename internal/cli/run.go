@@ -52,8 +52,8 @@ cannot be executed, 127 if it is not found, 128+n if signal n ended it.`,
 				return fmt.Errorf("no folder for the logs of the run: %w", err)
 			}
 			o.Command = args
-			o.Stdin = env.In
-			o.Err = env.Err
+			o.Env = env.Vars
+			o.Stdin, o.Stdout, o.Stderr, o.Notices = env.In, env.Out, env.Err, env.Err
 			code, err := supervisor.Run(cmd.Context(), o)
 			if err != nil {
 				return err

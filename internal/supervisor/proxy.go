@@ -77,7 +77,7 @@ func (p *proxies) one(ctx context.Context) (wasReady bool, err error) {
 	}
 	defer ours.Close()
 	cmd := exec.Command("/proc/self/exe", ProxyCommand) //nolint:noctx // ended below, in the order the proxy needs
-	cmd.Env = []string{"GOTRACEBACK=single"} // nothing of the caller's environment is the proxy's business
+	cmd.Env = []string{"GOTRACEBACK=single"}            // nothing of the caller's environment is the proxy's business
 	cmd.Stderr = p.logFile
 	cmd.ExtraFiles = append([]*os.File{theirs}, p.sockets...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{

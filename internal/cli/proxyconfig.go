@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead/fairlead/internal/admin"
+	"github.com/fairlead/fairlead/internal/peer"
+	"github.com/fairlead/fairlead/internal/xds"
+)
+
+// A section is one kind of configuration as a user asks for it.
+type section struct {
+	name, alias, short string
+	raw                func(known) []json.RawMessage
+	table              func(*tabwriter.Writer, known)
+}
+
+// known is what a proxy was told, and what it made of it.
+type known struct {
+	admin.Config
+	state []admin.ClusterState
+}
+
+func sections() []section {
+	return []section{
+		{"cluster", "c", "Destinations: one per host and port", rawClusters, clusterTable},
+		{"listener", "l", "Where connections arrive and how they are told apart", rawListeners, listenerTable},
+		{"route", "r", "Which host and path leads to which cluster", rawRoutes, routeTable},
+		{"endpoint", "ep", "The addresses of each cluster as they are now", rawEndpoints, endpointTable},
+		{"name", "n", "The hosts that the workload's DNS knows", rawNames, nameTable},
+	}
+}
+
+func newProxyConfig(env Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "proxy-config",
+		Aliases: []string{"pc"},
+		Short:   "Show what the proxy of a run has received",
+		Long: `Show the configuration that a proxy works by, as it received it. With -o json or
+yaml: the resources themselves, as xDS has them.`,
+		Example: `  fairlead proxy-config cluster client
+  fairlead pc listener client -o yaml
+  fairlead pc all client -o json | jq .endpoints`,
+	}
+	for _, s := range sections() {
+		cmd.AddCommand(sectionCommand(env, s))
+	}
+	cmd.AddCommand(allCommand(env))
+	return cmd
+}
+
+func sectionCommand(env Env, s section) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               s.name + " NAME",
+		Aliases:           []string{s.alias, s.name + "s"},
+		Short:             s.short,
+		Example:           "  fairlead proxy-config " + s.name + " client",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeRuns,
+	}
+	form := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		k, err := ask(cmd.Context(), args[0], *form != short)
+		if err != nil {
+			return err
+		}
+		return write(env.Out, *form, s.raw(k), func(w *tabwriter.Writer) { s.table(w, k) })
+	}
+	return cmd
+}
+
+func allCommand(env Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:               "all NAME",
+		Short:             "Everything",
+		Example:           "  fairlead proxy-config all client -o json",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: completeRuns,
+	}
+	form := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		k, err := ask(cmd.Context(), args[0], *form != short)
+		if err != nil {
+			return err
+		}
+		if *form == short {
+			for i, s := range sections() {
+				if i > 0 {
+					fmt.Fprintln(env.Out)
+				}
+				if err := write(env.Out, short, nil, func(w *tabwriter.Writer) { s.table(w, k) }); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		all := map[string][]json.RawMessage{}
+		for _, s := range sections() {
+			all[s.name+"s"] = s.raw(k)
+		}
+		return write(env.Out, *form, all, nil)
+	}
+	return cmd
+}
+
+// ask asks the proxy of a run.
+func ask(ctx context.Context, run string, raw bool) (k known, err error) {
+	c := admin.NewClient(peer.Name(os.Getuid(), run, "admin"))
+	defer c.Close()
+	if k.Config, err = c.Config(ctx, raw); err != nil {
+		return k, fmt.Errorf("no proxy of a run named %q answers; `fairlead proxy-status` lists the runs there are: %w", run, err)
+	}
+	k.state, err = c.Clusters(ctx)
+	return k, err
+}
+
+func rawOf[T any](list []T, raw func(T) json.RawMessage) []json.RawMessage {
+	out := make([]json.RawMessage, 0, len(list))
+	for _, x := range list {
+		if r := raw(x); len(r) > 0 {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func rawClusters(k known) []json.RawMessage {
+	return rawOf(k.Clusters, func(c admin.Cluster) json.RawMessage { return c.Raw })
+}
+
+func rawListeners(k known) []json.RawMessage {
+	return rawOf(k.Listeners, func(l admin.Listener) json.RawMessage { return l.Raw })
+}
+
+func rawEndpoints(k known) []json.RawMessage {
+	return rawOf(k.Endpoints, func(a admin.Assignment) json.RawMessage { return a.Raw })
+}
+
+func rawNames(k known) []json.RawMessage {
+	return rawOf(k.Names, func(n admin.Name) json.RawMessage { return n.Raw })
+}
+
+// rawRoutes are the tables, and after each the virtual hosts that came one by one.
+func rawRoutes(k known) []json.RawMessage {
+	out := make([]json.RawMessage, 0, len(k.Routes))
+	for _, t := range k.Routes {
+		out = append(out, t.Raw)
+		out = append(out, rawOf(t.VirtualHosts, func(h admin.VirtualHost) json.RawMessage { return h.Raw })...)
+	}
+	return out
+}
+
+func clusterTable(w *tabwriter.Writer, k known) {
+	fmt.Fprintln(w, "SERVICE FQDN\tPORT\tSUBSET\tDIRECTION\tTYPE\tENTRY")
+	for _, c := range k.Clusters {
+		direction, port, subset, host := splitCluster(c.Name)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", host, dash(port), dash(subset), dash(direction), c.Type, dash(c.Entry.String()))
+	}
+}
+
+// splitCluster takes apart outbound|80|v1|host; another name is a host alone.
+func splitCluster(name string) (direction, port, subset, host string) {
+	part := strings.Split(name, "|")
+	if len(part) != 4 {
+		return "", "", "", name
+	}
+	return part[0], part[1], part[2], part[3]
+}
+
+func listenerTable(w *tabwriter.Writer, k known) {
+	fmt.Fprintln(w, "LISTENER\tADDRESSES\tMATCH\tDESTINATION")
+	for _, l := range k.Listeners {
+		for _, c := range l.Chains {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", l.Name, strings.Join(l.Addresses, ","), c.Match, c.Destination)
+		}
+	}
+}
+
+func routeTable(w *tabwriter.Writer, k known) {
+	fmt.Fprintln(w, "NAME\tVHOST NAME\tDOMAINS\tMATCH\tDESTINATION\tENTRY")
+	for _, t := range k.Routes {
+		for _, h := range t.VirtualHosts {
+			for _, r := range h.Routes {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", t.Name, h.Name, strings.Join(h.Domains, ","), r.Match, r.Destination, dash(h.Entry.String()))
+			}
+		}
+	}
+}
+
+func endpointTable(w *tabwriter.Writer, k known) {
+	fmt.Fprintln(w, "ENDPOINT\tNAME\tWEIGHT\tACTIVE\tIDLE\tDNS\tCLUSTER")
+	for _, c := range k.state {
+		if c.Name == xds.BlackHoleCluster {
+			continue
+		}
+		dns := dash(c.DNS)
+		if c.DNSError != "" {
+			dns += " (" + c.DNSError + ")"
+		}
+		if len(c.Endpoints) == 0 {
+			fmt.Fprintf(w, "-\t-\t-\t-\t-\t%s\t%s\n", dns, c.Name)
+		}
+		for _, e := range c.Endpoints {
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\n", e.Address, dash(e.Name), e.Weight, e.Active, e.Idle, dns, c.Name)
+		}
+	}
+}
+
+func nameTable(w *tabwriter.Writer, k known) {
+	fmt.Fprintln(w, "HOST\tANSWERED WITH\tENTRY")
+	for _, n := range k.Names {
+		answer := "what its own DNS says"
+		if len(n.Addresses) > 0 {
+			answer = strings.Join(n.Addresses, ",")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\n", n.Host, answer, dash(n.Entry.String()))
+	}
+}

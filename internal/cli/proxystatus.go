@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead/fairlead/internal/supervisor"
+	"github.com/fairlead/fairlead/internal/xds"
+)
+
+func newProxyStatus(env Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "proxy-status [NAME]",
+		Aliases: []string{"ps"},
+		Short:   "List the runs and whether their proxies have what was sent",
+		Long: `List this user's runs. For every type of resource: SYNCED the proxy has what there
+is, STALE it has not answered yet, NOT SENT there was nothing to send, REFUSED it
+refused the last change (with -o json: why).`,
+		Example: `  fairlead proxy-status
+  fairlead proxy-status client -o json`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: completeRuns,
+	}
+	form := outputFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		all, err := statuses(cmd.Context(), args)
+		if err != nil {
+			return err
+		}
+		return write(env.Out, *form, all, func(w *tabwriter.Writer) { statusTable(w, all, time.Now()) })
+	}
+	return cmd
+}
+
+// statuses asks the runs named, or all.
+func statuses(ctx context.Context, names []string) ([]supervisor.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	wanted := len(names) > 0
+	if !wanted {
+		var err error
+		if names, err = supervisor.Names(); err != nil {
+			return nil, err
+		}
+	}
+	all := []supervisor.Status{}
+	var errs []error
+	for _, name := range names {
+		s, err := supervisor.AskStatus(ctx, name)
+		if err != nil {
+			if wanted {
+				errs = append(errs, err)
+			}
+			continue // it ended meanwhile, or belongs to somebody else
+		}
+		all = append(all, s)
+	}
+	return all, errors.Join(errs...)
+}
+
+// columns are the types of resources in the order of the table.
+var columns = []struct{ head, typeName string }{
+	{"CDS", xds.ClusterType}, {"EDS", xds.EndpointType}, {"LDS", xds.ListenerType},
+	{"RDS", xds.RouteType}, {"VHDS", xds.VirtualHostType}, {"NAMES", xds.NameType},
+}
+
+func statusTable(w *tabwriter.Writer, all []supervisor.Status, now time.Time) {
+	fmt.Fprint(w, "NAME\tNAMESPACE\tPOLICY")
+	for _, c := range columns {
+		fmt.Fprint(w, "\t", c.head)
+	}
+	fmt.Fprintln(w, "\tPROXY\tRESTARTS\tAGE\tCOMMAND")
+	for _, s := range all {
+		fmt.Fprintf(w, "%s\t%s\t%s", s.Name, s.Namespace, s.Policy)
+		for _, c := range columns {
+			fmt.Fprint(w, "\t", stateOf(s.Types, xds.ShortType(c.typeName)))
+		}
+		proxy := "none"
+		if s.ProxyPID != 0 {
+			proxy = fmt.Sprint(s.ProxyPID)
+		}
+		fmt.Fprintf(w, "\t%s\t%d\t%s\t%s\n", proxy, s.Restarts, age(now.Sub(s.Started)), commandLine(s.Command))
+	}
+}
+
+func stateOf(types []supervisor.TypeStatus, name string) string {
+	for _, t := range types {
+		if t.Type == name {
+			return t.State
+		}
+	}
+	return "-"
+}
+
+// age is a duration as kubectl writes it.
+func age(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(d.Hours()/24))
+}
+
+// commandLine is a command on one line of bounded length, printable.
+func commandLine(args []string) string {
+	const most = 60
+	line := []rune(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.Join(args, " ")))
+	if len(line) > most {
+		line = append(line[:most-1], '…')
+	}
+	return string(line)
+}

@@ -1,0 +1,146 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/peer"
+	"github.com/fairlead/fairlead/internal/sandbox"
+	"github.com/fairlead/fairlead/internal/xds"
+)
+
+// A Status is what a run says of itself.
+type Status struct {
+	Name      string           `json:"name"`
+	Namespace string           `json:"namespace"`
+	PID       int              `json:"pid"`
+	Command   []string         `json:"command"`
+	Policy    string           `json:"policy"`
+	Started   time.Time        `json:"started"`
+	ProxyPID  int              `json:"proxy_pid"` // 0 while there is none
+	Restarts  int              `json:"restarts"`  // of the proxy
+	Logs      string           `json:"logs"`      // folder
+	AccessLog string           `json:"access_log"`
+	Problems  []string         `json:"problems,omitempty"` // that entries have now
+	Types     []TypeStatus     `json:"types"`
+	Refused   sandbox.Counters `json:"refused"` // packets, by the sandbox
+}
+
+// A TypeStatus says how far the proxy is with one type of resource.
+type TypeStatus struct {
+	Type      string `json:"type"`  // short: Cluster
+	State     string `json:"state"` // SYNCED, STALE, NOT SENT, REFUSED
+	Resources int    `json:"resources"`
+	Error     string `json:"error,omitempty"`
+}
+
+// maxStatus bounds what AskStatus reads.
+const maxStatus = 16 << 20
+
+// AskStatus asks a run of this user for its status.
+func AskStatus(ctx context.Context, name string) (s Status, err error) {
+	conn, err := peer.Dial(ctx, peer.Name(os.Getuid(), name, "run"))
+	if err != nil {
+		return s, fmt.Errorf("no run named %q: %w", name, err)
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	b, err := io.ReadAll(io.LimitReader(conn, maxStatus))
+	if err != nil {
+		return s, fmt.Errorf("ask the run %q: %w", name, err)
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, fmt.Errorf("ask the run %q: %w", name, err)
+	}
+	return s, nil
+}
+
+// Names lists this user's runs, sorted.
+func Names() ([]string, error) {
+	sockets, err := peer.List(peer.Prefix(os.Getuid()))
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, s := range sockets {
+		if _, run, what, ok := peer.SplitName(s); ok && what == "run" {
+			names = append(names, run)
+		}
+	}
+	return names, nil
+}
+
+// serveStatus answers every connection with the status, and closes it.
+func (w *workload) serveStatus(ctx context.Context, ln net.Listener) error {
+	return accept(ctx, ln, func(_ context.Context, c net.Conn) {
+		defer c.Close()
+		b, err := json.Marshal(w.status())
+		if err != nil {
+			w.log.Error("status cannot be encoded", "error", err)
+			return
+		}
+		// A client that has gone loses nothing but the answer; one that does not
+		// read gets a moment.
+		if err := c.SetWriteDeadline(time.Now().Add(5 * time.Second)); err == nil {
+			_, _ = c.Write(b)
+		}
+	})
+}
+
+func (w *workload) status() Status {
+	s := Status{
+		Name:      w.Workload.Name,
+		Namespace: w.Workload.Namespace,
+		PID:       os.Getpid(),
+		Command:   w.Command,
+		Policy:    w.Policy.String(),
+		Started:   w.started,
+		ProxyPID:  int(w.proxies.pid.Load()),
+		Restarts:  int(w.proxies.restarts.Load()),
+		Logs:      w.dir,
+		AccessLog: w.AccessLog,
+	}
+	for _, p := range w.plane.Problems() {
+		s.Problems = append(s.Problems, p.String())
+	}
+	for _, p := range w.plane.Status() {
+		for _, t := range p.Types {
+			s.Types = append(s.Types, TypeStatus{Type: xds.ShortType(t.Type), State: t.State().String(), Resources: t.Resources, Error: t.Error})
+		}
+	}
+	var err error
+	if s.Refused, err = w.sandbox.Counters(); err != nil && !errors.Is(err, net.ErrClosed) {
+		w.log.Warn("the sandbox's counters cannot be read", "error", err)
+	}
+	return s
+}
+
+// accept serves each connection of ln in a goroutine of its own until ctx ends,
+// then closes ln and returns when the last is served.
+func accept(ctx context.Context, ln net.Listener, serve func(context.Context, net.Conn)) error {
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		c, err := ln.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				c.Close()
+			}
+			return ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		wg.Go(func() { serve(ctx, c) })
+	}
+}
