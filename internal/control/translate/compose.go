@@ -83,7 +83,9 @@ func (p *port) anyAddress(policy mesh.OutboundPolicy) (*listenerv3.Listener, []a
 	if len(d.chains) == 0 {
 		return nil, problems
 	}
-	if policy == mesh.RegistryOnly && len(talk) == 0 && len(rest) == 0 {
+	byRange := slices.ContainsFunc(d.chains, func(c *listenerv3.FilterChain) bool { return len(c.GetFilterChainMatch().GetServerNames()) == 0 })
+	if policy == mesh.RegistryOnly && !byRange {
+		// Where bytes are expected nothing waits for a first line.
 		d.chains = append(d.chains, blockRequests(d.name))
 	}
 	sortChains(d.chains)

@@ -3,6 +3,7 @@ package translate
 import (
 	"net/netip"
 	"strconv"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -28,6 +29,7 @@ func virtualOutbound(policy mesh.OutboundPolicy) *Resource {
 	if policy == mesh.RegistryOnly {
 		d.chains = append(d.chains, blockRequests(d.name))
 		d.tls = true
+		d.timeout = refuseAfter
 	}
 	l := d.listener(wildcards(xds.OutboundPort), policy)
 	l.UseOriginalDst = wrapperspb.Bool(true)
@@ -41,7 +43,15 @@ type draft struct {
 	chains []*listenerv3.FilterChain
 	http   bool // some chain matches on what the first line says
 	tls    bool // some chain matches on the ClientHello
+	// timeout ends the wait for a caller's first bytes; 0, Istio's default: no
+	// verdict by clock.
+	timeout time.Duration
 }
+
+// refuseAfter is how long a caller who may be refused in one of several ways
+// can stay silent: a client that waits for its server to speak first must not
+// wait for ever.
+const refuseAfter = time.Second
 
 // listener finishes the draft; what no chain takes goes by policy.
 func (d *draft) listener(at []netip.AddrPort, policy mesh.OutboundPolicy) *listenerv3.Listener {
@@ -68,8 +78,7 @@ func (d *draft) listener(at []netip.AddrPort, policy mesh.OutboundPolicy) *liste
 		l.ListenerFilters = append(l.ListenerFilters, listenerFilter("envoy.filters.listener.http_inspector", &httpinspectorv3.HttpInspector{}))
 	}
 	if d.tls || d.http {
-		// Istio's default: no verdict by clock.
-		l.ListenerFiltersTimeout = durationpb.New(0)
+		l.ListenerFiltersTimeout = durationpb.New(d.timeout)
 		l.ContinueOnListenerFiltersTimeout = true
 	}
 	return l

@@ -100,6 +100,7 @@ type port struct {
 	number      uint16
 	claims      map[hostname.Name]*claim
 	requests    int // claims with requests by Host
+	byHost      int // those of them that are nothing else
 	serverFirst int
 	literals    map[string]map[hostname.Name]struct{} // address domain -> the hosts that want it
 	table       bool                                  // route table and catch-all are in the set
@@ -120,9 +121,9 @@ func (p *port) listenersDepend(old, now *claim) bool {
 	case old != nil && now != nil:
 		return !old.sameForListeners(now) && (old.kind != byHost || now.kind != byHost)
 	case now != nil:
-		return now.kind != byHost || p.requests == 0
+		return now.kind != byHost || p.byHost == 0
 	}
-	return old.kind != byHost || p.requests == 1
+	return old.kind != byHost || p.byHost == 1
 }
 
 func (p *port) add(c *claim, touched map[hostname.Name]struct{}) {
@@ -134,6 +135,9 @@ func (p *port) add(c *claim, touched map[hostname.Name]struct{}) {
 		return
 	}
 	p.requests++
+	if c.kind == byHost {
+		p.byHost++
+	}
 	for _, d := range literals(c) {
 		if p.literals[d] == nil {
 			p.literals[d] = make(map[hostname.Name]struct{})
@@ -152,6 +156,9 @@ func (p *port) remove(c *claim, touched map[hostname.Name]struct{}) {
 		return
 	}
 	p.requests--
+	if c.kind == byHost {
+		p.byHost--
+	}
 	for _, d := range literals(c) {
 		p.touchRivals(d, touched)
 		delete(p.literals[d], c.host())

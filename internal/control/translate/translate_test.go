@@ -1,0 +1,189 @@
+package translate
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/hostname"
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
+)
+
+// services is a Source: what one namespace sees.
+type services map[hostname.Name]*mesh.Service
+
+func (s services) Mesh() config.Mesh                                  { return config.Default() }
+func (s services) Service(_ string, host hostname.Name) *mesh.Service { return s[host] }
+func (s services) Services(string) iter.Seq[*mesh.Service] {
+	return func(yield func(*mesh.Service) bool) {
+		for _, h := range slices.Sorted(maps.Keys(s)) {
+			if !yield(s[h]) {
+				return
+			}
+		}
+	}
+}
+
+// versions is a Set as names and versions.
+func versions(s *Set) map[Key]string {
+	out := make(map[Key]string)
+	for _, t := range xds.Types {
+		for r := range s.WithPrefix(t, "") {
+			out[r.Key] = r.Version
+		}
+	}
+	return out
+}
+
+// drawService draws a service that meets others on few ports and addresses.
+func drawService(t *rapid.T, host hostname.Name) *mesh.Service {
+	s := &mesh.Service{
+		Host:       host,
+		Namespace:  "default",
+		Resolution: rapid.SampledFrom([]mesh.Resolution{mesh.None, mesh.Static, mesh.DNS, mesh.DNSRoundRobin}).Draw(t, "resolution"),
+		Created:    time.Unix(int64(rapid.IntRange(0, 2).Draw(t, "created")), 0),
+		Source:     mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "entry")},
+	}
+	for _, a := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"10.0.0.1/32", "10.0.0.2/32", "10.0.0.0/8", "2001:db8::1/128"}), 0, 3, rapid.ID).Draw(t, "addresses") {
+		s.Addresses = append(s.Addresses, netip.MustParsePrefix(a))
+	}
+	for i, n := range rapid.SliceOfNDistinct(rapid.Uint16Range(80, 83), 0, 3, rapid.ID).Draw(t, "ports") {
+		s.Ports = append(s.Ports, mesh.Port{
+			Name: fmt.Sprint("p", i), Number: n,
+			Protocol: rapid.SampledFrom([]mesh.Protocol{mesh.HTTP, mesh.HTTP, mesh.HTTPS, mesh.TCP, mesh.MySQL, mesh.Unset, mesh.UDP}).Draw(t, "protocol"),
+		})
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "endpoints") {
+		s.Endpoints = append(s.Endpoints, mesh.Endpoint{Address: rapid.SampledFrom([]string{"192.0.2.1", "192.0.2.2"}).Draw(t, "address"), Weight: 1})
+	}
+	return s
+}
+
+// TestAChangeLeadsWhereAFreshStartLeads changes services at random and compares
+// the outcome with one made from scratch, and the keys reported with what
+// really differs.
+func TestAChangeLeadsWhereAFreshStartLeads(t *testing.T) {
+	hosts := []hostname.Name{"a.example.com", "b.example.com", "*.example.com", "10.0.0.1", "c.example.com"}
+	rapid.Check(t, func(t *rapid.T) {
+		view := View{Namespace: "default", Policy: rapid.SampledFrom([]mesh.OutboundPolicy{mesh.AllowAny, mesh.RegistryOnly}).Draw(t, "policy")}
+		src := make(services)
+		tr, _ := New(view, src)
+		for range rapid.IntRange(1, 12).Draw(t, "rounds") {
+			touched := rapid.SliceOfNDistinct(rapid.SampledFrom(hosts), 1, 3, rapid.ID).Draw(t, "touched")
+			for _, h := range touched {
+				if rapid.IntRange(0, 3).Draw(t, "remove") == 0 {
+					delete(src, h)
+				} else {
+					src[h] = drawService(t, h)
+				}
+			}
+			before := versions(tr.Set())
+			keys, _ := tr.Update(src, touched)
+			after := versions(tr.Set())
+			fresh, _ := New(view, src)
+			if diff := cmp.Diff(versions(fresh.Set()), after); diff != "" {
+				t.Fatalf("differs from a fresh start (-fresh +changed):\n%s", diff)
+			}
+			var differ []Key
+			for k := range before {
+				if before[k] != after[k] {
+					differ = append(differ, k)
+				}
+			}
+			for k := range after {
+				if _, had := before[k]; !had {
+					differ = append(differ, k)
+				}
+			}
+			slices.SortFunc(differ, Key.compare)
+			if diff := cmp.Diff(differ, keys); diff != "" {
+				t.Fatalf("keys reported (-differ +reported):\n%s", diff)
+			}
+		}
+	})
+}
+
+func service(host string, protocol mesh.Protocol, number uint16) *mesh.Service {
+	return &mesh.Service{
+		Host: hostname.Name(host), Namespace: "default", Resolution: mesh.DNS,
+		Ports:     []mesh.Port{{Name: "p", Number: number, Protocol: protocol}},
+		Endpoints: []mesh.Endpoint{{Address: host, Weight: 1}},
+		Source:    mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: host},
+	}
+}
+
+// What a new host costs must not depend on how many there are.
+func TestANewHostOnABusyPortAddsItsOwnResourcesOnly(t *testing.T) {
+	src := make(services)
+	for i := range 100 {
+		s := service(fmt.Sprintf("h%d.example.com", i), mesh.HTTP, 80)
+		src[s.Host] = s
+	}
+	tr, _ := New(View{Namespace: "default"}, src)
+	src["new.example.com"] = service("new.example.com", mesh.HTTP, 80)
+	keys, _ := tr.Update(src, []hostname.Name{"new.example.com"})
+	want := []Key{
+		{xds.ClusterType, "outbound|80||new.example.com"},
+		{xds.VirtualHostType, "80/new.example.com"},
+		{xds.NameType, "new.example.com"},
+	}
+	if diff := cmp.Diff(want, keys); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAnEndpointCostsAnEndpoint(t *testing.T) {
+	s := service("a.example.com", mesh.TCP, 5432)
+	s.Resolution, s.Endpoints = mesh.Static, []mesh.Endpoint{{Address: "192.0.2.1", Weight: 1}}
+	src := services{s.Host: s}
+	tr, _ := New(View{Namespace: "default"}, src)
+	changed := *s
+	changed.Endpoints = []mesh.Endpoint{{Address: "192.0.2.2", Weight: 1}}
+	src[s.Host] = &changed
+	keys, _ := tr.Update(src, []hostname.Name{s.Host})
+	if diff := cmp.Diff([]Key{{xds.EndpointType, "outbound|5432||a.example.com"}}, keys); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestThePortOfTheCaptureCannotBeDeclared(t *testing.T) {
+	s := service("a.example.com", mesh.HTTP, xds.OutboundPort)
+	tr, problems := New(View{Namespace: "default"}, services{s.Host: s})
+	if len(problems) != 1 || tr.Set().Get(Key{xds.ListenerType, "0.0.0.0_15001"}) != nil {
+		t.Errorf("problems %v, listener %v; want one problem and no listener", problems, tr.Set().Get(Key{xds.ListenerType, "0.0.0.0_15001"}))
+	}
+}
+
+func TestAPartialWildcardCannotBeTLS(t *testing.T) {
+	s := service("*a.example.com", mesh.TLS, 443)
+	_, problems := New(View{Namespace: "default"}, services{s.Host: s})
+	if len(problems) != 1 {
+		t.Errorf("problems %v, want one", problems)
+	}
+}
+
+func BenchmarkAHostChangesAmongTenThousand(b *testing.B) {
+	src := make(services)
+	for i := range 10_000 {
+		s := service(fmt.Sprintf("h%d.example.com", i), mesh.HTTP, 80)
+		src[s.Host] = s
+	}
+	tr, _ := New(View{Namespace: "default"}, src)
+	host := hostname.Name("h5000.example.com")
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		s := *src[host]
+		s.Endpoints = []mesh.Endpoint{{Address: fmt.Sprintf("e%d.example.com", i), Weight: 1}}
+		src[host] = &s
+		tr.Update(src, []hostname.Name{host})
+	}
+}
