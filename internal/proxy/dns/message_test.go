@@ -10,8 +10,8 @@ import (
 )
 
 // wireOf packs a question for www.baidu.com, changed by f.
-func wireOf(t testing.TB, f func(*dns.Msg)) []byte {
-	t.Helper()
+func wireOf(tb testing.TB, f func(*dns.Msg)) []byte {
+	tb.Helper()
 	q := new(dns.Msg)
 	q.SetQuestion("www.baidu.com.", dns.TypeA)
 	if f != nil {
@@ -19,28 +19,29 @@ func wireOf(t testing.TB, f func(*dns.Msg)) []byte {
 	}
 	wire, err := q.Pack()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return wire
 }
 
 // malformed are messages with the code of the reply, -1 for silence.
-func malformed(t testing.TB) map[string]struct {
+func malformed(tb testing.TB) map[string]struct {
 	wire []byte
 	want int
 } {
+	tb.Helper()
 	opt := func() dns.RR {
 		return &dns.OPT{Hdr: dns.RR_Header{Name: ".", Rrtype: dns.TypeOPT, Class: 1232}}
 	}
 	rr, err := dns.NewRR("www.x. 60 A 1.1.1.1")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	// A name that points at itself, where the question should be.
-	circle := append(wireOf(t, nil)[:12], 0xc0, 12, 0, 1, 0, 1)
-	lies := wireOf(t, nil)
+	circle := append(wireOf(tb, nil)[:12], 0xc0, 12, 0, 1, 0, 1)
+	lies := wireOf(tb, nil)
 	lies[5] = 9
-	long := append(wireOf(t, nil)[:12], make([]byte, 0, 400)...)
+	long := append(wireOf(tb, nil)[:12], make([]byte, 0, 400)...)
 	for range 64 {
 		long = append(long, 3, 'a', 'b', 'c')
 	}
@@ -52,24 +53,24 @@ func malformed(t testing.TB) map[string]struct {
 	return map[string]m{
 		"empty":                  {nil, -1},
 		"half a header":          {make([]byte, 11), -1},
-		"a reply":                {wireOf(t, func(q *dns.Msg) { q.Response = true }), -1},
-		"header alone":           {wireOf(t, nil)[:12], dns.RcodeFormatError},
-		"cut":                    {wireOf(t, nil)[:20], dns.RcodeFormatError},
-		"no question":            {wireOf(t, func(q *dns.Msg) { q.Question = nil }), dns.RcodeFormatError},
-		"two questions":          {wireOf(t, func(q *dns.Msg) { q.Question = append(q.Question, q.Question[0]) }), dns.RcodeFormatError},
-		"an answer in it":        {wireOf(t, func(q *dns.Msg) { q.Answer = []dns.RR{rr} }), dns.RcodeFormatError},
-		"authority in it":        {wireOf(t, func(q *dns.Msg) { q.Ns = []dns.RR{rr} }), dns.RcodeFormatError},
-		"much beside it":         {wireOf(t, func(q *dns.Msg) { q.Extra = []dns.RR{rr, rr, rr} }), dns.RcodeFormatError},
-		"two OPT records":        {wireOf(t, func(q *dns.Msg) { q.Extra = []dns.RR{opt(), opt()} }), dns.RcodeFormatError},
-		"EDNS version 1":         {wireOf(t, func(q *dns.Msg) { q.SetEdns0(1232, false); q.IsEdns0().SetVersion(1) }), dns.RcodeBadVers},
+		"a reply":                {wireOf(tb, func(q *dns.Msg) { q.Response = true }), -1},
+		"header alone":           {wireOf(tb, nil)[:12], dns.RcodeFormatError},
+		"cut":                    {wireOf(tb, nil)[:20], dns.RcodeFormatError},
+		"no question":            {wireOf(tb, func(q *dns.Msg) { q.Question = nil }), dns.RcodeFormatError},
+		"two questions":          {wireOf(tb, func(q *dns.Msg) { q.Question = append(q.Question, q.Question[0]) }), dns.RcodeFormatError},
+		"an answer in it":        {wireOf(tb, func(q *dns.Msg) { q.Answer = []dns.RR{rr} }), dns.RcodeFormatError},
+		"authority in it":        {wireOf(tb, func(q *dns.Msg) { q.Ns = []dns.RR{rr} }), dns.RcodeFormatError},
+		"much beside it":         {wireOf(tb, func(q *dns.Msg) { q.Extra = []dns.RR{rr, rr, rr} }), dns.RcodeFormatError},
+		"two OPT records":        {wireOf(tb, func(q *dns.Msg) { q.Extra = []dns.RR{opt(), opt()} }), dns.RcodeFormatError},
+		"EDNS version 1":         {wireOf(tb, func(q *dns.Msg) { q.SetEdns0(1232, false); q.IsEdns0().SetVersion(1) }), dns.RcodeBadVers},
 		"a circle of pointers":   {circle, dns.RcodeFormatError},
 		"counts that lie":        {lies, dns.RcodeFormatError},
 		"a name of 257 bytes":    {long, dns.RcodeFormatError},
-		"NOTIFY":                 {wireOf(t, func(q *dns.Msg) { q.Opcode = dns.OpcodeNotify }), dns.RcodeNotImplemented},
-		"UPDATE":                 {wireOf(t, func(q *dns.Msg) { q.Opcode = dns.OpcodeUpdate }), dns.RcodeNotImplemented},
-		"class CHAOS":            {wireOf(t, func(q *dns.Msg) { q.Question[0].Qclass = dns.ClassCHAOS }), dns.RcodeRefused},
-		"class ANY":              {wireOf(t, func(q *dns.Msg) { q.Question[0].Qclass = dns.ClassANY }), dns.RcodeRefused},
-		"good, bytes left after": {append(wireOf(t, nil), 1, 2, 3), dns.RcodeNameError},
+		"NOTIFY":                 {wireOf(tb, func(q *dns.Msg) { q.Opcode = dns.OpcodeNotify }), dns.RcodeNotImplemented},
+		"UPDATE":                 {wireOf(tb, func(q *dns.Msg) { q.Opcode = dns.OpcodeUpdate }), dns.RcodeNotImplemented},
+		"class CHAOS":            {wireOf(tb, func(q *dns.Msg) { q.Question[0].Qclass = dns.ClassCHAOS }), dns.RcodeRefused},
+		"class ANY":              {wireOf(tb, func(q *dns.Msg) { q.Question[0].Qclass = dns.ClassANY }), dns.RcodeRefused},
+		"good, bytes left after": {append(wireOf(tb, nil), 1, 2, 3), dns.RcodeNameError},
 	}
 }
 

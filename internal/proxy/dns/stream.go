@@ -55,7 +55,7 @@ func (s *Server) serveListener(ctx context.Context, l net.Listener, conns chan s
 // serveConn answers the questions of one connection, in the order in which the
 // answers are found. It closes the connection.
 func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
-	defer conn.Close() //nolint:errcheck // whatever is left was written
+	defer conn.Close()
 	var (
 		wg      sync.WaitGroup
 		writing sync.Mutex

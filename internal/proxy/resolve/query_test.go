@@ -9,15 +9,15 @@ import (
 )
 
 // message makes the answer to a question from lines of a zone.
-func message(t testing.TB, name string, qtype uint16, rcode int, records ...string) *dns.Msg {
-	t.Helper()
+func message(tb testing.TB, name string, qtype uint16, rcode int, records ...string) *dns.Msg {
+	tb.Helper()
 	m := new(dns.Msg)
 	m.SetQuestion(name, qtype)
 	m.Response, m.Rcode = true, rcode
 	for _, line := range records {
 		rr, err := dns.NewRR(line)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		m.Answer = append(m.Answer, rr)
 	}

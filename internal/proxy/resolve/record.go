@@ -138,9 +138,9 @@ func (f found) err() error {
 	case four.verdict == failed && six.verdict == failed && four.err.Error() == six.err.Error():
 		return four.err
 	case four.verdict == failed:
-		return fmt.Errorf("A: %w", four.err)
+		return fmt.Errorf("asking for A: %w", four.err)
 	case six.verdict == failed:
-		return fmt.Errorf("AAAA: %w", six.err)
+		return fmt.Errorf("asking for AAAA: %w", six.err)
 	case four.verdict == present || six.verdict == present:
 		return nil
 	}

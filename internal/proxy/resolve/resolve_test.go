@@ -76,8 +76,10 @@ var server = netip.MustParseAddrPort("127.0.0.1:53")
 
 func resolver(t *testing.T, z *zone) *Resolver {
 	t.Helper()
-	r := New(Options{Servers: []netip.AddrPort{server}, Search: []string{"corp"}, exchange: z.exchange,
-		Hosts: map[string][]netip.Addr{"db.hosts": {netip.MustParseAddr("10.9.9.9")}}})
+	r := New(Options{
+		Servers: []netip.AddrPort{server}, Search: []string{"corp"}, exchange: z.exchange,
+		Hosts: map[string][]netip.Addr{"db.hosts": {netip.MustParseAddr("10.9.9.9")}},
+	})
 	t.Cleanup(r.Close)
 	return r
 }
@@ -197,7 +199,7 @@ func TestALateFamilyIsNotWaitedFor(t *testing.T) {
 			t.Errorf("took %s, want %s", took, lag)
 		}
 		if a.State != decision.Fresh || !slices.Equal(a.Addrs, []netip.Addr{netip.MustParseAddr("1.1.1.1")}) ||
-			a.Err == nil || !strings.Contains(a.Err.Error(), "AAAA: name server 127.0.0.1:53 gave no answer in time") {
+			a.Err == nil || !strings.Contains(a.Err.Error(), "asking for AAAA: name server 127.0.0.1:53 gave no answer in time") {
 			t.Errorf("got %+v", a)
 		}
 	})

@@ -54,7 +54,7 @@ func readFile(path string, read func(io.Reader) error) error {
 	if err != nil {
 		return fmt.Errorf("read name service configuration: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	if err = read(f); err != nil {
 		return fmt.Errorf("read name service configuration %s: %w", path, err)
 	}

@@ -91,7 +91,7 @@ func (n *Network) stream(ctx context.Context, q *dns.Msg, wire []byte, server ne
 		return nil, fmt.Errorf("cannot be asked over TCP, and its answer does not fit a datagram: %w", ended(ctx, err))
 	}
 	conn := &dns.Conn{Conn: raw}
-	defer conn.Close() //nolint:errcheck // nothing is left to lose
+	defer conn.Close()
 	defer closeWith(ctx, raw)()
 	if _, err = conn.Write(wire); err != nil {
 		return nil, fmt.Errorf("cannot be asked over TCP: %w", ended(ctx, err))
