@@ -7,8 +7,7 @@ import (
 // WaitReadable parks until a Read would return at once: there is something to
 // read, the peer ended, or the stream broke (the Read tells which). Its error
 // says that the Conn was closed here or timed out. It needs no buffer, so that
-// an idle connection holds none. On rare occasion it returns early, and the
-// Read that follows does the waiting.
+// an idle connection holds none.
 func (c *Conn) WaitReadable() error {
 	if len(c.head) > 0 {
 		return nil
@@ -16,24 +15,17 @@ func (c *Conn) WaitReadable() error {
 	if c.raw == nil {
 		return c.waitByte()
 	}
-	c.step.parked = false
 	if err := c.raw.Read(c.wait); err != nil {
 		return c.explain(err)
 	}
 	return nil
 }
 
-// waitStep is called with the poller's state freshly cleared, then again after
-// every wake-up. An event that came before the clearing is forgotten by the
-// poller, which reports changes only: hence the look before the first park.
-// After that a wake-up is trusted, which saves a system call for every request.
-func (c *Conn) waitStep(fd uintptr) bool {
-	if c.step.parked {
-		return true
-	}
-	c.step.parked = quiet(fd)
-	return !c.step.parked
-}
+// waitStep is called with the poller's state freshly cleared, and again after
+// every wake-up. The poller reports changes only, and not always in time: an
+// event from before the clearing is forgotten, and one that it was still
+// delivering wakes for bytes read long ago. So the socket is asked each time.
+func (c *Conn) waitStep(fd uintptr) bool { return !quiet(fd) }
 
 // waitByte waits where there is no descriptor to wait on. The error of an
 // ended stream is left for the Read, which meets it again.
@@ -60,14 +52,14 @@ func (c *Conn) Alive() bool {
 	if c.raw == nil {
 		return true
 	}
-	c.step.quiet = false
+	c.quiet = false
 	if err := c.raw.Control(c.look); err != nil {
 		return false
 	}
-	return c.step.quiet
+	return c.quiet
 }
 
-func (c *Conn) lookStep(fd uintptr) { c.step.quiet = quiet(fd) }
+func (c *Conn) lookStep(fd uintptr) { c.quiet = quiet(fd) }
 
 // quiet reports that the socket is open and has nothing to read: neither bytes
 // nor an end nor an error. It asks poll(2), which unlike a peek needs no address

@@ -27,13 +27,10 @@ type Conn struct {
 	head []byte  // given back: delivered before the socket is read
 	one  [1]byte // where head lies after waiting on a stream without a descriptor
 
-	raw  syscall.RawConn       // nil: no socket
-	wait func(fd uintptr) bool // c.waitStep, bound once so that waiting allocates nothing
-	look func(fd uintptr)      // c.lookStep, likewise
-	step struct {              // of the wait or look in progress; the reader's
-		parked bool
-		quiet  bool
-	}
+	raw   syscall.RawConn       // nil: no socket
+	wait  func(fd uintptr) bool // c.waitStep, bound once so that waiting allocates nothing
+	look  func(fd uintptr)      // c.lookStep, likewise
+	quiet bool                  // what lookStep found; the reader's
 
 	deadline atomic.Int64  // on the sweeper's clock; 0: never
 	fate     atomic.Uint32 // 0: none

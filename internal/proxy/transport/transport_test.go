@@ -349,3 +349,47 @@ func BenchmarkAlive(b *testing.B) {
 		}
 	}
 }
+
+// A wake-up for bytes that were read meanwhile must not end the wait: whoever
+// waits has given up his buffer and his timeout for it.
+func TestWaitReadableIsExact(t *testing.T) {
+	const rounds = 2000
+	c, theirs := accepted(t, "tcp", "127.0.0.1:0")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 1)
+		for range rounds {
+			if _, err := theirs.Write(b); err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := theirs.Read(b); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	b := make([]byte, 1)
+	for range rounds {
+		if err := c.WaitReadable(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if c.Alive() {
+			t.Fatal("woken with nothing to read")
+		}
+		if _, err := c.Read(b); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetReadDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-done
+}
