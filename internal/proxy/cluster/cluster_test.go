@@ -3,11 +3,11 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -431,26 +431,32 @@ func isClosed(c *transport.Conn) bool {
 	return errors.Is(err, net.ErrClosed)
 }
 
-func BenchmarkExchange(b *testing.B) {
-	w := New(nil, discard())
-	defer w.Close()
-	cfg := (*config.Config)(nil)
+// many is a Set of 10,000 clusters with two endpoints each.
+func many(b *testing.B) (*Set, *config.Config) {
+	b.Helper()
+	s := New(nil, discard())
+	b.Cleanup(s.Close)
+	var d config.Delta
 	for i := range 10000 {
-		d := clusters(&config.Cluster{
-			Name: "outbound|80||" + strings.Repeat("w", i%50) + ".com", Type: config.StaticSet,
-			Inline: &config.Assignment{Endpoints: []config.Endpoint{at("10.0.0.1"), at("10.0.0.2")}},
-		})
-		cfg = cfg.Apply(d)
-		w.Update(cfg, d)
+		name := fmt.Sprintf("outbound|80||host-%d.test", i)
+		d.Clusters = append(d.Clusters, &config.Cluster{Name: name, Type: config.EDS, ServiceName: name})
+		d.Assignments = append(d.Assignments, &config.Assignment{Name: name, Endpoints: []config.Endpoint{at("10.0.0.1"), at("10.0.0.2")}})
 	}
+	cfg := (*config.Config)(nil).Apply(d)
+	s.Update(cfg, d)
+	return s, cfg
+}
+
+func BenchmarkExchange(b *testing.B) {
+	s, _ := many(b)
 	var rec decision.Record
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	c := transport.New(ours, nil)
-	w.sweeper.Adopt(c)
+	s.sweeper.Adopt(c)
 	b.ReportAllocs()
 	for b.Loop() {
-		e, err := w.Get("outbound|80||www.com").Pick(netip.AddrPort{}, nil, &rec)
+		e, err := s.Get("outbound|80||host-5000.test").Pick(netip.AddrPort{}, nil, &rec)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -459,4 +465,24 @@ func BenchmarkExchange(b *testing.B) {
 		e.Done()
 	}
 	c.Close()
+}
+
+// One assignment changes among 10,000 clusters.
+func BenchmarkUpdateOne(b *testing.B) {
+	s, cfg := many(b)
+	for i := 0; b.Loop(); i++ {
+		d := assignments(&config.Assignment{Name: "outbound|80||host-5000.test", Endpoints: []config.Endpoint{at("10.0.0.1"), at(fmt.Sprintf("10.0.0.%d", i%200+2))}})
+		cfg = cfg.Apply(d)
+		s.Update(cfg, d)
+	}
+}
+
+func BenchmarkSweep(b *testing.B) {
+	s, _ := many(b)
+	var scratch []*Endpoint
+	for b.Loop() {
+		for c := range s.all() {
+			scratch = c.sweep(time.Now(), scratch[:0])
+		}
+	}
 }
