@@ -28,7 +28,6 @@ type Status struct {
 	Restarts  int              `json:"restarts"`  // of the proxy
 	Logs      string           `json:"logs"`      // folder
 	AccessLog string           `json:"access_log"`
-	Problems  []string         `json:"problems,omitempty"` // that entries have now
 	Types     []TypeStatus     `json:"types"`
 	Refused   sandbox.Counters `json:"refused"` // packets, by the sandbox
 }
@@ -107,9 +106,6 @@ func (w *workload) status() Status {
 		Restarts:  int(w.proxies.restarts.Load()),
 		Logs:      w.dir,
 		AccessLog: w.AccessLog,
-	}
-	for _, p := range w.plane.Problems() {
-		s.Problems = append(s.Problems, p.String())
 	}
 	for _, p := range w.plane.Status() {
 		for _, t := range p.Types {
