@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 )
@@ -20,6 +21,10 @@ type Name string
 // MaxLength is the longest name DNS can carry, in text without the final dot.
 const MaxLength = 253
 
+// maxInput bounds the text of a name before it is mapped to ASCII, which
+// shortens it to a quarter at most.
+const maxInput = 4*MaxLength + len("*..")
+
 var profile = idna.New(idna.MapForLookup(), idna.Transitional(false), idna.StrictDomainName(false))
 
 // Parse canonicalises s, which may be a wildcard whose star is the first
@@ -28,7 +33,10 @@ func Parse(s string) (Name, error) {
 	if s == "*" {
 		return "*", nil
 	}
-	if ip, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
+	if len(s) > maxInput {
+		return "", fmt.Errorf("longer than %d characters", MaxLength)
+	}
+	if ip, err := netip.ParseAddr(unbracket(s)); err == nil {
 		if ip.Zone() != "" {
 			return "", errors.New("an address with a zone names no host beyond this machine")
 		}
@@ -51,17 +59,31 @@ func Parse(s string) (Name, error) {
 	return Name(star + name), nil
 }
 
-func canonical(s string) (string, error) {
-	s = strings.TrimSuffix(s, ".")
-	if s == "" {
-		return "", errors.New("empty name")
+// unbracket takes the brackets off an IPv6 literal.
+func unbracket(s string) string {
+	if inner, ok := strings.CutPrefix(s, "["); ok && strings.HasSuffix(inner, "]") && strings.Contains(inner, ":") {
+		return inner[:len(inner)-1]
 	}
-	if !isLowerASCII(s) {
+	return s
+}
+
+func canonical(s string) (string, error) {
+	switch {
+	case isLowerASCII(s):
+	case isASCII(s):
+		s = strings.ToLower(s) // and nothing else: a name is the same in any case
+	case !utf8.ValidString(s):
+		return "", errors.New("not UTF-8")
+	default:
 		ascii, err := profile.ToASCII(s)
 		if err != nil {
 			return "", errors.New("not a valid internationalised name")
 		}
-		s = strings.TrimSuffix(strings.ToLower(ascii), ".")
+		s = strings.ToLower(ascii)
+	}
+	s = strings.TrimSuffix(s, ".") // after the mapping, which makes dots of others
+	if s == "" {
+		return "", errors.New("empty name")
 	}
 	for label := range strings.SplitSeq(s, ".") {
 		if err := checkLabel(label); err != nil {
@@ -88,6 +110,15 @@ func checkLabel(label string) error {
 		}
 	}
 	return nil
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 func isLowerASCII(s string) bool {
@@ -136,6 +167,9 @@ func SplitAuthority(s string) (Name, uint16, error) {
 		port = strings.TrimPrefix(rest, ":")
 	} else if i := strings.LastIndexByte(s, ':'); i >= 0 {
 		host, port = s[:i], s[i+1:]
+		if strings.Contains(host, ":") {
+			return "", 0, errors.New("an IPv6 address needs brackets")
+		}
 	}
 	if strings.HasPrefix(host, "*") {
 		return "", 0, errors.New("a wildcard is no host")
