@@ -1,40 +1,96 @@
 package bootstrap
 
 import (
-	"bytes"
-	"strings"
+	"net"
+	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/mesh"
 )
 
-func TestProxyArrivesAsSent(t *testing.T) {
+func pair(t *testing.T) (a, b *net.UnixConn) {
+	t.Helper()
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := func(fd int) *net.UnixConn {
+		f := os.NewFile(uintptr(fd), "end")
+		defer f.Close()
+		c, err := net.FileConn(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c.(*net.UnixConn)
+	}
+	return end(fds[0]), end(fds[1])
+}
+
+func TestProxyArrivesWithItsSockets(t *testing.T) {
 	sent := Proxy{
 		Workload:  mesh.Workload{Name: "client", Namespace: "default", Labels: map[string]string{"app": "client"}},
 		XDS:       "@fairlead/0/client/xds",
 		Admin:     "@fairlead/0/client/admin",
 		AccessLog: "access.log",
-		Sockets:   []SocketKind{Capture, DNSPacket, DNSStream},
+		Own:       []netip.Addr{netip.MustParseAddr("192.0.0.8")},
+		Sockets:   []SocketKind{Capture, DNSPacket},
 	}
-	var line bytes.Buffer
-	if err := sent.Write(&line); err != nil {
-		t.Fatal(err)
-	}
-	got, err := Read(&line)
+	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(sent, got); diff != "" {
+	defer r.Close()
+	defer w.Close()
+	ours, theirs := pair(t)
+	if err := Send(ours, sent, []*os.File{r, w}); err != nil {
+		t.Fatal(err)
+	}
+	got, files, err := Receive(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(sent, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("-sent +got:\n%s", diff)
+	}
+	// The files are the ones sent, in order: what goes in at one comes out at the other.
+	if _, err := files[1].WriteString("x"); err != nil {
+		t.Fatal(err)
+	}
+	var b [1]byte
+	if _, err := files[0].Read(b[:]); err != nil || b[0] != 'x' {
+		t.Errorf("read %q, %v through the files that arrived", b, err)
 	}
 }
 
-func TestBootstrapWithoutEndIsRefused(t *testing.T) {
-	for _, in := range []string{"", "{", strings.Repeat("x", maxLine+1)} {
-		if _, err := Read(strings.NewReader(in)); err == nil {
-			t.Errorf("Read(%.10q…) gave no error", in)
+func TestABootstrapCutShortIsRefused(t *testing.T) {
+	for name, message := range map[string]string{
+		"nothing":         "",
+		"half a length":   "\x00\x00",
+		"half a message":  "\x00\x00\x00\x08{",
+		"too long":        "\x7f\x00\x00\x00",
+		"no JSON":         "\x00\x00\x00\x01x",
+		"a socket missed": "\x00\x00\x00\x15{\"sockets\":[\"capture\"]",
+	} {
+		ours, theirs := pair(t)
+		if _, err := ours.Write([]byte(message)); err != nil {
+			t.Fatal(err)
 		}
+		ours.Close()
+		if p, files, err := Receive(theirs); err == nil {
+			t.Errorf("%s: Receive = %v, %v, want an error", name, p, files)
+		}
+	}
+}
+
+func TestFilesWithoutAKindAreNotSent(t *testing.T) {
+	ours, _ := pair(t)
+	if err := Send(ours, Proxy{}, []*os.File{os.Stdin}); err == nil {
+		t.Error("Send took a file that no socket is named for")
 	}
 }

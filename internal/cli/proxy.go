@@ -30,16 +30,19 @@ func serveProxy(log *slog.Logger) error {
 	// A proxy's memory is small and short-lived: collecting at four times what
 	// lives costs a few MB and saves a tenth of the CPU.
 	debug.SetGCPercent(400)
-	control, err := fileConn(bootstrap.ControlFD)
+	control, err := controlSocket()
 	if err != nil {
 		return fmt.Errorf("the proxy is started by `fairlead run`, not by hand: %w", err)
 	}
 	defer control.Close()
-	boot, err := bootstrap.Read(control)
+	boot, files, err := bootstrap.Receive(control)
+	if errors.Is(err, io.EOF) {
+		return nil // the run was over before there was anything to do
+	}
 	if err != nil {
 		return err
 	}
-	o, err := proxyOptions(boot, log)
+	o, err := proxyOptions(boot, files, log)
 	if err != nil {
 		return err
 	}
@@ -59,9 +62,9 @@ func serveProxy(log *slog.Logger) error {
 	return nil
 }
 
-func proxyOptions(boot bootstrap.Proxy, log *slog.Logger) (o proxy.Options, err error) {
+func proxyOptions(boot bootstrap.Proxy, files []*os.File, log *slog.Logger) (o proxy.Options, err error) {
 	for i, kind := range boot.Sockets {
-		if err := addSocket(&o, kind, uintptr(bootstrap.FirstSocketFD+i)); err != nil {
+		if err := addSocket(&o, kind, files[i]); err != nil {
 			return o, fmt.Errorf("take over socket %d (%s): %w", i, kind, err)
 		}
 	}
@@ -84,8 +87,8 @@ func proxyOptions(boot bootstrap.Proxy, log *slog.Logger) (o proxy.Options, err 
 	return o, nil
 }
 
-func addSocket(o *proxy.Options, kind bootstrap.SocketKind, fd uintptr) error {
-	f := os.NewFile(fd, string(kind))
+// addSocket takes over f.
+func addSocket(o *proxy.Options, kind bootstrap.SocketKind, f *os.File) error {
 	defer f.Close()
 	switch kind {
 	case bootstrap.Capture, bootstrap.DNSStream:
@@ -115,8 +118,17 @@ func addSocket(o *proxy.Options, kind bootstrap.SocketKind, fd uintptr) error {
 	return errors.New("its kind is unknown to this version")
 }
 
-func fileConn(fd uintptr) (net.Conn, error) {
-	f := os.NewFile(fd, "control")
+// controlSocket is the socket to the supervisor.
+func controlSocket() (*net.UnixConn, error) {
+	f := os.NewFile(bootstrap.ControlFD, "control")
 	defer f.Close()
-	return net.FileConn(f)
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	u, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(errors.New("its control socket is none"), c.Close())
+	}
+	return u, nil
 }

@@ -31,14 +31,25 @@ const (
 // is none, connections wait in the sockets' backlog: nothing leaves.
 type proxies struct {
 	boot    bootstrap.Proxy
-	sockets []*os.File // in the order of boot.Sockets; borrowed
-	logFile *os.File   // the proxy's standard error; borrowed
+	sockets []*os.File    // in the order of boot.Sockets; borrowed
+	known   chan struct{} // closed when boot and sockets are set: the sandbox stands
+	logFile *os.File      // the proxy's standard error; borrowed
 	log     *slog.Logger
 
 	pid      atomic.Int64
 	restarts atomic.Int64
 	ready    chan struct{} // closed when the first proxy has said it is ready
 	once     sync.Once
+}
+
+func newProxies(logFile *os.File, log *slog.Logger) *proxies {
+	return &proxies{logFile: logFile, log: log, known: make(chan struct{}), ready: make(chan struct{})}
+}
+
+// serve sets the sockets to serve. It is called once.
+func (p *proxies) serve(boot bootstrap.Proxy, sockets []*os.File) {
+	p.boot, p.sockets = boot, sockets
+	close(p.known)
 }
 
 // Run starts a proxy, and another whenever it ends, until ctx ends. It returns
@@ -79,7 +90,7 @@ func (p *proxies) one(ctx context.Context) (wasReady bool, err error) {
 	cmd := exec.Command("/proc/self/exe", ProxyCommand) //nolint:noctx // ended below, in the order the proxy needs
 	cmd.Env = []string{"GOTRACEBACK=single"}            // nothing of the caller's environment is the proxy's business
 	cmd.Stderr = p.logFile
-	cmd.ExtraFiles = append([]*os.File{theirs}, p.sockets...)
+	cmd.ExtraFiles = []*os.File{theirs} // bootstrap.ControlFD
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Setpgid:   true, // Ctrl-Z and Ctrl-C are not for the proxy
 		Pdeathsig: syscall.SIGKILL,
@@ -94,7 +105,7 @@ func (p *proxies) one(ctx context.Context) (wasReady bool, err error) {
 
 	var wg sync.WaitGroup
 	var said atomic.Bool
-	wg.Go(func() { said.Store(p.converse(ours)) })
+	wg.Go(func() { said.Store(p.converse(ctx, ours)) })
 	ended := make(chan error, 1)
 	wg.Go(func() { ended <- cmd.Wait() })
 	select {
@@ -118,10 +129,16 @@ func (p *proxies) one(ctx context.Context) (wasReady bool, err error) {
 	return said.Load(), err
 }
 
-// converse sends the bootstrap and waits for the proxy to be ready. The socket
-// stays open: its end is what tells the proxy to end.
-func (p *proxies) converse(conn net.Conn) (ready bool) {
-	if err := p.boot.Write(conn); err != nil {
+// converse sends the bootstrap as soon as there is one and waits for the proxy
+// to be ready. The socket stays open: its end is what tells the proxy to end.
+func (p *proxies) converse(ctx context.Context, conn *net.UnixConn) (ready bool) {
+	select {
+	case <-p.known:
+	case <-ctx.Done():
+		return false
+	}
+	if err := bootstrap.Send(conn, p.boot, p.sockets); err != nil {
+		p.log.Error("the proxy did not get its bootstrap", "error", err)
 		return false
 	}
 	line, err := bufio.NewReader(conn).ReadString('\n')
@@ -134,18 +151,21 @@ func (p *proxies) converse(conn net.Conn) (ready bool) {
 }
 
 // controlPair is the socket pair between supervisor and proxy.
-func controlPair() (ours net.Conn, theirs *os.File, err error) {
+func controlPair() (ours *net.UnixConn, theirs *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the proxy's control socket: %w", err)
 	}
-	theirs = os.NewFile(uintptr(fds[1]), "control")
-	mine := os.NewFile(uintptr(fds[0]), "control")
+	theirs = os.NewFile(uintptr(fds[1]), "control") //nolint:gosec // a descriptor is not negative
+	mine := os.NewFile(uintptr(fds[0]), "control")  //nolint:gosec // likewise
 	defer mine.Close()
-	ours, err = net.FileConn(mine)
+	c, err := net.FileConn(mine)
 	if err != nil {
-		theirs.Close()
-		return nil, nil, fmt.Errorf("make the proxy's control socket: %w", err)
+		return nil, nil, errors.Join(fmt.Errorf("make the proxy's control socket: %w", err), theirs.Close())
+	}
+	ours, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, nil, errors.Join(fmt.Errorf("the proxy's control socket is a %T", c), theirs.Close(), c.Close())
 	}
 	return ours, theirs, nil
 }

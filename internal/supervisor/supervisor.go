@@ -116,6 +116,17 @@ func (w *workload) run(ctx context.Context, claim net.Listener) (code int, err e
 	// From here on a signal is the command's; until there is one, it ends the run.
 	interrupted, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer stop()
+
+	// The proxy's process starts while the rest is being made.
+	proxied, endProxy := context.WithCancel(ctx)
+	w.proxies = newProxies(w.logFile, w.log)
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_ = w.proxies.Run(proxied) // it ends with proxied alone
+	}()
+	defer func() { endProxy(); <-over }()
+
 	if err := w.start(interrupted); err != nil {
 		return 0, err
 	}
@@ -124,10 +135,10 @@ func (w *workload) run(ctx context.Context, claim net.Listener) (code int, err e
 	if err != nil {
 		return 0, err
 	}
+	w.bootProxies()
 	var failed error
 	err = run.All(ctx, map[string]run.Task{
 		"control plane": func(ctx context.Context) error { return w.plane.Serve(ctx, sockets.xds) },
-		"proxy":         w.proxies.Run,
 		"exec":          func(ctx context.Context) error { return w.serveExec(ctx, sockets.exec) },
 		"status":        func(ctx context.Context) error { return w.serveStatus(ctx, claim) },
 		"command": func(ctx context.Context) error {
@@ -212,7 +223,7 @@ func (w *workload) readOnly() ([]string, error) {
 // listeners are the sockets of a run beside the one that claims its name.
 type listeners struct{ xds, exec net.Listener }
 
-// listen opens the sockets of the run and makes the proxies ready to start.
+// listen opens the sockets of the run.
 func (w *workload) listen() (l listeners, err error) {
 	if l.xds, err = peer.Listen(socket(w.Options, "xds")); err != nil {
 		return l, err
@@ -220,30 +231,30 @@ func (w *workload) listen() (l listeners, err error) {
 	if l.exec, err = peer.Listen(socket(w.Options, "exec")); err != nil {
 		return l, errors.Join(err, l.xds.Close())
 	}
-	p := &proxies{
-		boot: bootstrap.Proxy{
-			Workload:  w.Workload,
-			XDS:       socket(w.Options, "xds"),
-			Admin:     socket(w.Options, "admin"),
-			AccessLog: w.AccessLog,
-			Own:       sandbox.Addresses(),
-		},
-		logFile: w.logFile,
-		log:     w.log,
-		ready:   make(chan struct{}),
+	return l, nil
+}
+
+// bootProxies tells the proxy, and all that follow it, what to serve.
+func (w *workload) bootProxies() {
+	boot := bootstrap.Proxy{
+		Workload:  w.Workload,
+		XDS:       socket(w.Options, "xds"),
+		Admin:     socket(w.Options, "admin"),
+		AccessLog: w.AccessLog,
+		Own:       sandbox.Addresses(),
 	}
+	var files []*os.File
 	s := w.sandbox.Sockets()
 	for _, group := range []struct {
 		kind  bootstrap.SocketKind
 		files []*os.File
 	}{{bootstrap.Capture, s.TCP}, {bootstrap.DNSPacket, s.DNSPackets}, {bootstrap.DNSStream, s.DNSStreams}} {
 		for _, f := range group.files {
-			p.sockets = append(p.sockets, f)
-			p.boot.Sockets = append(p.boot.Sockets, group.kind)
+			files = append(files, f)
+			boot.Sockets = append(boot.Sockets, group.kind)
 		}
 	}
-	w.proxies = p
-	return l, nil
+	w.proxies.serve(boot, files)
 }
 
 // command starts the command when the proxy is ready, and waits for its end.
