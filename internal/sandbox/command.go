@@ -134,13 +134,20 @@ func (p *Process) Signal(sig os.Signal) error {
 }
 
 // Wait waits for the end of the command. Call it once.
-func (p *Process) Wait() (Status, error) {
-	e, ok := <-p.events
-	p.sandbox.forget(p.id)
-	if !ok {
-		return Status{}, fmt.Errorf("wait for the command: %w", ErrEnded)
+func (p *Process) Wait() (Status, error) { return p.wait(nil) }
+
+// wait waits for the end of the command until stop is closed.
+func (p *Process) wait(stop <-chan struct{}) (Status, error) {
+	defer p.sandbox.forget(p.id)
+	select {
+	case e, ok := <-p.events:
+		if !ok {
+			return Status{}, fmt.Errorf("wait for the command: %w", ErrEnded)
+		}
+		return Status{Code: e.Code, Signal: syscall.Signal(e.Signal)}, nil
+	case <-stop:
+		return Status{}, errors.New("wait for the command: its supervisor is about to end")
 	}
-	return Status{Code: e.Code, Signal: syscall.Signal(e.Signal)}, nil
 }
 
 // begin starts a command and returns when it runs.

@@ -51,9 +51,9 @@ func (s *Sandbox) ServeExec(ctx context.Context, conn *net.UnixConn) error {
 	listened := make(chan struct{})
 	go func() {
 		defer close(listened)
-		s.passOn(c, p, ended)
+		passOn(c, p, ended)
 	}()
-	status, err := p.Wait()
+	status, err := p.wait(ctx.Done())
 	close(ended)
 	e := event{Ended: true, Code: status.Code, Signal: int(status.Signal)}
 	if err != nil {
@@ -69,7 +69,7 @@ func (s *Sandbox) ServeExec(ctx context.Context, conn *net.UnixConn) error {
 }
 
 // passOn passes the client's signals on to p until the client goes.
-func (s *Sandbox) passOn(c *channel, p *Process, ended <-chan struct{}) {
+func passOn(c *channel, p *Process, ended <-chan struct{}) {
 	for {
 		var o order
 		files, err := c.receive(maxReply, &o)

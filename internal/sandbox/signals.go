@@ -54,15 +54,15 @@ type echo struct {
 	done chan struct{}
 
 	mu   sync.Mutex
-	last map[os.Signal]time.Time // guarded by mu; had and not yet matched
-	news chan struct{}           // guarded by mu; closed and replaced when last grows
+	had  map[os.Signal][]time.Time // guarded by mu; in the window, and not yet matched
+	news chan struct{}             // guarded by mu; closed and replaced when had grows
 }
 
 func listen() *echo {
 	e := &echo{
 		got:  make(chan os.Signal, 16),
 		done: make(chan struct{}),
-		last: map[os.Signal]time.Time{},
+		had:  map[os.Signal][]time.Time{},
 		news: make(chan struct{}),
 	}
 	for _, s := range relayed() {
@@ -84,7 +84,7 @@ func (e *echo) run() {
 	defer close(e.done)
 	for s := range e.got {
 		e.mu.Lock()
-		e.last[s] = time.Now()
+		e.had[s] = append(recent(e.had[s]), time.Now())
 		close(e.news)
 		e.news = make(chan struct{})
 		e.mu.Unlock()
@@ -97,11 +97,13 @@ func (e *echo) also(sig os.Signal) bool {
 	defer late.Stop()
 	for {
 		e.mu.Lock()
-		at, ok := e.last[sig]
-		delete(e.last, sig)
+		had := recent(e.had[sig])
+		if len(had) > 0 {
+			e.had[sig] = had[1:]
+		}
 		news := e.news
 		e.mu.Unlock()
-		if ok && time.Since(at) < echoWindow {
+		if len(had) > 0 {
 			return true
 		}
 		select {
@@ -110,4 +112,12 @@ func (e *echo) also(sig os.Signal) bool {
 			return false
 		}
 	}
+}
+
+// recent drops what is no longer in the window.
+func recent(times []time.Time) []time.Time {
+	for len(times) > 0 && time.Since(times[0]) > echoWindow {
+		times = times[1:]
+	}
+	return times
 }

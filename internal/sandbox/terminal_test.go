@@ -1,0 +1,156 @@
+package sandbox
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
+)
+
+func TestSignalsArePassedOnOnce(t *testing.T) {
+	cmd, said := supervisor(t, program("signals")...)
+	said.until("ready\n")
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT, syscall.SIGUSR2, syscall.SIGINT, syscall.SIGUSR1} {
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if got := said.next(); got != unix.SignalName(sig) {
+			t.Errorf("got %s, want %s", got, unix.SignalName(sig))
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestASignalOfTheCommandIsItsExitCode(t *testing.T) {
+	cmd, said := supervisor(t, "sh", "-c", "echo ready; sleep 1000")
+	said.until("ready\n")
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 143 {
+		t.Errorf("got %s", cmd.ProcessState)
+	}
+}
+
+func TestIgnoredSignalsStayIgnored(t *testing.T) {
+	out, end := pipe(t)
+	cmd := exec.Command("sh", "-c", "trap '' HUP; exec "+selfExe+" \"$@\"", "sh", asSupervise, "grep", "SigIgn", "/proc/self/status")
+	cmd.Args[2] = "trap '' HUP; exec \"$@\""
+	cmd.Args = append(cmd.Args[:4], append([]string{executablePath(t)}, cmd.Args[4:]...)...)
+	cmd.Stdout, cmd.Stderr = end, end
+	if err := cmd.Run(); err != nil {
+		t.Error(err)
+	}
+	end.Close()
+	got := (&lines{t: t, from: out}).next()
+	if !strings.HasSuffix(got, "1") {
+		t.Errorf("SIGHUP is not ignored: %s", got)
+	}
+}
+
+func executablePath(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// inTerminal runs args as the leader of a session with a terminal of its own.
+func inTerminal(t *testing.T, args ...string) (*exec.Cmd, *os.File, *lines) {
+	t.Helper()
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), "PS1=prompt>", "ENV=", "SELF="+executablePath(t))
+	master, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 33, Cols: 77})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait(); _ = master.Close() })
+	if err := master.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, master, &lines{t: t, from: master}
+}
+
+func typeIn(t *testing.T, terminal *os.File, text string) {
+	t.Helper()
+	if _, err := terminal.WriteString(text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestInterruptsOfTheTerminalComeOnce(t *testing.T) {
+	cmd, terminal, said := inTerminal(t, append([]string{executablePath(t), asSupervise}, program("signals")...)...)
+	said.until("ready\r\n")
+	comes := func(name string) {
+		t.Helper()
+		if more := said.until(name + "\r\n"); strings.Trim(more, `^C\`) != "" { // the terminal's own echo
+			t.Errorf("more than was sent: %q", more)
+		}
+	}
+	for range 3 {
+		typeIn(t, terminal, "\x03")
+		comes("SIGINT")
+	}
+	typeIn(t, terminal, "\x1c")
+	comes("SIGQUIT")
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1} { // by hand, to the supervisor alone
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		comes(unix.SignalName(sig))
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCtrlZStopsAndForegroundContinues(t *testing.T) {
+	_, terminal, said := inTerminal(t, "sh", "-i")
+	said.until("prompt>")
+	typeIn(t, terminal, "stty -echo; echo a-$((1+1))\n")
+	said.until("a-2")
+	typeIn(t, terminal, "$SELF "+asSupervise+" sh -c 'echo up; read line; echo got $line; exit 3'\n")
+	said.until("up\r\n")
+	typeIn(t, terminal, "\x1a")
+	said.until("prompt>") // the shell has it back
+	typeIn(t, terminal, "jobs; echo b-$((1+1))\n")
+	if jobs := said.until("b-2"); !strings.Contains(jobs, "Stopped") {
+		t.Errorf("jobs: %q", jobs)
+	}
+	typeIn(t, terminal, "fg\n")
+	said.until(asSupervise)
+	typeIn(t, terminal, "hello\n")
+	said.until("got hello")
+	typeIn(t, terminal, "echo code-$?\n")
+	said.until("code-3")
+}
+
+func TestAnInteractiveShellGivesTheTerminalBack(t *testing.T) {
+	_, terminal, said := inTerminal(t, "sh", "-c", "$SELF "+asSupervise+" sh -i; read line; echo got $line")
+	said.until("prompt>")
+	typeIn(t, terminal, "sleep 1000\n")
+	typeIn(t, terminal, "\x03")
+	said.until("prompt>")
+	typeIn(t, terminal, "echo c-$((1+1)); exit\n")
+	said.until("c-2\r\n")
+	typeIn(t, terminal, "hello\n")
+	said.until("got hello")
+}
+
+func TestABackgroundRunLeavesTheTerminalAlone(t *testing.T) {
+	_, terminal, said := inTerminal(t, "sh", "-i")
+	said.until("prompt>")
+	typeIn(t, terminal, "stty -echo; $SELF "+asSupervise+" true & wait $!; echo d-$?\n")
+	said.until("d-0")
+	typeIn(t, terminal, "read line; echo got $line\nhello\n")
+	said.until("got hello")
+}
