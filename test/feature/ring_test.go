@@ -48,18 +48,40 @@ func objects(t *testing.T, policy mesh.OutboundPolicy, yaml string) *ring {
 
 func (r *ring) start(policy mesh.OutboundPolicy) {
 	r.t.Helper()
-	log := slog.New(slog.NewTextHandler(r.log, nil))
-	p, warnings, err := control.New(control.Options{Paths: []string{r.folder}, Namespace: "default", Policy: policy, Log: log})
+	ctx, cancel := context.WithCancel(r.t.Context())
+	var wg sync.WaitGroup
+	r.t.Cleanup(wg.Wait)
+	r.t.Cleanup(cancel)
+	r.begin(ctx, &wg, policy)
+	r.follow()
+	r.await("the first configuration", func(c *config.Config) bool { return c != nil })
+}
+
+// begin makes a plane of the folder and serves it until ctx ends.
+func (r *ring) begin(ctx context.Context, wg *sync.WaitGroup, policy mesh.OutboundPolicy) {
+	r.t.Helper()
+	p, warnings, err := control.New(control.Options{
+		Paths: []string{r.folder}, Namespace: "default", Policy: policy, Log: slog.New(slog.NewTextHandler(r.log, nil)),
+	})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.plane, r.warnings = p, warnings
 	r.socket = "@fairlead-feature/" + strings.ReplaceAll(r.folder, "/", "-")
-	ctx, cancel := context.WithCancel(r.t.Context())
-	var wg sync.WaitGroup
-	r.t.Cleanup(wg.Wait)
-	r.t.Cleanup(cancel)
-	r.serve(ctx, &wg)
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "unix", r.socket)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	wg.Go(func() {
+		if err := p.Serve(ctx, ln); err != nil {
+			r.t.Errorf("plane: %v", err)
+		}
+	})
+}
+
+// follow runs a client of the plane until the test ends.
+func (r *ring) follow() {
 	client := proxyads.New(proxyads.Options{
 		Dial: func(ctx context.Context) (net.Conn, error) {
 			var d net.Dialer
@@ -68,25 +90,13 @@ func (r *ring) start(policy mesh.OutboundPolicy) {
 		Workload: mesh.Workload{Name: "w", Namespace: "default", Labels: map[string]string{"app": "w"}},
 		Apply:    r.apply,
 		Ready:    func() {},
-		Log:      log,
+		Log:      slog.New(slog.NewTextHandler(r.log, nil)),
 	})
+	ctx, cancel := context.WithCancel(r.t.Context())
+	var wg sync.WaitGroup
 	wg.Go(func() { _ = client.Run(ctx) })
-	r.await("the first configuration", func(c *config.Config) bool { return c != nil })
-}
-
-// serve runs the plane until ctx ends.
-func (r *ring) serve(ctx context.Context, wg *sync.WaitGroup) {
-	r.t.Helper()
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "unix", r.socket)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	wg.Go(func() {
-		if err := r.plane.Serve(ctx, ln); err != nil {
-			r.t.Errorf("plane: %v", err)
-		}
-	})
+	r.t.Cleanup(wg.Wait)
+	r.t.Cleanup(cancel)
 }
 
 func (r *ring) apply(d config.Delta) {

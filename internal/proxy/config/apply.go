@@ -10,8 +10,8 @@ import (
 	"github.com/benbjohnson/immutable"
 )
 
-// A Config is one consistent state. The zero Config knows nothing. It is safe
-// for concurrent use: nothing in it changes.
+// A Config is one consistent state. The zero Config and a nil *Config know
+// nothing. It is safe for concurrent use: nothing in it changes.
 type Config struct {
 	version   uint64
 	listeners *immutable.Map[string, *Listener]
@@ -160,6 +160,14 @@ func sorted[V any](m *immutable.Map[string, V]) iter.Seq[V] {
 	}
 }
 
+// or is c, or what knows nothing if c is nil.
+func (c *Config) or() *Config {
+	if c == nil {
+		return &Config{}
+	}
+	return c
+}
+
 // Version counts the changes applied since the proxy started.
 func (c *Config) Version() uint64 {
 	if c == nil {
@@ -169,16 +177,16 @@ func (c *Config) Version() uint64 {
 }
 
 // Cluster returns the cluster of that name, or nil.
-func (c *Config) Cluster(name string) *Cluster { v, _ := get(c.clusters, name); return v }
+func (c *Config) Cluster(name string) *Cluster { v, _ := get(c.or().clusters, name); return v }
 
 // Assignment returns the endpoints of that name, or nil if none arrived.
-func (c *Config) Assignment(name string) *Assignment { v, _ := get(c.endpoints, name); return v }
+func (c *Config) Assignment(name string) *Assignment { v, _ := get(c.or().endpoints, name); return v }
 
 // Listener returns the listener of that name, or nil.
-func (c *Config) Listener(name string) *Listener { v, _ := get(c.listeners, name); return v }
+func (c *Config) Listener(name string) *Listener { v, _ := get(c.or().listeners, name); return v }
 
 // RouteTable returns the table of that name, or nil.
-func (c *Config) RouteTable(name string) *RouteTable { v, _ := get(c.tables, name); return v }
+func (c *Config) RouteTable(name string) *RouteTable { v, _ := get(c.or().tables, name); return v }
 
 // ListenerFor returns the listener for a connection to dst: the one of exactly
 // that address and port, else the one of any address and the port, else nil.
@@ -201,7 +209,7 @@ func (c *Config) ListenerFor(dst netip.AddrPort) *Listener {
 // Name returns the declared name that host falls under: itself, else the
 // longest wildcard, else nil. Host is lower case without a trailing dot.
 func (c *Config) Name(host string) *Name {
-	if n, ok := get(c.names, host); ok {
+	if n, ok := get(c.or().names, host); ok {
 		return n
 	}
 	for rest := host; ; {
@@ -209,7 +217,7 @@ func (c *Config) Name(host string) *Name {
 		if i < 0 {
 			return nil
 		}
-		if n, ok := get(c.names, "*"+rest[i:]); ok {
+		if n, ok := get(c.or().names, "*"+rest[i:]); ok {
 			return n
 		}
 		rest = rest[i+1:]
@@ -217,19 +225,19 @@ func (c *Config) Name(host string) *Name {
 }
 
 // Clusters yields the clusters sorted by name; so do its siblings.
-func (c *Config) Clusters() iter.Seq[*Cluster] { return sorted(c.clusters) }
+func (c *Config) Clusters() iter.Seq[*Cluster] { return sorted(c.or().clusters) }
 
 // Assignments yields the endpoint lists.
-func (c *Config) Assignments() iter.Seq[*Assignment] { return sorted(c.endpoints) }
+func (c *Config) Assignments() iter.Seq[*Assignment] { return sorted(c.or().endpoints) }
 
 // Listeners yields the listeners.
-func (c *Config) Listeners() iter.Seq[*Listener] { return sorted(c.listeners) }
+func (c *Config) Listeners() iter.Seq[*Listener] { return sorted(c.or().listeners) }
 
 // RouteTables yields the route tables.
-func (c *Config) RouteTables() iter.Seq[*RouteTable] { return sorted(c.tables) }
+func (c *Config) RouteTables() iter.Seq[*RouteTable] { return sorted(c.or().tables) }
 
 // Names yields the declared names.
-func (c *Config) Names() iter.Seq[*Name] { return sorted(c.names) }
+func (c *Config) Names() iter.Seq[*Name] { return sorted(c.or().names) }
 
 // addrPortHasher lets an AddrPort be the key of an immutable map.
 type addrPortHasher struct{}

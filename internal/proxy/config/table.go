@@ -16,12 +16,13 @@ type RouteTable struct {
 	Name string
 	Raw  []byte
 
-	domains  *immutable.Map[string, *VirtualHost] // by exact domain, and "*"
-	wild     *immutable.Map[string, *VirtualHost] // by what stands behind the star
-	suffixes []int                                // lengths of the keys of wild, longest first
-	counts   *immutable.Map[int, int]             // keys of wild per length
-	own      []*VirtualHost                       // came with the table itself
-	hosted   *immutable.Map[string, *VirtualHost] // delivered one by one, by resource host
+	domains  *immutable.Map[string, *VirtualHost]   // by exact domain, and "*"
+	wild     *immutable.Map[string, *VirtualHost]   // by what stands behind the star
+	rivals   *immutable.Map[string, []*VirtualHost] // who else wants a domain, in order of arrival
+	suffixes []int                                  // lengths of the keys of wild, longest first
+	counts   *immutable.Map[int, int]               // keys of wild per length
+	own      []*VirtualHost                         // came with the table itself
+	hosted   *immutable.Map[string, *VirtualHost]   // delivered one by one, by resource host
 }
 
 // NewRouteTable makes a table of the given virtual hosts. Where two claim one
@@ -32,6 +33,7 @@ func NewRouteTable(name string, hosts []*VirtualHost, raw []byte) *RouteTable {
 		Raw:     raw,
 		domains: immutable.NewMap[string, *VirtualHost](nil),
 		wild:    immutable.NewMap[string, *VirtualHost](nil),
+		rivals:  immutable.NewMap[string, []*VirtualHost](nil),
 		counts:  immutable.NewMap[int, int](nil),
 		own:     hosts,
 		hosted:  immutable.NewMap[string, *VirtualHost](nil),
@@ -105,6 +107,8 @@ func (t *RouteTable) without(host string) *RouteTable {
 	for _, d := range old.Domains {
 		if owner, ok := next.owner(d); ok && owner == old {
 			next.release(d)
+		} else {
+			next.withdraw(d, old)
 		}
 	}
 	return &next
@@ -129,25 +133,54 @@ func (t *RouteTable) owner(domain string) (*VirtualHost, bool) {
 
 func (t *RouteTable) claim(h *VirtualHost) {
 	for _, d := range h.Domains {
-		if _, taken := t.owner(d); taken {
-			continue
+		owner, taken := t.owner(d)
+		switch {
+		case !taken:
+			t.give(d, h)
+			if suffix, ok := wildcard(d); ok {
+				t.count(len(suffix), +1)
+			}
+		case owner != h:
+			waiting, _ := t.rivals.Get(d)
+			t.rivals = t.rivals.Set(d, append(slices.Clip(waiting), h))
 		}
-		if suffix, ok := wildcard(d); ok {
-			t.wild = t.wild.Set(suffix, h)
-			t.count(len(suffix), +1)
-			continue
-		}
-		t.domains = t.domains.Set(d, h)
 	}
 }
 
+func (t *RouteTable) give(domain string, h *VirtualHost) {
+	if suffix, ok := wildcard(domain); ok {
+		t.wild = t.wild.Set(suffix, h)
+		return
+	}
+	t.domains = t.domains.Set(domain, h)
+}
+
+// release takes a domain from its owner and gives it to who waited longest.
 func (t *RouteTable) release(domain string) {
+	if waiting, _ := t.rivals.Get(domain); len(waiting) > 0 {
+		t.give(domain, waiting[0])
+		t.withdraw(domain, waiting[0])
+		return
+	}
 	if suffix, ok := wildcard(domain); ok {
 		t.wild = t.wild.Delete(suffix)
 		t.count(len(suffix), -1)
 		return
 	}
 	t.domains = t.domains.Delete(domain)
+}
+
+// withdraw ends h's wait for a domain.
+func (t *RouteTable) withdraw(domain string, h *VirtualHost) {
+	waiting, _ := t.rivals.Get(domain)
+	i := slices.Index(waiting, h)
+	switch {
+	case i < 0:
+	case len(waiting) == 1:
+		t.rivals = t.rivals.Delete(domain)
+	default:
+		t.rivals = t.rivals.Set(domain, slices.Concat(waiting[:i], waiting[i+1:]))
+	}
 }
 
 func (t *RouteTable) count(n, by int) {

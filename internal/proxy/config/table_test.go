@@ -1,55 +1,171 @@
 package config
 
-import "testing"
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
 
 func host(name string, domains ...string) *VirtualHost {
 	return &VirtualHost{Name: name, Domains: domains}
 }
 
-// TestVirtualHostsComeAndGoOneByOne checks that a lookup after a delta sees what
-// is there then, wildcards included, and that older states stay as they were.
-func TestVirtualHostsComeAndGoOneByOne(t *testing.T) {
-	hosted := func(h *VirtualHost) Hosted {
-		return Hosted{HostedName: HostedName{Table: "80", Host: h.Name}, VirtualHost: h}
+func lookup(t *RouteTable, host string) string {
+	if h := t.Lookup(host); h != nil {
+		return h.Name
 	}
-	var states []*Config
-	var c *Config
-	step := func(d Delta) { c = c.Apply(d); states = append(states, c) }
-	step(Delta{Tables: []*RouteTable{NewRouteTable("80", []*VirtualHost{host("own", "own.test")}, nil)}})
-	step(Delta{VirtualHosts: []Hosted{hosted(host("a", "a.test", "*.a.test")), hosted(host("b", "b.test"))}})
-	step(Delta{VirtualHosts: []Hosted{hosted(host("a", "*.deep.a.test", "*.a.test"))}})
-	step(Delta{RemovedVirtualHosts: []HostedName{{Table: "80", Host: "a"}}})
-	step(Delta{Tables: []*RouteTable{NewRouteTable("80", []*VirtualHost{host("newer", "own.test")}, nil)}})
+	return "-"
+}
 
-	want := []map[string]string{
-		{"own.test": "own", "a.test": "", "x.a.test": "", "b.test": ""},
-		{"own.test": "own", "a.test": "a", "x.a.test": "a", "b.test": "b"},
-		{"own.test": "own", "a.test": "", "x.a.test": "a", "x.deep.a.test": "a", "b.test": "b"},
-		{"own.test": "own", "a.test": "", "x.a.test": "", "x.deep.a.test": "", "b.test": "b"},
-		{"own.test": "newer", "b.test": "b"},
-	}
-	for i, state := range states {
-		for name, vhost := range want[i] {
-			got := ""
-			if h := state.RouteTable("80").Lookup(name); h != nil {
-				got = h.Name
-			}
-			if got != vhost {
-				t.Errorf("state %d: %s is served by %q, want %q", i+1, name, got, vhost)
-			}
+func TestLookupTakesTheMostSpecificDomain(t *testing.T) {
+	table := NewRouteTable("80", []*VirtualHost{
+		host("exact", "a.example.com"), host("long", "*.b.example.com"), host("short", "*.example.com"),
+		host("partial", "*-x.example.com"), host("all", "*"), host("late", "a.example.com"),
+	}, nil)
+	for in, want := range map[string]string{
+		"a.example.com": "exact", "c.b.example.com": "long", "b.example.com": "short", "c-x.example.com": "partial",
+		"-x.example.com": "short", "example.com": "all", ".example.com": "all", "": "all",
+	} {
+		if got := lookup(table, in); got != want {
+			t.Errorf("%q goes to %s, want %s", in, got, want)
 		}
 	}
 }
 
-func TestRemovingAVirtualHostKeepsOnesThatShareAWildcardLength(t *testing.T) {
-	table := NewRouteTable("80", nil, nil).
-		with("a", host("a", "*.a.test")).
-		with("b", host("b", "*.b.test")).
-		without("a")
-	if h := table.Lookup("x.b.test"); h == nil || h.Name != "b" {
-		t.Errorf("x.b.test is served by %v, want b", h)
+func hosted(h *VirtualHost, name string) Hosted {
+	return Hosted{HostedName: HostedName{"80", name}, VirtualHost: h}
+}
+
+func TestADomainThatIsGivenUpGoesToWhoWaitsForIt(t *testing.T) {
+	c := (*Config)(nil).Apply(Delta{VirtualHosts: []Hosted{hosted(host("a", "a", "10.0.0.1"), "a"), hosted(host("b", "b", "10.0.0.1"), "b")}})
+	if got := lookup(c.RouteTable("80"), "10.0.0.1"); got != "a" {
+		t.Fatalf("goes to %s, want a", got)
 	}
-	if h := table.Lookup("x.a.test"); h != nil {
-		t.Errorf("x.a.test is still served by %s", h.Name)
+	// a gives it up.
+	next := c.Apply(Delta{VirtualHosts: []Hosted{hosted(host("a", "a"), "a")}})
+	if got := lookup(next.RouteTable("80"), "10.0.0.1"); got != "b" {
+		t.Errorf("goes to %s, want b", got)
+	}
+	next = next.Apply(Delta{RemovedVirtualHosts: []HostedName{{"80", "b"}}})
+	if got := lookup(next.RouteTable("80"), "10.0.0.1"); got != "-" {
+		t.Errorf("goes to %s, want nowhere", got)
+	}
+	if got := lookup(c.RouteTable("80"), "10.0.0.1"); got != "a" {
+		t.Errorf("the state before changed: goes to %s, want a", got)
+	}
+}
+
+// TestATableIsWhatItsVirtualHostsAre changes virtual hosts at random; domains
+// must lead to one of those that want them, and nowhere if none does.
+func TestATableIsWhatItsVirtualHostsAre(t *testing.T) {
+	domains := []string{"a", "*.x", "*.y.x", "*"}
+	rapid.Check(t, func(t *rapid.T) {
+		var c *Config
+		want := make(map[string][]string)
+		for i := range rapid.IntRange(1, 30).Draw(t, "steps") {
+			name := rapid.SampledFrom([]string{"p", "q", "r"}).Draw(t, "host")
+			var d Delta
+			if rapid.Bool().Draw(t, "remove") {
+				delete(want, name)
+				d.RemovedVirtualHosts = []HostedName{{"80", name}}
+			} else {
+				want[name] = rapid.SliceOfNDistinct(rapid.SampledFrom(domains), 1, 4, rapid.ID).Draw(t, "domains")
+				d.VirtualHosts = []Hosted{hosted(host(name, want[name]...), name)}
+			}
+			if i%7 == 6 {
+				d.Tables = []*RouteTable{NewRouteTable("80", nil, nil)}
+			}
+			c = c.Apply(d)
+			for _, domain := range domains {
+				some := slices.ContainsFunc([]string{"p", "q", "r"}, func(n string) bool { return slices.Contains(want[n], domain) })
+				table := c.RouteTable("80")
+				if table == nil {
+					continue
+				}
+				h, ok := table.owner(domain)
+				if ok != some || ok && !slices.Contains(want[h.Name], domain) {
+					t.Fatalf("%s leads to %v, wanted by %v", domain, h, want)
+				}
+			}
+			if table := c.RouteTable("80"); table != nil {
+				lengths := 0
+				for _, n := range table.suffixes {
+					k, _ := table.counts.Get(n)
+					lengths += k
+				}
+				wild := 0
+				for _, d := range []string{"*.x", "*.y.x"} {
+					if _, ok := table.owner(d); ok {
+						wild++
+					}
+				}
+				if lengths != wild {
+					t.Fatalf("%d wildcard domains counted, want %d", lengths, wild)
+				}
+			}
+		}
+	})
+}
+
+func TestAListenerIsFoundByAddressThenByPort(t *testing.T) {
+	at := func(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+	c := (*Config)(nil).Apply(Delta{Listeners: []*Listener{
+		{Name: "any", Addresses: []netip.AddrPort{at("0.0.0.0:80"), at("[::]:80")}},
+		{Name: "one", Addresses: []netip.AddrPort{at("10.0.0.1:80")}},
+	}})
+	find := func(s string) string {
+		if l := c.ListenerFor(at(s)); l != nil {
+			return l.Name
+		}
+		return "-"
+	}
+	got := []string{find("10.0.0.1:80"), find("10.0.0.2:80"), find("[2001:db8::1]:80"), find("[::ffff:10.0.0.1]:80"), find("10.0.0.1:81")}
+	if diff := cmp.Diff([]string{"one", "any", "any", "one", "-"}, got); diff != "" {
+		t.Error(diff)
+	}
+	c = c.Apply(Delta{RemovedListeners: []string{"one"}})
+	if got := find("10.0.0.1:80"); got != "any" {
+		t.Errorf("after its listener went, 10.0.0.1:80 is for %s, want any", got)
+	}
+}
+
+func TestANameFallsUnderTheLongestWildcard(t *testing.T) {
+	c := (*Config)(nil).Apply(Delta{Names: []*Name{{Host: "*.x"}, {Host: "*.y.x"}, {Host: "a.x"}}})
+	for in, want := range map[string]string{"a.x": "a.x", "b.x": "*.x", "c.y.x": "*.y.x", "y.x": "*.x", "d.c.y.x": "*.y.x", "x": "", "z": ""} {
+		got := ""
+		if n := c.Name(in); n != nil {
+			got = n.Host
+		}
+		if got != want {
+			t.Errorf("%s falls under %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestNothingKnownIsNoFault(t *testing.T) {
+	var c *Config
+	if c.Cluster("a") != nil || c.Assignment("a") != nil || c.Listener("a") != nil || c.RouteTable("a") != nil || c.Name("a.b") != nil || c.Version() != 0 {
+		t.Error("a nil Config knows something")
+	}
+	for range c.Clusters() {
+		t.Error("a nil Config has a cluster")
+	}
+}
+
+func BenchmarkAHostAmongTenThousand(b *testing.B) {
+	var d Delta
+	for i := range 10_000 {
+		n := fmt.Sprintf("h%d.example.com", i)
+		d.VirtualHosts = append(d.VirtualHosts, hosted(host(n, n), n))
+	}
+	c := (*Config)(nil).Apply(d)
+	one := Delta{VirtualHosts: []Hosted{hosted(host("h7", "h7.example.com"), "h7.example.com")}}
+	b.ReportAllocs()
+	for b.Loop() {
+		c.Apply(one)
 	}
 }
