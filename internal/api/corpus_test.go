@@ -68,7 +68,7 @@ func verdict(t *testing.T, name string, data []byte) string {
 		t.Fatal(err)
 	}
 	for _, o := range objects {
-		b.WriteString("ok: " + o.Key.String() + "\n")
+		b.WriteString("ok: " + o.String() + "\n")
 	}
 	return b.String()
 }

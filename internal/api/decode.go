@@ -60,7 +60,8 @@ var (
 
 // syntax reports that the text is no YAML.
 func (d *decoder) syntax(err error, data []byte) {
-	text, line := strings.TrimPrefix(err.Error(), "yaml: "), 0
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	var line int
 	if what, at := jsonFault(data); at > 0 { // says it better than a reader of YAML can
 		text, line = what, at
 	} else if m := lineInError.FindStringSubmatch(text); m != nil {
@@ -293,7 +294,7 @@ func labelFault(s string) string {
 		return "it is longer than 63 characters"
 	case s[0] == '-' || s[len(s)-1] == '-':
 		return "it begins or ends with a hyphen"
-	case strings.ContainsFunc(s, func(r rune) bool { return !('a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-') }):
+	case strings.TrimLeft(s, "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
 		return "only lower-case letters, digits and hyphens are allowed"
 	}
 	return ""

@@ -180,7 +180,7 @@ func TestSyntaxErrorsNameTheLine(t *testing.T) {
 func TestNearest(t *testing.T) {
 	names := []string{"hosts", "ports", "protocol", "resolution", "targetPort"}
 	for text, want := range map[string]string{
-		"host": "hosts", "protocl": "protocol", "protoclo": "protocol", "target_port": "targetPort",
+		"host": "hosts", "protocoll": "protocol", "protoclo": "protocol", "target_port": "targetPort",
 		"RESOLUTION": "resolution", "x": "", "": "", "somethingelse": "", "prots": "ports",
 	} {
 		if got := nearest(text, names); got != want {

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -19,7 +18,13 @@ const KindServiceEntry = "ServiceEntry"
 // A group is one API group of Istio: its versions and its kinds.
 type group struct {
 	versions []string
-	kinds    map[string]proto.Message // an empty message of each kind, never changed
+	kinds    []kind // sorted by name
+}
+
+// A kind is one kind of object.
+type kind struct {
+	name string
+	spec proto.Message // a nil message of its type
 }
 
 // lookupGroup returns what Istio defines, whether Fairlead acts on it or not. All
@@ -27,31 +32,31 @@ type group struct {
 func lookupGroup(name string) (group, bool) {
 	switch name {
 	case "networking.istio.io":
-		return group{[]string{"v1", "v1beta1", "v1alpha3"}, map[string]proto.Message{
-			KindServiceEntry:  (*networking.ServiceEntry)(nil),
-			"WorkloadEntry":   (*networking.WorkloadEntry)(nil),
-			"WorkloadGroup":   (*networking.WorkloadGroup)(nil),
-			"Sidecar":         (*networking.Sidecar)(nil),
-			"VirtualService":  (*networking.VirtualService)(nil),
-			"DestinationRule": (*networking.DestinationRule)(nil),
-			"Gateway":         (*networking.Gateway)(nil),
-			"EnvoyFilter":     (*networking.EnvoyFilter)(nil),
-			"ProxyConfig":     (*networkingbeta.ProxyConfig)(nil),
+		return group{[]string{"v1", "v1beta1", "v1alpha3"}, []kind{
+			{"DestinationRule", (*networking.DestinationRule)(nil)},
+			{"EnvoyFilter", (*networking.EnvoyFilter)(nil)},
+			{"Gateway", (*networking.Gateway)(nil)},
+			{"ProxyConfig", (*networkingbeta.ProxyConfig)(nil)},
+			{KindServiceEntry, (*networking.ServiceEntry)(nil)},
+			{"Sidecar", (*networking.Sidecar)(nil)},
+			{"VirtualService", (*networking.VirtualService)(nil)},
+			{"WorkloadEntry", (*networking.WorkloadEntry)(nil)},
+			{"WorkloadGroup", (*networking.WorkloadGroup)(nil)},
 		}}, true
 	case "security.istio.io":
-		return group{[]string{"v1", "v1beta1"}, map[string]proto.Message{
-			"AuthorizationPolicy":   (*security.AuthorizationPolicy)(nil),
-			"PeerAuthentication":    (*security.PeerAuthentication)(nil),
-			"RequestAuthentication": (*security.RequestAuthentication)(nil),
+		return group{[]string{"v1", "v1beta1"}, []kind{
+			{"AuthorizationPolicy", (*security.AuthorizationPolicy)(nil)},
+			{"PeerAuthentication", (*security.PeerAuthentication)(nil)},
+			{"RequestAuthentication", (*security.RequestAuthentication)(nil)},
 		}}, true
 	case "telemetry.istio.io":
-		return group{[]string{"v1", "v1alpha1"}, map[string]proto.Message{
-			"Telemetry": (*telemetry.Telemetry)(nil),
+		return group{[]string{"v1", "v1alpha1"}, []kind{
+			{"Telemetry", (*telemetry.Telemetry)(nil)},
 		}}, true
 	case "extensions.istio.io":
-		return group{[]string{"v1alpha1"}, map[string]proto.Message{
-			"WasmPlugin":       (*extensions.WasmPlugin)(nil),
-			"TrafficExtension": (*extensions.TrafficExtension)(nil),
+		return group{[]string{"v1alpha1"}, []kind{
+			{"TrafficExtension", (*extensions.TrafficExtension)(nil)},
+			{"WasmPlugin", (*extensions.WasmPlugin)(nil)},
 		}}, true
 	}
 	return group{}, false
@@ -60,22 +65,24 @@ func lookupGroup(name string) (group, bool) {
 // newSpec returns an empty message for an apiVersion and kind. known says
 // whether the group is one of Istio's; fault, if not empty, what is wrong with
 // the pair.
-func newSpec(apiVersion, kind string) (spec proto.Message, known bool, fault string) {
-	name, version, _ := strings.Cut(apiVersion, "/")
-	g, ok := lookupGroup(name)
+func newSpec(apiVersion, name string) (spec proto.Message, known bool, fault string) {
+	domain, version, _ := strings.Cut(apiVersion, "/")
+	g, ok := lookupGroup(domain)
 	if !ok {
 		return nil, false, ""
 	}
 	if !slices.Contains(g.versions, version) {
-		return nil, true, "apiVersion " + quote(apiVersion) + " does not exist; use " + name + "/" + g.versions[0]
+		return nil, true, "apiVersion " + quote(apiVersion) + " does not exist; use " + domain + "/" + g.versions[0]
 	}
-	prototype, ok := g.kinds[kind]
-	if !ok {
-		names := slices.Sorted(maps.Keys(g.kinds))
-		if near := nearest(kind, names); near != "" {
-			return nil, true, "kind " + quote(kind) + " does not exist in " + name + "; did you mean " + near + "?"
+	names := make([]string, 0, len(g.kinds))
+	for _, k := range g.kinds {
+		if k.name == name {
+			return k.spec.ProtoReflect().New().Interface(), true, ""
 		}
-		return nil, true, "kind " + quote(kind) + " does not exist in " + name + "; it has " + strings.Join(names, ", ")
+		names = append(names, k.name)
 	}
-	return prototype.ProtoReflect().New().Interface(), true, ""
+	if near := nearest(name, names); near != "" {
+		return nil, true, "kind " + quote(name) + " does not exist in " + domain + "; did you mean " + near + "?"
+	}
+	return nil, true, "kind " + quote(name) + " does not exist in " + domain + "; it has " + strings.Join(names, ", ")
 }

@@ -53,13 +53,30 @@ func (v *validator) warn(field, format string, args ...any) {
 
 func (v *validator) metadata() {
 	v.labels("metadata.labels", v.object.Labels)
+	for _, key := range slices.Sorted(maps.Keys(v.object.Labels)) {
+		v.istioKey(join("metadata.labels", key), key)
+	}
 	for _, key := range slices.Sorted(maps.Keys(v.object.Annotations)) {
 		field := join("metadata.annotations", key)
 		if fault := qualifiedNameFault(key); fault != "" {
 			v.err(field, "%s is no annotation: %s", quote(key), fault)
 		} else if strings.HasPrefix(key, annotationPrefix) {
 			v.warn(field, "Fairlead does not know this annotation; it changes nothing")
+		} else {
+			v.istioKey(field, key)
 		}
+	}
+}
+
+// istioKey names the labels and annotations by which Istio would do something
+// with an object that is otherwise acted on.
+func (v *validator) istioKey(field, key string) {
+	domain, _, ok := strings.Cut(key, "/")
+	if !ok || v.object.Kind != KindServiceEntry || domain == "service.istio.io" { // those only name a workload
+		return
+	}
+	if domain == "istio.io" || strings.HasSuffix(domain, ".istio.io") {
+		v.warn(field, "is not acted on yet")
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 )
 
 // entries reads objects written as "namespace/name: spec in flow style".
-func entries(t testing.TB, lines ...string) []Change {
+func entries(t *testing.T, lines ...string) []Change {
 	t.Helper()
 	var changes []Change
 	for i, line := range lines {
@@ -395,4 +395,62 @@ func TestTheOrderOfArrivalIsWithoutEffect(t *testing.T) {
 			t.Fatalf("order %v gives another result:\n%s", all, cmp.Diff(want, fingerprint(s)))
 		}
 	}
+}
+
+// TestOwnershipAgainstAnOracle compares who wins with the rules applied to the
+// bare entries, and holds that nobody gets what is not exported to them.
+func TestOwnershipAgainstAnOracle(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		objects := map[api.Key]*api.Object{}
+		for range rapid.IntRange(1, 8).Draw(t, "entries") {
+			o := drawEntry(t)
+			objects[o.Key] = o
+		}
+		var changes []Change
+		for key, o := range objects {
+			changes = append(changes, Change{Key: key, Object: o})
+		}
+		s, _ := New(config.Default()).Apply(changes)
+		for _, namespace := range []string{"a", "b", "c", "elsewhere"} {
+			for _, host := range []string{"x.example", "y.example", "Z.example.", "*.w.example"} {
+				want := oracle(objects, namespace, host)
+				got := ""
+				name, _ := hostname.Parse(host)
+				if service := s.Service(namespace, name); service != nil {
+					got = service.Source.String()
+				}
+				if got != want {
+					t.Fatalf("%s in %s belongs to %q, want %q", host, namespace, got, want)
+				}
+			}
+		}
+	})
+}
+
+func oracle(objects map[api.Key]*api.Object, namespace, host string) string {
+	best, bestRank := "", ""
+	for _, o := range objects {
+		se, ok := o.Spec.(*networking.ServiceEntry)
+		if !ok || !slices.Contains(se.Hosts, host) {
+			continue
+		}
+		to := append(slices.Clone(se.ExportTo), "*")[0]
+		if to == "." {
+			to = o.Namespace
+		}
+		if to != "*" && to != namespace {
+			continue
+		}
+		group := 2
+		if to == namespace {
+			group = 1
+		}
+		if o.Namespace == namespace {
+			group = 0
+		}
+		if rank := fmt.Sprintf("%d %s %s %s", group, o.Created.Format(time.RFC3339), o.Name, o.Namespace); best == "" || rank < bestRank {
+			best, bestRank = o.Source.String(), rank
+		}
+	}
+	return best
 }
