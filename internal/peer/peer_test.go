@@ -14,6 +14,7 @@ import (
 )
 
 func name(t *testing.T, what string) string {
+	t.Helper()
 	return Name(os.Getuid(), fmt.Sprintf("test-%d-%s", os.Getpid(), strings.ToLower(t.Name())), what)
 }
 

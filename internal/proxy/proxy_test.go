@@ -179,6 +179,7 @@ func (w *world) get(host, original string) (int, string, error) {
 
 // site is a web server outside and the port that it is on.
 func site(t *testing.T) string {
+	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "page of "+r.Host) }))
 	t.Cleanup(s.Close)
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())

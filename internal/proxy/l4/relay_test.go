@@ -23,22 +23,22 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // link returns the two ends of a TCP connection over loopback.
-func link(t testing.TB) (near, far *net.TCPConn) {
-	t.Helper()
+func link(tb testing.TB) (near, far *net.TCPConn) {
+	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer ln.Close()
 	a, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	b, err := ln.Accept()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { a.Close(); b.Close() })
+	tb.Cleanup(func() { a.Close(); b.Close() })
 	return a.(*net.TCPConn), b.(*net.TCPConn)
 }
 
@@ -50,17 +50,17 @@ type running struct {
 	stop           context.CancelFunc
 }
 
-func start(t testing.TB, head string) *running {
-	t.Helper()
-	client, down := link(t)
-	up, server := link(t)
-	ctx, cancel := context.WithCancel(t.Context())
+func start(tb testing.TB, head string) *running {
+	tb.Helper()
+	client, down := link(tb)
+	up, server := link(tb)
+	ctx, cancel := context.WithCancel(tb.Context())
 	r := &running{client: client, server: server, done: make(chan struct{}), stop: cancel}
 	go func() {
 		defer close(r.done)
 		r.result = relay(ctx, transport.New(down, []byte(head)), transport.New(up, nil), IdleTimeout)
 	}()
-	t.Cleanup(func() { cancel(); <-r.done })
+	tb.Cleanup(func() { cancel(); <-r.done })
 	return r
 }
 

@@ -174,6 +174,7 @@ func (b *bed) assignment(name string) *config.Assignment {
 
 // dead is an endpoint on which nobody listens.
 func dead(t *testing.T) *config.Assignment {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -185,6 +186,7 @@ func dead(t *testing.T) *config.Assignment {
 
 // serve runs handle for each connection until the test ends.
 func serve(t *testing.T, handle func(net.Conn)) netip.AddrPort {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

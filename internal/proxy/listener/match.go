@@ -30,9 +30,21 @@ type Facts struct {
 func Match(l *config.Listener, f Facts) *config.FilterChain {
 	var best *config.FilterChain
 	var bestRank rank
+next:
 	for _, c := range l.Chains {
-		r := rankOf(&c.Match, &f)
-		if best == nil || r.moreSpecific(bestRank) {
+		var r rank
+		better := best == nil // of two alike the first stays
+		for i := range r {
+			r[i] = property(i, &c.Match, &f)
+			if better {
+				continue
+			}
+			if r[i] < bestRank[i] {
+				continue next
+			}
+			better = r[i] > bestRank[i]
+		}
+		if better {
 			best, bestRank = c, r
 		}
 	}
@@ -42,20 +54,11 @@ func Match(l *config.Listener, f Facts) *config.FilterChain {
 	return best
 }
 
-// A rank is how specific a chain is for a connection, by property in the order
-// of their weight. Zero: the chain does not ask; negative: it asks for another.
+// A rank is how specific a chain is for a connection, by property. Zero: the
+// chain does not ask; negative: it asks for another.
 type rank [4]int
 
 const otherwise = -1
-
-func (r rank) moreSpecific(than rank) bool {
-	for i := range r {
-		if r[i] != than[i] {
-			return r[i] > than[i]
-		}
-	}
-	return false // of two alike the first stays
-}
 
 func (r rank) matches() bool {
 	for _, x := range r {
@@ -66,13 +69,17 @@ func (r rank) matches() bool {
 	return true
 }
 
-func rankOf(m *config.Match, f *Facts) rank {
-	return rank{
-		rankPrefixes(m.Prefixes, f.Destination),
-		rankNames(m.ServerNames, f.ServerName),
-		rankTransport(m.Transport, f.Transport),
-		rankApplications(m.Applications, f.Applications),
+// property ranks a chain by the i-th property, in the order of their weight.
+func property(i int, m *config.Match, f *Facts) int {
+	switch i {
+	case 0:
+		return rankPrefixes(m.Prefixes, f.Destination)
+	case 1:
+		return rankNames(m.ServerNames, f.ServerName)
+	case 2:
+		return rankTransport(m.Transport, f.Transport)
 	}
+	return rankApplications(m.Applications, f.Applications)
 }
 
 func rankPrefixes(all []netip.Prefix, a netip.Addr) int {
@@ -92,13 +99,16 @@ func rankNames(all []string, name string) int {
 	if len(all) == 0 {
 		return 0
 	}
+	if name == "" {
+		return otherwise
+	}
 	best := otherwise
 	for _, n := range all {
-		suffix, wild := strings.CutPrefix(n, "*")
-		switch {
-		case !wild && n == name && name != "":
+		if n == name {
 			return math.MaxInt
-		case wild && len(name) > len(suffix) && strings.HasSuffix(name, suffix):
+		}
+		suffix, wild := strings.CutPrefix(n, "*")
+		if wild && len(name) > len(suffix) && strings.HasSuffix(name, suffix) {
 			best = max(best, 1+len(suffix))
 		}
 	}

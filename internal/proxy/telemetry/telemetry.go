@@ -139,7 +139,7 @@ func signal(c chan struct{}) {
 
 // Stats returns the counts as they are now.
 func (l *Log) Stats() Stats {
-	s := l.tally.stats()
+	s := l.stats()
 	s.LogLines, s.LogDropped = l.written.Load(), l.dropped.Load()
 	return s
 }
