@@ -171,15 +171,19 @@ func (h *contest) shadows() []api.Problem {
 		loser, winner int
 		reason        string
 	}
+	viewers, winners := h.viewers(), map[string]int{}
 	where := map[loss][]string{}
-	for _, namespace := range h.viewers() {
-		w := h.winner(namespace)
-		for l, o := range h.owners {
-			if l == w || o.group(namespace) == unseen {
-				continue
+	for l := range h.owners {
+		for _, namespace := range h.affected(l, viewers) {
+			w, ok := winners[namespace]
+			if !ok {
+				w = h.winner(namespace)
+				winners[namespace] = w
 			}
-			at := loss{l, w, h.reason(w, l, namespace)}
-			where[at] = append(where[at], namespace)
+			if w != l {
+				at := loss{l, w, h.reason(w, l, namespace)}
+				where[at] = append(where[at], namespace)
+			}
 		}
 	}
 	var problems []api.Problem
@@ -204,6 +208,24 @@ func (h *contest) viewers() []string {
 	}
 	slices.Sort(viewers)
 	return slices.Compact(viewers)
+}
+
+// mostViewers bounds for how many namespaces one loser is told: where very many
+// claim one host, the text would grow with their square.
+const mostViewers = 32
+
+// affected returns the namespaces, of the viewers, that see an owner; not more
+// than mostViewers of them.
+func (h *contest) affected(l int, viewers []string) []string {
+	o := h.owners[l]
+	if !o.audience.public {
+		return o.audience.names[:min(len(o.audience.names), mostViewers)]
+	}
+	some := viewers[:min(len(viewers), mostViewers)]
+	if own := o.service.Namespace; !slices.Contains(some, own) {
+		some = append(slices.Clone(some), own)
+	}
+	return some
 }
 
 // reason says why owner w precedes owner l in a namespace.
@@ -232,7 +254,7 @@ func inNamespaces(names []string) string {
 	names = slices.DeleteFunc(slices.Clone(names), func(s string) bool { return s == "" })
 	text := strings.Join(names[:min(len(names), most)], ", ")
 	if len(names) > most {
-		text += fmt.Sprintf(" and %d more", len(names)-most)
+		text += " and others"
 	}
 	switch {
 	case len(names) == 0:

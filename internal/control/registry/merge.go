@@ -15,15 +15,19 @@ func merge(claims []claim) (*mesh.Service, []api.Problem) {
 	if len(claims) == 1 {
 		return first, nil
 	}
-	m := merger{service: *first, from: map[uint16]claim{}}
+	m := merger{
+		service: *first,
+		ports:   map[uint16]declared{},
+		names:   map[string]bool{},
+		served:  map[slot]bool{},
+	}
 	m.service.Addresses = nil
 	m.service.Ports = nil
 	m.service.Endpoints = nil
 	m.service.SubjectAltNames = nil
 	for _, c := range claims {
 		m.location(claims[0], c)
-		served := m.ports(c)
-		m.endpoints(c.service, served)
+		m.endpoints(c.service, m.shares(c))
 		m.service.Addresses = unite(m.service.Addresses, c.service.Addresses)
 		m.service.SubjectAltNames = unite(m.service.SubjectAltNames, c.service.SubjectAltNames)
 	}
@@ -31,10 +35,27 @@ func merge(claims []claim) (*mesh.Service, []api.Problem) {
 	return &m.service, m.problems
 }
 
+// A merger works on one merge. Its maps keep the cost linear.
 type merger struct {
 	service  mesh.Service
-	from     map[uint16]claim // who declared a port first
+	ports    map[uint16]declared
+	names    map[string]bool // of ports
+	served   map[slot]bool   // what the endpoints of earlier claims do
 	problems []api.Problem
+}
+
+// declared is a merged port and the claim that brought it.
+type declared struct {
+	port mesh.Port
+	by   claim
+}
+
+// A slot is an endpoint's port at which it serves a port of the service. Under
+// DNS_ROUND_ROBIN each port of the service has one only: that of port number.
+type slot struct {
+	number  uint16
+	address string
+	port    uint16
 }
 
 func (m *merger) location(first, c claim) {
@@ -48,25 +69,25 @@ func (m *merger) location(first, c claim) {
 // A share is a port as one claim declares it and as the merged service has it.
 type share struct{ own, merged mesh.Port }
 
-// ports adds the ports of c and returns those that its endpoints serve.
-func (m *merger) ports(c claim) []share {
+// shares adds the ports of c and returns those that its endpoints serve.
+func (m *merger) shares(c claim) []share {
 	var shares []share
 	for _, p := range c.service.Ports {
-		i := slices.IndexFunc(m.service.Ports, func(other mesh.Port) bool { return other.Number == p.Number })
-		if i < 0 {
+		first, ok := m.ports[p.Number]
+		switch {
+		case !ok:
 			merged := p
 			merged.Name = m.freeName(p)
+			m.names[merged.Name] = true
+			m.ports[p.Number] = declared{merged, c}
 			m.service.Ports = append(m.service.Ports, merged)
-			m.from[p.Number] = c
 			shares = append(shares, share{p, merged})
-			continue
-		}
-		if merged := m.service.Ports[i]; merged.Protocol == p.Protocol {
-			shares = append(shares, share{p, merged})
-		} else {
+		case first.port.Protocol == p.Protocol:
+			shares = append(shares, share{p, first.port})
+		default:
 			m.problems = append(m.problems, c.problem(api.PortField(c.object, p.Number), fmt.Sprintf(
 				"port %d of host %s is %s by %s, with which this entry is merged; %s is not used",
-				p.Number, c.service.Host, protocol(merged), m.from[p.Number].object.Source.Where(), protocol(p))))
+				p.Number, c.service.Host, protocol(first.port), first.by.object.Source.Where(), protocol(p))))
 		}
 	}
 	return shares
@@ -82,7 +103,7 @@ func protocol(p mesh.Port) string {
 // freeName returns a name for p that no port has yet.
 func (m *merger) freeName(p mesh.Port) string {
 	name := p.Name
-	for i := 0; slices.ContainsFunc(m.service.Ports, func(other mesh.Port) bool { return other.Name == name }); i++ {
+	for i := 0; m.names[name]; i++ {
 		name = fmt.Sprintf("%s-%d", p.Name, p.Number)
 		if i > 0 {
 			name = fmt.Sprintf("%s-%d", name, i)
@@ -91,19 +112,25 @@ func (m *merger) freeName(p mesh.Port) string {
 	return name
 }
 
-// endpoints adds the endpoints of s for the ports it shares. Its target ports
-// and names of ports are its own, so they are written into each endpoint where
-// they differ from the merged ones.
+// endpoints adds the endpoints of s for the ports it shares, but for what an
+// earlier claim's endpoints do already. The target ports and names of ports of
+// s are its own, so they are written into each endpoint where they differ from
+// the merged ones.
 func (m *merger) endpoints(s *mesh.Service, shares []share) {
-	before := m.service.Endpoints[:len(m.service.Endpoints):len(m.service.Endpoints)]
+	var slots []slot
 	for _, e := range s.Endpoints {
 		merged := e
 		merged.Ports, merged.Serves = nil, []uint16{}
 		for _, sh := range shares {
 			port, _ := e.PortFor(sh.own)
-			if m.served(before, e.Address, port, sh.merged) {
+			at := slot{sh.merged.Number, e.Address, port}
+			if s.Resolution == mesh.DNSRoundRobin {
+				at = slot{number: sh.merged.Number}
+			}
+			if m.served[at] {
 				continue
 			}
+			slots = append(slots, at)
 			merged.Serves = append(merged.Serves, sh.merged.Number)
 			if byDefault, _ := (mesh.Endpoint{Address: e.Address}).PortFor(sh.merged); byDefault != port {
 				if merged.Ports == nil {
@@ -116,14 +143,9 @@ func (m *merger) endpoints(s *mesh.Service, shares []share) {
 			m.service.Endpoints = append(m.service.Endpoints, merged)
 		}
 	}
-}
-
-// served reports whether one of the endpoints makes another one superfluous.
-func (m *merger) served(endpoints []mesh.Endpoint, address string, port uint16, p mesh.Port) bool {
-	return slices.ContainsFunc(endpoints, func(e mesh.Endpoint) bool {
-		own, ok := e.PortFor(p)
-		return ok && (m.service.Resolution == mesh.DNSRoundRobin || e.Address == address && own == port)
-	})
+	for _, at := range slots {
+		m.served[at] = true
+	}
 }
 
 // finish brings the result into the form a single entry would have.

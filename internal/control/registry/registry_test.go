@@ -454,3 +454,22 @@ func oracle(objects map[api.Key]*api.Object, namespace, host string) string {
 	}
 	return best
 }
+
+// TestManyClaimsToOneHostStayCheap has a thousand namespaces claim one host:
+// what is said of it must not grow with their square.
+func TestManyClaimsToOneHostStayCheap(t *testing.T) {
+	var all []Change
+	for i := range 1000 {
+		c := numbered(i, "10.0.0.1")
+		c.Key.Namespace = fmt.Sprintf("ns-%d", i)
+		c.Object.Namespace = c.Key.Namespace
+		c.Object.Source = mesh.Ref{Kind: c.Key.Kind, Namespace: c.Key.Namespace, Name: c.Key.Name}
+		se, _ := c.Object.Spec.(*networking.ServiceEntry)
+		se.Hosts = []string{"x.example"}
+		all = append(all, c)
+	}
+	_, d := New(config.Default()).Apply(all)
+	if n := len(d.Problems); n < 999 || n > 1000*(mostViewers+1) {
+		t.Errorf("%d problems", n)
+	}
+}
