@@ -10,6 +10,8 @@
 package decode
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -209,8 +211,8 @@ func duration(path string, d *durationpb.Duration) (time.Duration, error) {
 	return d.AsDuration(), nil
 }
 
-// JSON shows the bytes of a resource as protobuf's JSON with Envoy's field
-// names, for people and tools. Unknown types are an error.
+// JSON shows the bytes of a resource as protobuf's JSON, on one line, with the
+// field names that istioctl prints. Unknown types are an error.
 func JSON(typeURL string, raw []byte) ([]byte, error) {
 	var m proto.Message
 	switch typeURL {
@@ -236,7 +238,12 @@ func JSON(typeURL string, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("show a %s: %w", xds.ShortType(typeURL), err)
 	}
-	return b, nil
+	// protojson varies its spaces on purpose; equal resources are to be equal text.
+	var out bytes.Buffer
+	if err := json.Compact(&out, b); err != nil {
+		return nil, fmt.Errorf("show a %s: %w", xds.ShortType(typeURL), err)
+	}
+	return out.Bytes(), nil
 }
 
 // isAddress reports whether the host of an endpoint needs no resolving.
