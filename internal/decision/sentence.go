@@ -1,6 +1,7 @@
 package decision
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 
@@ -111,9 +112,10 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 // Sentence is AppendSentence as a string.
 func (r *Record) Sentence() string { return string(r.AppendSentence(nil)) }
 
-// appendTarget names the destination by the best name known: authority, SNI,
-// DNS name, address.
+// appendTarget names the destination by the best name known (authority, SNI, DNS
+// name) and adds the address, unless that is the name already.
 func (r *Record) appendTarget(dst []byte) []byte {
+	begin := len(dst)
 	switch {
 	case len(r.Authority) > 0:
 		dst = append(dst, r.Authority...)
@@ -124,12 +126,17 @@ func (r *Record) appendTarget(dst []byte) []byte {
 	default:
 		return appendAddr(dst, r.Original)
 	}
-	if r.Original.IsValid() {
-		dst = append(dst, " ("...)
-		dst = appendAddr(dst, r.Original)
-		dst = append(dst, ')')
+	if !r.Original.IsValid() {
+		return dst
 	}
-	return dst
+	end := len(dst)
+	dst = append(dst, " ("...)
+	dst = r.Original.AppendTo(dst)
+	name, addr := dst[begin:end], dst[end+2:]
+	if rest, ok := bytes.CutPrefix(addr, name); ok && (len(rest) == 0 || rest[0] == ':') {
+		return append(dst[:begin], addr...)
+	}
+	return append(dst, ')')
 }
 
 func (r *Record) appendEntry(dst []byte) []byte {

@@ -36,6 +36,11 @@ func TestSentence(t *testing.T) {
 			"240.240.0.1:80 is not declared by any ServiceEntry visible here and the outbound policy is REGISTRY_ONLY; declare the host and port in a ServiceEntry to allow it.",
 		},
 		{
+			"address for a name",
+			Record{Reason: NotDeclared, Authority: []byte("240.240.0.1"), Original: original},
+			"240.240.0.1:80 is not declared by any ServiceEntry visible here and the outbound policy is REGISTRY_ONLY; declare the host and port in a ServiceEntry to allow it.",
+		},
+		{
 			"no route",
 			Record{Reason: NoRoute, Entry: entry, Authority: []byte("www.baidu.com")},
 			"no route of ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) matches this request for www.baidu.com.",

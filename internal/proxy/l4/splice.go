@@ -1,6 +1,7 @@
 package l4
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -63,7 +64,7 @@ func (b *bulk) push(p *pipe) (int, error) {
 
 func (b *bulk) drain(fd uintptr) bool {
 	b.n, b.err = splice(b.pipe.r, int(fd), b.pipe.held) //nolint:gosec // G115: a descriptor is an int
-	if b.err == unix.EAGAIN {
+	if errors.Is(b.err, unix.EAGAIN) {
 		b.err = nil
 		return false
 	}
@@ -73,7 +74,7 @@ func (b *bulk) drain(fd uintptr) bool {
 func splice(from, to, n int) (int, error) {
 	for {
 		m, err := unix.Splice(from, nil, to, nil, n, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			return max(int(m), 0), err
 		}
 	}
