@@ -192,7 +192,7 @@ func TestLoadReadsFilesFoldersAndStdin(t *testing.T) {
 func TestLoadRefusesWhatHasErrors(t *testing.T) {
 	d := newFolder(t,
 		"good.yaml", entry("a", "a.example"), "again.yaml", "# one line\n"+entry("a", "b.example"),
-		"typo.yaml", strings.Replace(entry("b", "b.example"), "protocol", "protocl", 1), "cut.yaml", "apiVersion: [",
+		"typo.yaml", strings.Replace(entry("b", "b.example"), "protocol", "protocoll", 1), "cut.yaml", "apiVersion: [",
 		"twice.yaml", entry("c", "c.example")+entry("c", "c.example"), "warning.yaml", strings.Replace(entry("w", "w.example"), "resolution: DNS", "resolution: STATIC", 1),
 	)
 	for name, c := range map[string]struct {
@@ -200,7 +200,7 @@ func TestLoadRefusesWhatHasErrors(t *testing.T) {
 		want  string
 	}{
 		"missing":       {[]string{"nothing.yaml"}, "error: nothing.yaml: there is no such file or folder\n"},
-		"unknown field": {[]string{"typo.yaml"}, "error: typo.yaml:4: ServiceEntry default/b: spec.ports[0].protocl: unknown field; did you mean protocol?\n"},
+		"unknown field": {[]string{"typo.yaml"}, "error: typo.yaml:4: ServiceEntry default/b: spec.ports[0].protocoll: unknown field; did you mean protocol?\n"},
 		"syntax":        {[]string{"cut.yaml"}, "error: cut.yaml:1: not YAML or JSON: did not find expected node content; the rest of the file was not read\n"},
 		"two files":     {[]string{"good.yaml", "again.yaml"}, "error: again.yaml:2: ServiceEntry default/a: metadata.name: defined in good.yaml:1 already, which holds; rename or remove one of them\n"},
 		"one file":      {[]string{"twice.yaml"}, "error: twice.yaml:6: ServiceEntry default/c: metadata.name: defined in twice.yaml:1 already, which holds; rename or remove one of them\n"},
@@ -233,7 +233,7 @@ func TestAPipeIsReadOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close() //nolint:errcheck // read to its end
+	defer r.Close()
 	if _, err := io.WriteString(w, entry("p", "p.example")); err != nil {
 		t.Fatal(err)
 	}
@@ -340,14 +340,14 @@ func TestALinkIsFollowedToItsTarget(t *testing.T) {
 func TestABrokenFileKeepsItsLastGoodState(t *testing.T) {
 	d := newFolder(t, "a.yaml", entry("a", "a.example"), "b.yaml", entry("b", "b.example"))
 	f := follow(t, d.path)
-	d.write("a.yaml", strings.Replace(entry("a", "new.example"), "protocol", "protocl", 1))
+	d.write("a.yaml", strings.Replace(entry("a", "new.example"), "protocol", "protocoll", 1))
 	f.awaitLog("did you mean protocol?")
 	d.write("b.yaml", entry("b", "other.example"))
 	f.await("a=a.example b=other.example")
 	if got := strings.Count(f.said(), "did you mean protocol?"); got != 1 {
 		t.Errorf("said %d times:\n%s", got, f.said())
 	}
-	for _, attr := range []string{"level=ERROR", `file=` + d.at("a.yaml"), "line=4", "field=spec.ports[0].protocl", `object="ServiceEntry default/a"`, "its last good state stays in force: 1 objects"} {
+	for _, attr := range []string{"level=ERROR", `file=` + d.at("a.yaml"), "line=4", "field=spec.ports[0].protocoll", `object="ServiceEntry default/a"`, "the file has errors, so its last good object stays in force"} {
 		if !strings.Contains(f.said(), attr) {
 			t.Errorf("no %s in the log:\n%s", attr, f.said())
 		}
@@ -355,7 +355,7 @@ func TestABrokenFileKeepsItsLastGoodState(t *testing.T) {
 	d.write("a.yaml", entry("a", "new.example"))
 	f.await("a=new.example b=other.example")
 	f.awaitLog(`msg="objects applied" applied=1 removed=0 objects=2 object="ServiceEntry default/a"`)
-	d.write("a.yaml", strings.Replace(entry("a", "new.example"), "protocol", "protocl", 1))
+	d.write("a.yaml", strings.Replace(entry("a", "new.example"), "protocol", "protocoll", 1))
 	eventually(t, func() bool { return strings.Count(f.said(), "did you mean protocol?") == 2 }, f.said)
 }
 

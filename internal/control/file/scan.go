@@ -146,11 +146,21 @@ func (s *Source) list(path string, first bool) (names []string, fault string) {
 			continue
 		}
 		name := filepath.Join(path, e.Name())
-		if info, err := os.Stat(name); err == nil && info.Mode().IsRegular() || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if e.Type().IsRegular() || e.Type() == fs.ModeSymlink && leadsToFile(name) {
 			names = append(names, name)
 		}
 	}
 	return names, ""
+}
+
+// leadsToFile reports whether a link names a file, or one that cannot be looked
+// at, which is for the reader to say.
+func leadsToFile(name string) bool {
+	info, err := os.Stat(name)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return info.Mode().IsRegular()
 }
 
 // known returns the files tracked under a path that cannot be listed just now.
@@ -208,7 +218,7 @@ func (s *Source) open(f *tracked, info fs.FileInfo) *reading {
 	if err != nil {
 		return unreadable(f.path, err)
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close()
 	f.once = !info.Mode().IsRegular()
 	return s.read(f.path, file)
 }
@@ -288,9 +298,13 @@ func (f *tracked) judge(r *reading, now time.Time, believe bool) (wait time.Dura
 
 // kept says that a broken file does not take effect.
 func kept(f *tracked, r *reading) api.Problem {
+	objects := "its last good object stays"
+	if n := len(f.objects); n > 1 {
+		objects = fmt.Sprintf("its last %d good objects stay", n)
+	}
 	return api.Problem{
 		Severity: api.Warning,
 		File:     r.problems[0].File,
-		Message:  fmt.Sprintf("the file has errors, so its last good state stays in force: %d objects", len(f.objects)),
+		Message:  "the file has errors, so " + objects + " in force",
 	}
 }
