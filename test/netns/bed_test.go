@@ -193,6 +193,9 @@ func (r result) String() string {
 
 // command prepares a program in the host, as the bed's user.
 func (b *bed) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	if name == "fairlead" {
+		name = filepath.Join(programs, name) // the search would use this test's own path
+	}
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = b.Dir
 	cmd.Env = []string{
@@ -422,20 +425,32 @@ func processes() map[int]int {
 		if err != nil {
 			continue
 		}
-		stat, err := os.ReadFile(filepath.Join("/proc", d.Name(), "stat"))
-		if err != nil {
-			continue
-		}
-		// The command's name, in brackets, may hold anything.
-		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		if len(fields) < 2 || fields[0] == "Z" || fields[0] == "X" {
-			continue
-		}
-		if parents[pid], err = strconv.Atoi(fields[1]); err != nil {
-			delete(parents, pid)
+		if fields := stat(pid); len(fields) > 1 && fields[0] != "Z" && fields[0] != "X" {
+			if parent, err := strconv.Atoi(fields[1]); err == nil {
+				parents[pid] = parent
+			}
 		}
 	}
 	return parents
+}
+
+// stat is what the kernel says of a process, from its state on; nothing if it
+// is gone.
+func stat(pid int) []string {
+	all, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	// The command's name, in brackets, may hold anything.
+	return strings.Fields(string(all[bytes.LastIndexByte(all, ')')+1:]))
+}
+
+// stateOf is a process's letter: R, S, T, …
+func stateOf(pid int) string {
+	if fields := stat(pid); len(fields) > 0 {
+		return fields[0]
+	}
+	return ""
 }
 
 // tree is a process and all below it.
@@ -464,7 +479,7 @@ func (b *bed) proxyOf(p *process) int {
 	b.Helper()
 	pid := 0
 	b.eventually("a proxy", func() error {
-		pid = findProxy(p.cmd.Process.Pid)
+		pid = childBeside(p.cmd.Process.Pid)
 		if pid == 0 {
 			return errors.New("no child of the run shares its network namespace")
 		}
@@ -473,7 +488,9 @@ func (b *bed) proxyOf(p *process) int {
 	return pid
 }
 
-func findProxy(run int) int {
+// childBeside is the child of a process that shares its network namespace; 0 if
+// there is none.
+func childBeside(run int) int {
 	home, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", run))
 	if err != nil {
 		return 0

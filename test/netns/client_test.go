@@ -146,11 +146,9 @@ func clientRaw(ctx context.Context, args []string) error {
 	if _, err := io.Copy(c, os.Stdin); err != nil {
 		return err
 	}
-	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
-		return err
-	}
+	half := c.(*net.TCPConn).CloseWrite() // fails after a reset; the read then says so
 	_, err = io.Copy(os.Stdout, c)
-	return err
+	return errors.Join(err, half)
 }
 
 func dial(ctx context.Context, network, to string) (net.Conn, error) {

@@ -21,10 +21,10 @@ func TestABrokenFileIsReportedAndTheLastGoodStateStays(t *testing.T) {
 		b.awaitLog("client", "svc-entry.yaml")
 		page("with half a file")
 		b.file("entries/svc-entry.yaml", strings.Replace(dnsEntry, "resolution: DNS", "resolution: DSN", 1))
-		b.awaitLog("client", "svc-entry.yaml:12", "resolution", "DSN")
+		b.awaitLog("client", "svc-entry.yaml", `"line":12`, "resolution", "DSN")
 		page("with an invalid value")
 		b.file("entries/svc-entry.yaml", strings.Replace(dnsEntry, "number: 80", "number: 80000", 1))
-		b.awaitLog("client", "svc-entry.yaml", "number", "80000")
+		b.awaitLog("client", "svc-entry.yaml", `"line":9`, "number", "80000")
 		page("with an invalid port")
 		b.file("entries/svc-entry.yaml", staticEntry)
 		b.eventually("the repaired file", func() error {
@@ -129,14 +129,14 @@ func TestTheAccessLogHasOneJSONLinePerRequest(t *testing.T) {
 		f := b.file("e.yaml", strings.Join([]string{dnsEntry, static, none, tcp}, "---\n"))
 		log := b.Dir + "/access.jsonl"
 		get := func(host string) string {
-			return "curl -s -o /dev/null -A 'a\"b' --resolve " + host + ":80:" + other4.String() + " http://" + host + "/p; "
+			return "curl -s -o /dev/null -A 'a\"b' --resolve " + host + ":80:" + other4.String() + " http://" + host + "/bytes/3; "
 		}
 		b.want("requests", b.run("--closed --access-log "+log+" -f "+f,
 			get("www.baidu.com")+get("nobody.example")+get("empty.example")+get("unknown.example")+
 				"curl -sk -o /dev/null https://www.baidu.com; echo hi | client raw tcp.example:7777"), 0, "hi")
 		lines := b.accessLog(log)
 		for _, want := range []map[string]any{
-			{"authority": "www.baidu.com", "response_code": 200.0, "response_flags": "-", "method": "GET", "path": "/p", "user_agent": `a"b`, "upstream_cluster": "outbound|80||www.baidu.com"},
+			{"authority": "www.baidu.com", "response_code": 200.0, "response_flags": "-", "method": "GET", "path": "/bytes/3", "bytes_sent": 3.0, "user_agent": `a"b`, "upstream_cluster": "outbound|80||www.baidu.com"},
 			{"authority": "nobody.example", "response_code": 503.0, "response_flags": "UF,URX", "upstream_host": "192.168.0.100:80"},
 			{"authority": "empty.example", "response_code": 503.0, "response_flags": "UH"},
 			{"authority": "unknown.example", "response_code": 502.0, "response_flags": "-"},

@@ -98,8 +98,11 @@ func TestTheTerminalWorksAsWithoutIt(t *testing.T) {
 		p.await("up\r\n")
 		p.say("\x1a") // Ctrl-Z
 		p.await("Stopped")
-		// The proxy is not stopped with the command: others may use the sandbox.
-		b.want("exec beside a stopped command", b.in("client", "curl -s -m 20 http://www.baidu.com"), 0, "the page")
+		// The proxy is not stopped with the command: its peers would wait.
+		proxy := childBeside(childBeside(p.cmd.Process.Pid))
+		if state := stateOf(proxy); proxy == 0 || state == "T" {
+			b.Errorf("after Ctrl-Z the proxy, process %d, is in state %q", proxy, state)
+		}
 		p.say("fg >/dev/null")
 		p.say("\x03") // Ctrl-C
 		p.say("echo code=$?")
