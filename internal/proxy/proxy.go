@@ -94,7 +94,7 @@ type proxy struct {
 // error says which part failed. When it returns, all that it started has ended
 // and the sockets in o are closed.
 func Run(ctx context.Context, o Options) error {
-	p := assemble(o)
+	p := assemble(ctx, o)
 	defer p.closeSockets()
 	defer p.resolver.Close()
 	defer p.clusters.Close()
@@ -113,7 +113,8 @@ func Run(ctx context.Context, o Options) error {
 	return ctx.Err()
 }
 
-func assemble(o Options) *proxy {
+// assemble makes the parts. ctx is that of Run.
+func assemble(ctx context.Context, o Options) *proxy {
 	p := &proxy{
 		o:          o,
 		started:    time.Now(),
@@ -139,7 +140,7 @@ func assemble(o Options) *proxy {
 	p.client = ads.New(ads.Options{
 		Dial:     o.Dial,
 		Workload: o.Workload,
-		Apply:    p.apply,
+		Apply:    func(d config.Delta) { p.apply(ctx, d) },
 		Ready:    func() { close(p.configured) },
 		Log:      o.Log,
 	})
@@ -191,11 +192,11 @@ func (p *proxy) awaitConfig(ctx context.Context) error {
 
 // apply brings a change into force. Names that it brings have a moment to be
 // resolved before traffic sees it, as Envoy warms a cluster.
-func (p *proxy) apply(d config.Delta) {
+func (p *proxy) apply(ctx context.Context, d config.Delta) {
 	next := p.config.Load().Apply(d)
 	p.clusters.Update(next, d)
 	if len(d.Clusters) > 0 && p.ready.Load() {
-		warm, cancel := context.WithTimeout(context.Background(), newNames) //nolint:forbidigo // bounded; Apply has no context
+		warm, cancel := context.WithTimeout(ctx, newNames)
 		defer cancel()
 		_ = p.clusters.WaitReady(warm) // late answers come into force when they are there
 	}

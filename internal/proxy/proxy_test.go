@@ -243,6 +243,40 @@ func TestFromObjectsToTraffic(t *testing.T) {
 	w.shown()
 }
 
+// TestALiveChangeFailsNoRequestBeforeIt changes DNS to STATIC under load: each
+// caller sees pages, then only 503, and nothing else ever.
+func TestALiveChangeFailsNoRequestBeforeIt(t *testing.T) {
+	port := site(t)
+	w := start(t, mesh.AllowAny, dns(port))
+	var callers sync.WaitGroup
+	served := make(chan struct{}, 1000)
+	for range 4 {
+		callers.Go(func() {
+			failed := 0
+			for pages := 0; failed < 5; {
+				code, body, err := w.get("www.named.test", "240.240.0.1:80")
+				switch {
+				case err == nil && code == http.StatusOK && failed == 0:
+					if pages++; pages == 20 {
+						served <- struct{}{}
+					}
+				case err == nil && code == http.StatusServiceUnavailable && pages > 0:
+					failed++
+				default:
+					t.Errorf("after %d pages and %d failures: %d %q, %v", pages, failed, code, body, err)
+					served <- struct{}{}
+					return
+				}
+			}
+		})
+	}
+	for range 4 {
+		<-served
+	}
+	w.write(static(port, "127.0.0.2"))
+	callers.Wait()
+}
+
 // logged checks that the access log tells what happened.
 func (w *world) logged(port string) {
 	w.t.Helper()
