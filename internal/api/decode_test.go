@@ -120,6 +120,54 @@ func TestEveryCutOfAFileIsReportedOrWhole(t *testing.T) {
 	}
 }
 
+// TestNoTypoIsSilent misspells each key of an entry that uses every field, in
+// three ways, and wants to hear of each.
+func TestNoTypoIsSilent(t *testing.T) {
+	const full = `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata:
+  name: full
+  namespace: shop
+  labels: {app: x}
+  annotations: {note: "y"}
+  creationTimestamp: 2026-01-31T12:00:00Z
+spec:
+  hosts: [a.example]
+  addresses: [192.0.2.1]
+  ports:
+  - number: 80
+    name: http
+    protocol: HTTP
+    targetPort: 8080
+  location: MESH_EXTERNAL
+  resolution: STATIC
+  endpoints:
+  - address: 192.0.2.2
+    ports: {http: 8081}
+    labels: {v: one}
+    weight: 2
+  exportTo: ["."]
+`
+	one(t, full)
+	lines := strings.SplitAfter(full, "\n")
+	for i, line := range lines {
+		key, rest, _ := strings.Cut(line, ":")
+		if strings.TrimSpace(key) == "" {
+			continue
+		}
+		last := len(key) - 1
+		for _, wrong := range []string{key[:last], key + key[last:], key[:last-1] + key[last:] + key[last-1:last]} {
+			if wrong == key {
+				continue
+			}
+			text := strings.Join(lines[:i], "") + wrong + ":" + rest + strings.Join(lines[i+1:], "")
+			if _, problems := Read("a.yaml", []byte(text), "default"); len(problems) == 0 {
+				t.Errorf("nothing is said of %q for %q", wrong, key)
+			}
+		}
+	}
+}
+
 func TestHostileFilesAreRefusedQuickly(t *testing.T) {
 	laughs := "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c <= 'z'; c++ {

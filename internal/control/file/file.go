@@ -43,6 +43,7 @@ type Source struct {
 	options  Options
 	files    map[string]*tracked      // by absolute path
 	objects  map[api.Key]*api.Object  // as last handed over
+	settle   time.Duration            // see the constant; tests wait longer
 	reported map[api.Problem]struct{} // said in the log, or by Load
 }
 
@@ -56,6 +57,7 @@ func Load(o Options) (s *Source, changes []registry.Change, problems []api.Probl
 		options:  o,
 		files:    map[string]*tracked{},
 		objects:  map[api.Key]*api.Object{},
+		settle:   settle,
 		reported: map[api.Problem]struct{}{},
 	}
 	problems, _ = s.scan(time.Time{}, true)

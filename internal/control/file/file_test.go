@@ -99,12 +99,19 @@ func (f *follower) apply(changes []registry.Change) {
 // follow loads the paths and follows them until the test ends.
 func follow(t *testing.T, paths ...string) *follower {
 	t.Helper()
+	return followFor(t, settle, paths...)
+}
+
+// followFor is follow with another time of doubt.
+func followFor(t *testing.T, settle time.Duration, paths ...string) *follower {
+	t.Helper()
 	f := &follower{t: t, objects: map[api.Key]*api.Object{}}
 	source, changes, problems, err := Load(Options{Paths: paths, Namespace: "default", Log: slog.New(slog.NewTextHandler(f, nil))})
 	if err != nil {
 		t.Fatalf("%v %v", err, problems)
 	}
 	f.apply(changes)
+	source.settle = settle
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- source.Run(ctx, f.apply) }()
@@ -373,7 +380,7 @@ func TestASlowWriterNeverTakesObjectsAway(t *testing.T) {
 	text := entry("a", "a.example") + entry("b", "b.example") + entry("c", "c.example")
 	const all = "a=a.example b=b.example c=c.example"
 	d := newFolder(t, "a.yaml", text)
-	f := follow(t, d.path)
+	f := followFor(t, time.Hour, d.path) // however slow this machine is
 	for range 3 {
 		text += "# longer\n"
 		file, err := os.Create(d.at("a.yaml"))
@@ -415,7 +422,7 @@ func TestAnObjectThatOnlyMovedIsNotHandedOverAgain(t *testing.T) {
 	d := newFolder(t, "a.yaml", entry("a", "a.example"))
 	f := follow(t, d.path)
 	rounds := f.roundCount()
-	d.write("a.yaml", "# a comment\n"+entry("b", "b.example")+entry("a", "a.example"))
+	d.replace("a.yaml", "# a comment\n"+entry("b", "b.example")+entry("a", "a.example"))
 	f.await("a=a.example b=b.example")
 	f.mu.Lock()
 	defer f.mu.Unlock()

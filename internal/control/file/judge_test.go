@@ -47,9 +47,9 @@ func TestJudge(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 			f := &tracked{}
-			f.judge(good(1, 10), start, true)
+			f.judge(good(1, 10), start, 0)
 			for i, l := range looks {
-				wait, gone := f.judge(l.reading, start.Add(l.at), false)
+				wait, gone := f.judge(l.reading, start.Add(l.at), settle)
 				if wait != l.wait || gone != l.gone || len(f.objects) != l.objects {
 					t.Errorf("look %d: wait %v, gone %v, %d objects; want %v, %v, %d", i, wait, gone, len(f.objects), l.wait, l.gone, l.objects)
 				}

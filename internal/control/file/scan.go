@@ -100,7 +100,7 @@ func (s *Source) scan(now time.Time, first bool) (problems []api.Problem, again 
 		if seen[key] || f.once {
 			continue
 		}
-		wait, gone := f.judge(&reading{state: state{gone: true}}, now, false)
+		wait, gone := f.judge(&reading{state: state{gone: true}}, now, s.settle)
 		if gone {
 			delete(s.files, key)
 		}
@@ -189,17 +189,21 @@ func isObjectFile(name string) bool {
 // look reads a file if it may have changed, and returns how long to wait
 // before another look is due.
 func (s *Source) look(f *tracked, now time.Time, first bool) time.Duration {
+	settle := s.settle
+	if first {
+		settle = 0
+	}
 	if f.once {
 		return 0
 	}
 	if f.path == Stdin {
 		f.once = true
-		f.judge(s.read(Stdin, s.options.Stdin), now, true)
+		f.judge(s.read(Stdin, s.options.Stdin), now, 0)
 		return 0
 	}
 	info, err := os.Stat(f.path)
 	if err != nil {
-		wait, _ := f.judge(unreadable(f.path, err), now, first)
+		wait, _ := f.judge(unreadable(f.path, err), now, settle)
 		return wait
 	}
 	p := stampOf(info)
@@ -209,7 +213,7 @@ func (s *Source) look(f *tracked, now time.Time, first bool) time.Duration {
 	r := s.open(f, info)
 	r.stamp = p
 	r.fresh = time.Since(p.modified) < young
-	wait, _ := f.judge(r, now, first)
+	wait, _ := f.judge(r, now, settle)
 	return wait
 }
 
@@ -263,12 +267,13 @@ func stampOf(info fs.FileInfo) stamp {
 	return p
 }
 
-// judge takes a reading over, or doubts it. It returns how long the doubt
-// lasts, and whether the file is to be forgotten.
-func (f *tracked) judge(r *reading, now time.Time, believe bool) (wait time.Duration, gone bool) {
+// judge takes a reading over, or doubts it until it has been the same for the
+// time given, 0 for not at all. It returns how long the doubt lasts, and whether
+// the file is to be forgotten.
+func (f *tracked) judge(r *reading, now time.Time, settle time.Duration) (wait time.Duration, gone bool) {
 	same := !r.gone && !r.unread && !f.unread && r.sum == f.sum && f.stamp != stamp{}
 	shrunk := r.stamp.inode == f.stamp.inode && r.stamp.size < f.stamp.size
-	if !believe && !same && (r.gone || r.broken() || shrunk) {
+	if settle > 0 && !same && (r.gone || r.broken() || shrunk) {
 		if f.doubt.since.IsZero() || f.doubt.of != r.state {
 			f.doubt = doubt{now, r.state}
 		}
