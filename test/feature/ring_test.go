@@ -24,7 +24,7 @@ import (
 // A ring is the way from objects to a proxy's configuration in one process,
 // with the real stream between the halves.
 type ring struct {
-	t        *testing.T
+	t        testing.TB
 	folder   string
 	plane    *control.Plane
 	warnings []api.Problem
@@ -38,7 +38,7 @@ type ring struct {
 }
 
 // objects starts a ring with the YAML given in one file.
-func objects(t *testing.T, policy mesh.OutboundPolicy, yaml string) *ring {
+func objects(t testing.TB, policy mesh.OutboundPolicy, yaml string) *ring {
 	t.Helper()
 	r := &ring{t: t, folder: t.TempDir(), changed: make(chan struct{}, 1), log: &lines{}}
 	r.write("a.yaml", yaml)

@@ -28,7 +28,7 @@ const (
 	// control plane that never sends it must not stop everything else.
 	patience = 5 * time.Second
 
-	firstBackoff = 100 * time.Millisecond
+	firstBackoff = 20 * time.Millisecond
 	lastBackoff  = 10 * time.Second
 	steady       = 30 * time.Second // a stream that held this long starts the backoff anew
 )

@@ -1,0 +1,57 @@
+package control
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+func plane(t *testing.T, yaml string) (*Plane, []string, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "a.yaml")
+	if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, problems, err := New(Options{Paths: []string{path}, Namespace: "default", Policy: mesh.RegistryOnly, Log: slog.New(slog.DiscardHandler)})
+	var told []string
+	for _, x := range problems {
+		told = append(told, x.String())
+	}
+	return p, told, err
+}
+
+const entry = `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: NAME}
+spec: {hosts: [NAME.example.com], resolution: DNS, ports: [{number: 5432, name: pg, protocol: PROTOCOL}]}
+---
+`
+
+func write(name, protocol string) string {
+	return strings.NewReplacer("NAME", name, "PROTOCOL", protocol).Replace(entry)
+}
+
+func TestAFirstLoadWithErrorsNamesEveryOne(t *testing.T) {
+	_, _, err := plane(t, write("a", "Carrier-Pigeon")+write("b", "TCP")+write("c", "Smoke"))
+	if err == nil || !strings.Contains(err.Error(), "Carrier-Pigeon") || !strings.Contains(err.Error(), "Smoke") {
+		t.Errorf("error %v, want both faults in it", err)
+	}
+}
+
+func TestTheLoserOfAPortIsAWarning(t *testing.T) {
+	p, told, err := plane(t, write("a", "TCP")+write("b", "TCP"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := strings.Join(told, "\n")
+	if !strings.Contains(all, "host b.example.com does not get") || !strings.Contains(all, "host a.example.com of ServiceEntry default/a") {
+		t.Errorf("no warning names both hosts:\n%s", all)
+	}
+	if p.Policy() != mesh.RegistryOnly || len(p.Status()) != 0 {
+		t.Errorf("policy %s and %d proxies, want REGISTRY_ONLY and none", p.Policy(), len(p.Status()))
+	}
+}
