@@ -22,11 +22,12 @@ func newExec(env Env) *cobra.Command {
 same proxy. A terminal is passed on. The exit codes are those of fairlead run.`,
 		Example: `  fairlead exec client -- curl -s http://www.baidu.com
   fairlead exec client -- sh`,
-		Args:                  cobra.MinimumNArgs(2),
+		Args:                  execArgs,
 		DisableFlagsInUseLine: true,
 		ValidArgsFunction:     completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			code, err := execIn(cmd.Context(), env, args[0], args[1:])
+			name, command := splitExec(args)
+			code, err := execIn(cmd.Context(), env, name, command)
 			var start *sandbox.StartError
 			if errors.As(err, &start) {
 				fmt.Fprintf(env.Err, "fairlead: %v\n", start)
@@ -43,6 +44,25 @@ same proxy. A terminal is passed on. The exit codes are those of fairlead run.`,
 	}
 	cmd.Flags().SetInterspersed(false)
 	return cmd
+}
+
+// splitExec takes apart NAME [--] COMMAND. Flags end at the name, so that the
+// dashes before the command are still there.
+func splitExec(args []string) (name string, command []string) {
+	command = args[1:]
+	if len(command) > 0 && command[0] == "--" {
+		command = command[1:]
+	}
+	return args[0], command
+}
+
+func execArgs(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		if _, command := splitExec(args); len(command) > 0 {
+			return nil
+		}
+	}
+	return errors.New("exec needs the name of a run and a command: fairlead exec NAME -- COMMAND [ARG]...")
 }
 
 func execIn(ctx context.Context, env Env, name string, command []string) (int, error) {

@@ -18,7 +18,7 @@ import (
 // A section is one kind of configuration as a user asks for it.
 type section struct {
 	name, alias, short string
-	raw                func(known) []json.RawMessage
+	whole              func(known) any // for json and yaml
 	table              func(*tabwriter.Writer, known)
 }
 
@@ -33,7 +33,7 @@ func sections() []section {
 		{"cluster", "c", "Destinations: one per host and port", rawClusters, clusterTable},
 		{"listener", "l", "Where connections arrive and how they are told apart", rawListeners, listenerTable},
 		{"route", "r", "Which host and path leads to which cluster", rawRoutes, routeTable},
-		{"endpoint", "ep", "The addresses of each cluster as they are now", rawEndpoints, endpointTable},
+		{"endpoint", "ep", "The addresses of each cluster as they are now", wholeEndpoints, endpointTable},
 		{"name", "n", "The hosts that the workload's DNS knows", rawNames, nameTable},
 	}
 }
@@ -44,7 +44,7 @@ func newProxyConfig(env Env) *cobra.Command {
 		Aliases: []string{"pc"},
 		Short:   "Show what the proxy of a run has received",
 		Long: `Show the configuration that a proxy works by, as it received it. With -o json or
-yaml: the resources themselves, as xDS has them.`,
+yaml: the resources themselves, as xDS has them; for endpoints their state now.`,
 		Example: `  fairlead proxy-config cluster client
   fairlead pc listener client -o yaml
   fairlead pc all client -o json | jq .endpoints`,
@@ -71,7 +71,7 @@ func sectionCommand(env Env, s section) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return write(env.Out, *form, s.raw(k), func(w *tabwriter.Writer) { s.table(w, k) })
+		return write(env.Out, *form, s.whole(k), func(w *tabwriter.Writer) { s.table(w, k) })
 	}
 	return cmd
 }
@@ -101,9 +101,9 @@ func allCommand(env Env) *cobra.Command {
 			}
 			return nil
 		}
-		all := map[string][]json.RawMessage{}
+		all := map[string]any{}
 		for _, s := range sections() {
-			all[s.name+"s"] = s.raw(k)
+			all[s.name+"s"] = s.whole(k)
 		}
 		return write(env.Out, *form, all, nil)
 	}
@@ -131,24 +131,24 @@ func rawOf[T any](list []T, raw func(T) json.RawMessage) []json.RawMessage {
 	return out
 }
 
-func rawClusters(k known) []json.RawMessage {
+func rawClusters(k known) any {
 	return rawOf(k.Clusters, func(c admin.Cluster) json.RawMessage { return c.Raw })
 }
 
-func rawListeners(k known) []json.RawMessage {
+func rawListeners(k known) any {
 	return rawOf(k.Listeners, func(l admin.Listener) json.RawMessage { return l.Raw })
 }
 
-func rawEndpoints(k known) []json.RawMessage {
-	return rawOf(k.Endpoints, func(a admin.Assignment) json.RawMessage { return a.Raw })
-}
+// wholeEndpoints is what the clusters have now: a DNS cluster's endpoints come
+// from no resource.
+func wholeEndpoints(k known) any { return k.state }
 
-func rawNames(k known) []json.RawMessage {
+func rawNames(k known) any {
 	return rawOf(k.Names, func(n admin.Name) json.RawMessage { return n.Raw })
 }
 
 // rawRoutes are the tables, and after each the virtual hosts that came one by one.
-func rawRoutes(k known) []json.RawMessage {
+func rawRoutes(k known) any {
 	out := make([]json.RawMessage, 0, len(k.Routes))
 	for _, t := range k.Routes {
 		out = append(out, t.Raw)
