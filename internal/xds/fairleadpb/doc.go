@@ -2,4 +2,4 @@
 // those for which Envoy has no type. A foreign client never asks for them.
 package fairleadpb
 
-//go:generate protoc --proto_path=. --go_out=. --go_opt=paths=source_relative name.proto
+//go:generate protoc --proto_path=../../.. --go_out=../../.. --go_opt=paths=source_relative internal/xds/fairleadpb/name.proto

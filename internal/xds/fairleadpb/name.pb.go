@@ -2,7 +2,7 @@
 // versions:
 // 	protoc-gen-go v1.36.12
 // 	protoc        v3.21.12
-// source: name.proto
+// source: internal/xds/fairleadpb/name.proto
 
 package fairleadpb
 
@@ -36,7 +36,7 @@ type Name struct {
 
 func (x *Name) Reset() {
 	*x = Name{}
-	mi := &file_name_proto_msgTypes[0]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -48,7 +48,7 @@ func (x *Name) String() string {
 func (*Name) ProtoMessage() {}
 
 func (x *Name) ProtoReflect() protoreflect.Message {
-	mi := &file_name_proto_msgTypes[0]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -61,7 +61,7 @@ func (x *Name) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Name.ProtoReflect.Descriptor instead.
 func (*Name) Descriptor() ([]byte, []int) {
-	return file_name_proto_rawDescGZIP(), []int{0}
+	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *Name) GetHost() string {
@@ -100,7 +100,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_name_proto_msgTypes[1]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -112,7 +112,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_name_proto_msgTypes[1]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -125,7 +125,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_name_proto_rawDescGZIP(), []int{1}
+	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *Source) GetKind() string {
@@ -163,12 +163,11 @@ func (x *Source) GetLine() uint32 {
 	return 0
 }
 
-var File_name_proto protoreflect.FileDescriptor
+var File_internal_xds_fairleadpb_name_proto protoreflect.FileDescriptor
 
-const file_name_proto_rawDesc = "" +
+const file_internal_xds_fairleadpb_name_proto_rawDesc = "" +
 	"\n" +
-	"\n" +
-	"name.proto\x12\vfairlead.v1\"e\n" +
+	"\"internal/xds/fairleadpb/name.proto\x12\vfairlead.v1\"e\n" +
 	"\x04Name\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12+\n" +
@@ -181,23 +180,23 @@ const file_name_proto_rawDesc = "" +
 	"\x04line\x18\x05 \x01(\rR\x04lineB6Z4github.com/fairlead/fairlead/internal/xds/fairleadpbb\x06proto3"
 
 var (
-	file_name_proto_rawDescOnce sync.Once
-	file_name_proto_rawDescData []byte
+	file_internal_xds_fairleadpb_name_proto_rawDescOnce sync.Once
+	file_internal_xds_fairleadpb_name_proto_rawDescData []byte
 )
 
-func file_name_proto_rawDescGZIP() []byte {
-	file_name_proto_rawDescOnce.Do(func() {
-		file_name_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_name_proto_rawDesc), len(file_name_proto_rawDesc)))
+func file_internal_xds_fairleadpb_name_proto_rawDescGZIP() []byte {
+	file_internal_xds_fairleadpb_name_proto_rawDescOnce.Do(func() {
+		file_internal_xds_fairleadpb_name_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_internal_xds_fairleadpb_name_proto_rawDesc), len(file_internal_xds_fairleadpb_name_proto_rawDesc)))
 	})
-	return file_name_proto_rawDescData
+	return file_internal_xds_fairleadpb_name_proto_rawDescData
 }
 
-var file_name_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
-var file_name_proto_goTypes = []any{
+var file_internal_xds_fairleadpb_name_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_internal_xds_fairleadpb_name_proto_goTypes = []any{
 	(*Name)(nil),   // 0: fairlead.v1.Name
 	(*Source)(nil), // 1: fairlead.v1.Source
 }
-var file_name_proto_depIdxs = []int32{
+var file_internal_xds_fairleadpb_name_proto_depIdxs = []int32{
 	1, // 0: fairlead.v1.Name.source:type_name -> fairlead.v1.Source
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
@@ -206,26 +205,26 @@ var file_name_proto_depIdxs = []int32{
 	0, // [0:1] is the sub-list for field type_name
 }
 
-func init() { file_name_proto_init() }
-func file_name_proto_init() {
-	if File_name_proto != nil {
+func init() { file_internal_xds_fairleadpb_name_proto_init() }
+func file_internal_xds_fairleadpb_name_proto_init() {
+	if File_internal_xds_fairleadpb_name_proto != nil {
 		return
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_name_proto_rawDesc), len(file_name_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_xds_fairleadpb_name_proto_rawDesc), len(file_internal_xds_fairleadpb_name_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
-		GoTypes:           file_name_proto_goTypes,
-		DependencyIndexes: file_name_proto_depIdxs,
-		MessageInfos:      file_name_proto_msgTypes,
+		GoTypes:           file_internal_xds_fairleadpb_name_proto_goTypes,
+		DependencyIndexes: file_internal_xds_fairleadpb_name_proto_depIdxs,
+		MessageInfos:      file_internal_xds_fairleadpb_name_proto_msgTypes,
 	}.Build()
-	File_name_proto = out.File
-	file_name_proto_goTypes = nil
-	file_name_proto_depIdxs = nil
+	File_internal_xds_fairleadpb_name_proto = out.File
+	file_internal_xds_fairleadpb_name_proto_goTypes = nil
+	file_internal_xds_fairleadpb_name_proto_depIdxs = nil
 }
