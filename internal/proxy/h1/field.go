@@ -49,7 +49,7 @@ type Fields struct {
 	Framing   Framing
 	Length    int64 // if Framing is Length, or the length an answer to HEAD tells
 	hasLength bool
-	plain     bool // the Content-Length field may be sent on as it is
+	plain     bool // Content-Length is in its shortest form, and sent on as it is
 
 	// What Connection says.
 	closes, keeps, upgrades bool
@@ -197,7 +197,9 @@ func (f *Fields) note(b []byte, d *Field) error {
 		if !first {
 			return ErrLengthTwice
 		}
-		return f.noteLength(d.Value.In(b))
+		err := f.noteLength(d.Value.In(b))
+		d.dropped = !f.plain // "007" goes on as 7
+		return err
 	case TransferEncoding:
 		if !first || !equalFold(d.Value.In(b), "chunked") {
 			return ErrCoding

@@ -262,7 +262,7 @@ func upgradeOf(v []byte) Upgrade {
 // concern only one hop, its framing made anew. b is the buffer that was parsed.
 // A request for CONNECT has no such form.
 func (r *Request) AppendTo(dst, b []byte) []byte {
-	if r.Minor == 1 && !r.absolute && r.plainFraming() {
+	if r.Minor == 1 && !r.absolute {
 		dst = r.appendKept(dst, b, r.begin)
 	} else {
 		dst = append(dst, r.Method.In(b)...)
@@ -289,14 +289,6 @@ func (r *Request) AppendTo(dst, b []byte) []byte {
 		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
 	}
 	return append(dst, "\r\n"...)
-}
-
-// plainFraming drops a Content-Length that is not in its shortest form.
-func (f *Fields) plainFraming() bool {
-	if f.hasLength && !f.plain {
-		f.list[f.at[ContentLength]-1].dropped = true
-	}
-	return true
 }
 
 func appendLength(dst []byte, n int64) []byte {

@@ -112,7 +112,6 @@ type Reply struct {
 // order and letter case without those that concern only one hop, its framing
 // made anew. b is the buffer that was parsed.
 func (r *Response) AppendTo(dst, b []byte, how Reply) []byte {
-	r.plainFraming()
 	if r.verb {
 		dst = r.appendKept(dst, b, 0)
 	} else {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -193,24 +194,36 @@ const (
 	kibHead = "HTTP/1.1 200 OK\r\nServer: s\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: text/html\r\nContent-Length: 1024\r\n\r\n"
 )
 
-// pages is an endpoint that answers without allocating.
+// pages is an endpoint that answers any number of callers without allocating.
 func pages(t testing.TB) netip.AddrPort {
-	answer := []byte(kibHead + strings.Repeat("x", 1024))
-	scripts := make([]func(c *caller), 64)
-	for i := range scripts {
-		scripts[i] = func(c *caller) {
-			b := make([]byte, 4096)
-			for {
-				if n, err := c.TCPConn.Read(b); err != nil || n == 0 {
-					return
-				}
-				if _, err := c.Write(answer); err != nil {
-					return
-				}
-			}
-		}
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	return newEndpoint(t, scripts...).addr
+	answer := []byte(kibHead + strings.Repeat("x", 1024))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer c.Close()
+				for b := make([]byte, 4096); ; {
+					if n, err := c.Read(b); err != nil || n == 0 {
+						return
+					}
+					if _, err := c.Write(answer); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); wg.Wait() })
+	return ln.Addr().(*net.TCPAddr).AddrPort()
 }
 
 // quietLog keeps nothing.
@@ -275,8 +288,9 @@ func load(b *testing.B, addr string) {
 	b.ResetTimer()
 	for range callers {
 		c := dial(b, addr)
-		c.SetDeadline(time.Time{})
+		c.SetDeadline(time.Now().Add(time.Minute))
 		wg.Go(func() {
+			defer c.Close()
 			request, answer := []byte(page), make([]byte, 4096)
 			for left.Add(-1) >= 0 {
 				if _, err := c.Write(request); err != nil {
