@@ -73,8 +73,7 @@ spec:
   hosts: [www.baidu.com]
   http: [{route: [{destination: {host: www.baidu.com}}]}]
 `)
-		b.background("client", "-f "+f)
-		b.awaitLog("client", "VirtualService", "two.yaml")
+		b.want("the start", b.run("-f "+f, "curl -s http://www.baidu.com"), 0, "warning: ", "two.yaml:14", "VirtualService default/later", "the page")
 	})
 }
 

@@ -93,7 +93,7 @@ func TestTheTerminalWorksAsWithoutIt(t *testing.T) {
 	asEachUser(t, func(b *bed) {
 		f := b.file("e.yaml", dnsEntry)
 		p := b.shell()
-		p.say("fairlead run --name client -f " + f + " -- sh -c 'tty; stty size; echo up; exec sleep 600'")
+		p.say("fairlead run --name client -f " + f + " -- sh -c 'stty size; trap \"echo resumed\" CONT; echo up; while :; do sleep 0.1; done'")
 		p.await("40 120")
 		p.await("up\r\n")
 		p.say("\x1a") // Ctrl-Z
@@ -103,8 +103,10 @@ func TestTheTerminalWorksAsWithoutIt(t *testing.T) {
 		if state := stateOf(proxy); proxy == 0 || state == "T" {
 			b.Errorf("after Ctrl-Z the proxy, process %d, is in state %q", proxy, state)
 		}
-		p.say("fg >/dev/null")
+		p.say("fg")
+		p.await("resumed\r\n")
 		p.say("\x03") // Ctrl-C
+		p.await("^C")
 		p.say("echo code=$?")
 		p.await("code=130")
 		p.say("fairlead run --name two -f " + f + " -- sh -c 'read line; echo got $line'")

@@ -95,7 +95,7 @@ func TestALiveChangeFailsNoRequestBeforeItAndOnlyAfterIt(t *testing.T) {
 		b.file("entries/svc-entry.yaml", staticEntry)
 		after := time.Now()
 		b.eventually("the change", func() error {
-			if n := strings.Count(load.out.String(), " 503 "); n < 300 {
+			if n := strings.Count(load.out.String(), " 503 "); n < 50 {
 				return fmt.Errorf("%d times 503 so far", n)
 			}
 			return nil
