@@ -132,7 +132,7 @@ func read(c *transport.Conn, l *config.Listener) (f finding, err error) {
 		}
 		switch {
 		case err == nil:
-		case n == 0:
+		case n == 0 && !outOfTime(c, err):
 			return f, errSilent
 		default:
 			// Out of time, ended or broken: what is known decides, and whoever

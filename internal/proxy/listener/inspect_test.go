@@ -1,0 +1,176 @@
+package listener
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/proxy/transport"
+	"github.com/fairlead/fairlead/internal/xds"
+)
+
+func TestJudge(t *testing.T) {
+	hello := string(clientHello(t, "www.baidu.com"))
+	tests := []struct {
+		name, in string
+		tls      bool // look for TLS, beside HTTP
+		want     finding
+		more     bool
+	}{
+		{"nothing yet", "", true, finding{}, true},
+		{"hello", hello, true, finding{tls: true, serverName: "www.baidu.com"}, false},
+		{"half a hello", hello[:100], true, finding{}, true},
+		{"hello where none is looked for", hello, false, finding{}, false},
+		{"request", "GET / HTTP/1.1\r\n", true, finding{application: http11}, false},
+		{"old request", "GET / HTTP/1.0\r\n", true, finding{application: http10}, false},
+		{"half a method", "GE", true, finding{}, true},
+		{"half a first line: a request so far", "GET /index", true, finding{application: http11}, true},
+		{"HTTP/2 without TLS", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", true, finding{}, false},
+		{"another protocol", "\x00\x00\x00\x08\x04\xd2\x16\x2f", true, finding{}, false},
+		{"a line that is no request", "EHLO there\r\n", true, finding{}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, more := judge([]byte(tt.in), tt.tls, true)
+			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(finding{})); diff != "" || more != tt.more {
+				t.Errorf("judge: more %v, want %v (-want +got):\n%s", more, tt.more, diff)
+			}
+		})
+	}
+}
+
+// inspected runs inspect on a pipe in a bubble of fake time. speak is what the
+// caller does.
+func inspected(t *testing.T, l *config.Listener, speak func(net.Conn)) (f finding, took time.Duration, rest string, err error) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		var sweeper transport.Sweeper
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer cancel()
+		wg.Go(func() { sweeper.Run(ctx) })
+		c := transport.New(ours, nil)
+		sweeper.Adopt(c)
+		wg.Go(func() { speak(theirs) })
+		began := time.Now()
+		f, err = inspect(c, l, false)
+		took = time.Since(began)
+		if err == nil {
+			buf := make([]byte, inspectSize)
+			n, _ := c.Read(buf)
+			rest = string(buf[:n])
+		}
+		c.Close()
+		theirs.Close()
+	})
+	return f, took, rest, err
+}
+
+func TestFault51SlowAndHugeHellosAreBounded(t *testing.T) {
+	hello := string(clientHello(t, "www.baidu.com"))
+	both := &config.Listener{InspectTLS: true, InspectHTTP: true}
+	drip := func(s string, every time.Duration) func(net.Conn) {
+		return func(c net.Conn) {
+			for i := range len(s) {
+				if _, err := io.WriteString(c, s[i:i+1]); err != nil {
+					return
+				}
+				time.Sleep(every)
+			}
+		}
+	}
+	t.Run("slow but in time", func(t *testing.T) {
+		f, took, rest, err := inspected(t, both, drip(hello, time.Millisecond))
+		if !f.tls || f.serverName != "www.baidu.com" || rest != hello || err != nil || took > slowHello {
+			t.Errorf("%+v after %v, %v", f, took, err)
+		}
+	})
+	t.Run("too slow", func(t *testing.T) {
+		f, took, rest, err := inspected(t, both, drip(hello, time.Second))
+		if f.tls || err != nil || took < slowHello || took > slowHello+time.Second || !strings.HasPrefix(hello, rest) || len(rest) < 4 {
+			t.Errorf("%+v after %v with %d bytes, %v", f, took, len(rest), err)
+		}
+	})
+	t.Run("a slow request is one", func(t *testing.T) {
+		f, _, rest, err := inspected(t, both, drip("GET /a-long-path HTTP/1.1\r\n", 500*time.Millisecond))
+		if len(f.application) != 1 || f.application[0] != "http/1.1" || !strings.HasPrefix(rest, "GET /") || err != nil {
+			t.Errorf("%+v with %q, %v", f, rest, err)
+		}
+	})
+	t.Run("endless", func(t *testing.T) {
+		f, _, rest, err := inspected(t, both, func(c net.Conn) { io.WriteString(c, "GET /"+strings.Repeat("a", 1<<20)) })
+		if len(f.application) != 1 || len(rest) != inspectSize || err != nil {
+			t.Errorf("%+v with %d bytes, %v", f, len(rest), err)
+		}
+	})
+	t.Run("ended in the middle", func(t *testing.T) {
+		f, _, rest, err := inspected(t, both, func(c net.Conn) { io.WriteString(c, hello[:50]); c.Close() })
+		if f.tls || rest != hello[:50] || err != nil {
+			t.Errorf("%+v with %d bytes, %v", f, len(rest), err)
+		}
+	})
+}
+
+func TestSilenceIsWaitedForAsConfigured(t *testing.T) {
+	silent := func(net.Conn) {}
+	t.Run("without limit, but not for ever", func(t *testing.T) {
+		_, took, _, err := inspected(t, &config.Listener{InspectHTTP: true}, silent)
+		if err == nil || took < silence || took > silence+2*time.Second {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
+	t.Run("with a limit it goes on as bytes", func(t *testing.T) {
+		spoke := func(c net.Conn) { time.Sleep(3 * time.Second); io.WriteString(c, "late") }
+		f, took, rest, err := inspected(t, &config.Listener{InspectHTTP: true, InspectTimeout: 2 * time.Second}, spoke)
+		if err != nil || f.application != nil || took != 2*time.Second || !strings.HasPrefix("late", rest) || rest == "" {
+			t.Errorf("%+v after %v, then %q: %v", f, took, rest, err)
+		}
+	})
+	t.Run("a listener that asks nothing does not wait", func(t *testing.T) {
+		spoke := func(c net.Conn) { time.Sleep(time.Second); io.WriteString(c, "x") }
+		_, took, _, err := inspected(t, &config.Listener{}, spoke)
+		if err != nil || took != 0 {
+			t.Errorf("after %v: %v", took, err)
+		}
+	})
+	t.Run("gone without a word", func(t *testing.T) {
+		_, _, _, err := inspected(t, &config.Listener{InspectTLS: true}, func(c net.Conn) { c.Close() })
+		if !errors.Is(err, errSilent) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestAFirstLineOverTheBoundIsAnsweredAsHTTP(t *testing.T) {
+	b := newBed(t, options{delta: func(_ *bed, d *config.Delta) {
+		d.Listeners = append(d.Listeners, &config.Listener{
+			Name: "0.0.0.0_80", Addresses: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:80")}, InspectHTTP: true,
+			Chains: []*config.FilterChain{{
+				Name: "http", Match: config.Match{Transport: "raw_buffer", Applications: []string{"http/1.1"}},
+				HTTP: &config.HTTPManager{Inline: blockAll()},
+			}},
+			Default: &config.FilterChain{Name: xds.BlackHoleCluster, TCP: &config.TCPProxy{Cluster: xds.BlackHoleCluster}},
+		})
+	}})
+	c := b.dial("1.2.3.4:80")
+	go io.WriteString(c, "GET /"+strings.Repeat("a", 100<<10)+" HTTP/1.1\r\nHost: a\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil || resp.StatusCode != http.StatusRequestURITooLong && resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("answer %v, %v", resp, err)
+	}
+	b.records.next(t)
+}
