@@ -37,7 +37,7 @@ import (
 
 const (
 	// firstNames bounds the wait for the first answers of all names before the
-	// proxy is ready, newNames that for the names of a change.
+	// proxy is ready, newNames that for the names of a change or of a restart.
 	firstNames = 5 * time.Second
 	newNames   = 500 * time.Millisecond
 	// noConfig is how long connections and questions wait for a first
@@ -164,6 +164,9 @@ func (p *proxy) tasks() map[string]run.Task {
 			if err := p.awaitConfig(ctx); err != nil {
 				return err
 			}
+			// A proxy that takes over from one that died finds callers waiting, who
+			// are better served a moment later than told of names not resolved yet.
+			p.awaitNames(ctx)
 			return p.listener.Serve(ctx, ln)
 		}
 	}
@@ -196,11 +199,17 @@ func (p *proxy) apply(ctx context.Context, d config.Delta) {
 	next := p.config.Load().Apply(d)
 	p.clusters.Update(next, d)
 	if len(d.Clusters) > 0 && p.ready.Load() {
-		warm, cancel := context.WithTimeout(ctx, newNames)
-		defer cancel()
-		_ = p.clusters.WaitReady(warm) // late answers come into force when they are there
+		p.awaitNames(ctx)
 	}
 	p.config.Store(next)
+}
+
+// awaitNames gives names that were not asked for before a moment to be
+// answered. Later answers come into force when they are there.
+func (p *proxy) awaitNames(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, newNames)
+	defer cancel()
+	_ = p.clusters.WaitReady(ctx) // an error is the end of the wait
 }
 
 // tellReady calls Ready when its promise holds.
