@@ -53,30 +53,14 @@ type Process struct {
 	events  <-chan event
 }
 
-// running is the main command.
-type running = Process
-
 // Run starts the main command, with whose end everything in the sandbox ends.
 // It may be called once. It becomes a member of the caller's session and
 // process group, so that terminals and pipelines treat it as they would
 // without a sandbox. The error is a *StartError if it is the command's.
 func (s *Sandbox) Run(c Command) error {
-	s.mu.Lock()
-	again := s.main != nil
-	s.main = &running{}
-	s.mu.Unlock()
-	if again {
-		return errors.New("the sandbox has its command already")
-	}
 	s.holdTerminal(c.Files)
-	p, err := s.begin(start{Args: toBytes(c.Args), Env: toBytes(c.Env), Dir: []byte(c.Dir), Main: true}, c.Files[:])
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.main = p
-	s.mu.Unlock()
-	return nil
+	_, err := s.begin(start{Args: toBytes(c.Args), Env: toBytes(c.Env), Dir: []byte(c.Dir), Main: true}, c.Files[:])
+	return err
 }
 
 // Wait waits until the main command and everything else in the sandbox have
@@ -109,9 +93,6 @@ func (s *Sandbox) Signal(sig os.Signal) error {
 func (s *Sandbox) command() *Process {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.main == nil || s.main.sandbox == nil {
-		return nil
-	}
 	return s.main
 }
 
@@ -166,29 +147,43 @@ func (s *Sandbox) begin(c start, files []*os.File) (*Process, error) {
 			given[i] = files[i]
 		}
 	}
-	events := make(chan event, 2) // it starts, it ends
-	s.mu.Lock()
-	if s.waiting == nil {
-		s.mu.Unlock()
-		return nil, fmt.Errorf("start a command: %w", ErrEnded)
-	}
-	s.lastID++
-	id := s.lastID
-	s.waiting[id] = events
-	s.mu.Unlock()
-	if err := s.starter.send(order{ID: id, Start: &c}, given...); err != nil {
-		s.forget(id)
+	p, err := s.order(c, given)
+	if err != nil {
 		return nil, fmt.Errorf("start a command: %w", err)
 	}
-	e, ok := <-events
+	e, ok := <-p.events
 	switch {
 	case !ok:
 		return nil, fmt.Errorf("start a command: %w", ErrEnded)
 	case !e.Started:
-		s.forget(id)
+		s.forget(p.id)
 		return nil, &StartError{Code: e.Code, text: e.Failure}
 	}
-	return &Process{sandbox: s, id: id, events: events}, nil
+	return p, nil
+}
+
+// order asks the starter for a command. The lock is held until the order is on
+// its way, so that no signal for the command can overtake it.
+func (s *Sandbox) order(c start, files []*os.File) (*Process, error) {
+	events := make(chan event, 2) // it starts, it ends
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.waiting == nil:
+		return nil, ErrEnded
+	case c.Main && s.main != nil:
+		return nil, errors.New("the sandbox has its command already")
+	}
+	s.lastID++
+	if err := s.starter.send(order{ID: s.lastID, Start: &c}, files...); err != nil {
+		return nil, err
+	}
+	s.waiting[s.lastID] = events
+	p := &Process{sandbox: s, id: s.lastID, events: events}
+	if c.Main {
+		s.main = p
+	}
+	return p, nil
 }
 
 func (s *Sandbox) forget(id int) {

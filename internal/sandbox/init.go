@@ -102,6 +102,9 @@ func build(s setup, self []string) (starter int, sockets []*os.File, noIPv6 stri
 		noIPv6  string
 		err     error
 	}
+	if err := restrictFamilies(); err != nil {
+		return 0, nil, "", err
+	}
 	// /proc/sys is written before it is made read-only.
 	ipv6 := haveIPv6()
 	setSysctls(s.Root, s.GID, ipv6)

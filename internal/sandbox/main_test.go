@@ -246,7 +246,8 @@ func supervisor(t *testing.T, args ...string) (*exec.Cmd, *lines) {
 		t.Fatal(err)
 	}
 	end.Close()
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	t.Cleanup(func() { late.Stop(); _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	return cmd, &lines{t: t, from: out}
 }
 

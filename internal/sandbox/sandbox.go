@@ -49,7 +49,7 @@ type Sandbox struct {
 	mu       sync.Mutex
 	lastID   int                // guarded by mu
 	waiting  map[int]chan event // guarded by mu; nil when the starter has gone
-	main     *running           // guarded by mu
+	main     *Process           // guarded by mu
 	terminal *terminal          // guarded by mu; whose foreground group is ours to restore
 }
 

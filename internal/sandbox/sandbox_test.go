@@ -80,6 +80,8 @@ func TestTheRestIsRefusedAtOnceAndCounted(t *testing.T) {
 		{[]string{"get", "[fd00:64::2]:15001"}, "error: dial tcp [fd00:64::2]:15001: connect: connection refused\n", Counters{Loop: 1}},
 		{[]string{"socket", "raw"}, "EPERM\n", Counters{}},
 		{[]string{"socket", "packet"}, "EPERM\n", Counters{}},
+		{[]string{"socket", "vsock"}, "EAFNOSUPPORT\n", Counters{}},
+		{[]string{"socket", "uring"}, "ENOSYS\n", Counters{}},
 		{[]string{"serve", "tcp", "127.0.0.1:53"}, "error: listen tcp 127.0.0.1:53: bind: address already in use\n", Counters{}},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {

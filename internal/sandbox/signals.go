@@ -41,9 +41,12 @@ func (s *Sandbox) Relay(ctx context.Context) {
 	}
 }
 
-// echoWindow is how far apart the two ways of a signal sent to the whole
-// process group may be: directly, and by way of the supervisor.
-const echoWindow = 100 * time.Millisecond
+// A signal sent to a whole process group reaches the starter directly and by
+// way of the supervisor, in either order.
+const (
+	echoBefore = 500 * time.Millisecond // at most, directly and then from the supervisor
+	echoAfter  = 100 * time.Millisecond // the other way round; what a signal sent by hand is held up
+)
 
 // An echo knows which signals this process itself has had. The starter is in
 // the process group of the command and of the supervisor: what a terminal or
@@ -54,15 +57,15 @@ type echo struct {
 	done chan struct{}
 
 	mu   sync.Mutex
-	had  map[os.Signal][]time.Time // guarded by mu; in the window, and not yet matched
-	news chan struct{}             // guarded by mu; closed and replaced when had grows
+	last map[os.Signal]time.Time // guarded by mu
+	news chan struct{}           // guarded by mu; closed and replaced when last changes
 }
 
 func listen() *echo {
 	e := &echo{
 		got:  make(chan os.Signal, 16),
 		done: make(chan struct{}),
-		had:  map[os.Signal][]time.Time{},
+		last: map[os.Signal]time.Time{},
 		news: make(chan struct{}),
 	}
 	for _, s := range relayed() {
@@ -84,26 +87,24 @@ func (e *echo) run() {
 	defer close(e.done)
 	for s := range e.got {
 		e.mu.Lock()
-		e.had[s] = append(recent(e.had[s]), time.Now())
+		e.last[s] = time.Now()
 		close(e.news)
 		e.news = make(chan struct{})
 		e.mu.Unlock()
 	}
 }
 
-// also says whether this process had sig too, just before or just after.
+// also says whether this process had sig too, just before or just after. It
+// does not count: signals that come close together may be one at either place.
 func (e *echo) also(sig os.Signal) bool {
-	late := time.NewTimer(echoWindow)
+	late := time.NewTimer(echoAfter)
 	defer late.Stop()
 	for {
 		e.mu.Lock()
-		had := recent(e.had[sig])
-		if len(had) > 0 {
-			e.had[sig] = had[1:]
-		}
+		last, had := e.last[sig]
 		news := e.news
 		e.mu.Unlock()
-		if len(had) > 0 {
+		if had && time.Since(last) < echoBefore {
 			return true
 		}
 		select {
@@ -112,12 +113,4 @@ func (e *echo) also(sig os.Signal) bool {
 			return false
 		}
 	}
-}
-
-// recent drops what is no longer in the window.
-func recent(times []time.Time) []time.Time {
-	for len(times) > 0 && time.Since(times[0]) > echoWindow {
-		times = times[1:]
-	}
-	return times
 }

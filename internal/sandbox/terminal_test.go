@@ -73,10 +73,8 @@ func inTerminal(t *testing.T, args ...string) (*exec.Cmd, *os.File, *lines) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait(); _ = master.Close() })
-	if err := master.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
+	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() }) // and its terminal hangs up
+	t.Cleanup(func() { late.Stop(); _ = cmd.Process.Kill(); _ = cmd.Wait(); _ = master.Close() })
 	return cmd, master, &lines{t: t, from: master}
 }
 
@@ -96,18 +94,22 @@ func TestInterruptsOfTheTerminalComeOnce(t *testing.T) {
 			t.Errorf("more than was sent: %q", more)
 		}
 	}
+	byHand := func(sig syscall.Signal) { // to the supervisor alone
+		t.Helper()
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		comes(unix.SignalName(sig))
+	}
+	byHand(syscall.SIGINT)
+	byHand(syscall.SIGINT)
 	for range 3 {
 		typeIn(t, terminal, "\x03")
 		comes("SIGINT")
 	}
 	typeIn(t, terminal, "\x1c")
 	comes("SIGQUIT")
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGUSR1} { // by hand, to the supervisor alone
-		if err := cmd.Process.Signal(sig); err != nil {
-			t.Fatal(err)
-		}
-		comes(unix.SignalName(sig))
-	}
+	byHand(syscall.SIGUSR1)
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
