@@ -20,7 +20,8 @@ type conn struct {
 	draining atomic.Bool
 }
 
-// The states of a conn: only one that waits may be closed by a drain.
+// The states of a conn: only one that waits may be closed by a drain. It waits
+// until the first byte of a request is read.
 const (
 	waiting int32 = iota
 	busy
@@ -35,6 +36,15 @@ func (c *conn) drain() {
 	}
 }
 
+// awake begins a request, unless the connection has been drained meanwhile.
+func (c *conn) awake() bool {
+	if c.state.Load() == busy {
+		return true
+	}
+	c.down.SetTimeout(0)
+	return c.state.CompareAndSwap(waiting, busy)
+}
+
 func (c *conn) serve(ctx context.Context) {
 	for {
 		c.state.Store(waiting)
@@ -42,11 +52,7 @@ func (c *conn) serve(ctx context.Context) {
 			return
 		}
 		c.down.SetTimeout(idleTimeout)
-		if c.down.WaitReadable() != nil || !c.state.CompareAndSwap(waiting, busy) {
-			return
-		}
-		c.down.SetTimeout(0)
-		if !c.burst(ctx) {
+		if c.down.WaitReadable() != nil || !c.burst(ctx) {
 			return
 		}
 	}

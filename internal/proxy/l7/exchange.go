@@ -167,6 +167,9 @@ func (x *exchange) readHead() bool {
 		n, err := down.Read(x.in[x.filled:])
 		x.filled += n
 		if n > 0 {
+			if !x.conn.awake() {
+				return false
+			}
 			continue
 		}
 		if x.filled > 0 && errors.Is(err, os.ErrDeadlineExceeded) {

@@ -1,0 +1,96 @@
+package l7
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A witness is an endpoint that keeps every byte it is sent.
+type witness struct {
+	addr netip.AddrPort
+	mu   sync.Mutex
+	seen []byte // guarded by mu
+}
+
+func (w *witness) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen = append(w.seen, p...)
+	return len(p), nil
+}
+
+func newWitness(t *testing.T) *witness {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &witness{addr: ln.Addr().(*net.TCPAddr).AddrPort()}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(patience))
+				io.Copy(w, c)
+			})
+		}
+	})
+	t.Cleanup(func() { ln.Close(); wg.Wait() })
+	return w
+}
+
+// faults.md 34 to 37, two-sided: what is refused has not reached the endpoint,
+// and what came behind it has not either.
+func Test34To37NothingMalformedReachesTheEndpoint(t *testing.T) {
+	w := newWitness(t)
+	r := newRig(t, entry{host: "a", endpoints: []netip.AddrPort{w.addr}})
+	n := 0
+	for _, file := range []string{"requests.bad", "chunks.bad"} {
+		text, err := os.ReadFile("../h1/testdata/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			_, quoted, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+			if !ok || strings.HasPrefix(line, "#") {
+				continue
+			}
+			request, err := strconv.Unquote(quoted)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if file == "chunks.bad" {
+				request = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + request
+			}
+			n++
+			c := r.dial()
+			c.say(request + "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
+			res, body := c.answer("GET")
+			if res.StatusCode != 400 || !res.Close {
+				t.Errorf("%q was answered %d %q", request, res.StatusCode, body)
+			}
+			c.CloseWrite()
+			c.ended()
+			if rec := r.record(); rec.Status != 400 || rec.Endpoint.IsValid() {
+				t.Errorf("%q: record %d, endpoint %s", request, rec.Status, rec.Endpoint)
+			}
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.seen) > 0 {
+		t.Errorf("after %d malformed requests the endpoint saw %q", n, w.seen)
+	}
+}
