@@ -67,7 +67,9 @@ func (r *ring) begin(ctx context.Context, wg *sync.WaitGroup, policy mesh.Outbou
 		r.t.Fatal(err)
 	}
 	r.plane, r.warnings = p, warnings
-	r.socket = "@fairlead-feature/" + strings.ReplaceAll(r.folder, "/", "-")
+	if r.socket == "" {
+		r.socket = "@fairlead-feature/" + strings.ReplaceAll(r.folder, "/", "-")
+	}
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx, "unix", r.socket)
 	if err != nil {

@@ -88,10 +88,15 @@ func (s *Session) Receive(now time.Time, req Request) error {
 			status: TypeStatus{Type: req.Type},
 		}
 		s.types[i] = sub
-		maps.Copy(sub.held, req.Held)
+		if len(req.Held) <= maxNames {
+			maps.Copy(sub.held, req.Held)
+		}
 		if len(req.Subscribe) == 0 && len(req.Unsubscribe) == 0 {
 			req.Subscribe = []string{"*"}
 		}
+	}
+	if len(sub.names)+len(sub.prefixes)+len(req.Subscribe) > maxNames || len(req.Held) > maxNames {
+		return fmt.Errorf("more than %d names of %s asked for", maxNames, xds.ShortType(req.Type))
 	}
 	if req.Nonce != "" {
 		sub.settle(now, req)
@@ -101,9 +106,6 @@ func (s *Session) Receive(now time.Time, req Request) error {
 	}
 	for _, name := range req.Subscribe {
 		s.subscribe(sub, req.Type, name)
-	}
-	if len(sub.names)+len(sub.prefixes) > maxNames || len(sub.held) > maxNames {
-		return fmt.Errorf("more than %d names of %s asked for", maxNames, xds.ShortType(req.Type))
 	}
 	return nil
 }
