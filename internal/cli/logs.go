@@ -12,13 +12,16 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
+	"github.com/fairlead/fairlead/internal/eventlog"
 	"github.com/fairlead/fairlead/internal/state"
 )
 
 func newLogs(env Env) *cobra.Command {
 	var access, follow bool
 	var tail int
+	var form string
 	cmd := &cobra.Command{
 		Use:   "logs NAME",
 		Short: "Print what Fairlead said about a run, or its access log",
@@ -31,6 +34,9 @@ line per request or connection. The logs of ended runs stay for a while.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if form != short && form != jsonForm {
+				return fmt.Errorf("-o %s: use short or json", form)
+			}
 			root, err := state.RootFor(env.StateHome, env.Home)
 			if err != nil {
 				return err
@@ -51,15 +57,22 @@ line per request or connection. The logs of ended runs stay for a while.`,
 			if err := skipTo(f, tail); err != nil {
 				return err
 			}
-			if _, err := io.Copy(env.Out, f); err != nil || !follow {
+			show := func() error { _, err := io.Copy(env.Out, f); return err }
+			if !access && form == short {
+				colour := term.IsTerminal(int(env.Out.Fd()))
+				show = func() error { return eventlog.Show(env.Out, f, colour) }
+			}
+			if err := show(); err != nil || !follow {
 				return err
 			}
-			return followFile(cmd.Context(), f, env.Out)
+			return followFile(cmd.Context(), f, show)
 		},
 	}
 	cmd.Flags().BoolVar(&access, "access", false, "the access log")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as lines are added")
 	cmd.Flags().IntVar(&tail, "tail", -1, "only the last N lines")
+	cmd.Flags().StringVarP(&form, "output", "o", short, "form of the log: short for people, json as it is written")
+	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{short, jsonForm}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
 
@@ -95,8 +108,8 @@ func skipTo(f *os.File, n int) error {
 	return err
 }
 
-// followFile copies what is added to f until ctx ends.
-func followFile(ctx context.Context, f *os.File, out io.Writer) error {
+// followFile calls show whenever something was added to f, until ctx ends.
+func followFile(ctx context.Context, f *os.File, show func() error) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("follow %s: %w", f.Name(), err)
@@ -108,7 +121,7 @@ func followFile(ctx context.Context, f *os.File, out io.Writer) error {
 	again := time.NewTicker(time.Second) // for file systems without notification
 	defer again.Stop()
 	for {
-		if _, err := io.Copy(out, f); err != nil {
+		if err := show(); err != nil {
 			return err
 		}
 		select {

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 
 	"github.com/fairlead/fairlead/internal/bootstrap"
+	"github.com/fairlead/fairlead/internal/eventlog"
 	"github.com/fairlead/fairlead/internal/peer"
 	"github.com/fairlead/fairlead/internal/proxy"
 	"github.com/fairlead/fairlead/internal/proxy/resolve"
@@ -18,7 +19,7 @@ import (
 
 // proxyMain is the process of a proxy. Its standard error is the run's log.
 func proxyMain(env Env) int {
-	log := slog.New(slog.NewJSONHandler(env.Err, nil)).With("part", "proxy")
+	log := eventlog.New(env.Err).With("part", "proxy")
 	if err := serveProxy(log); err != nil {
 		log.Error("proxy failed", "error", err)
 		return 1

@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/bootstrap"
 	"github.com/fairlead/fairlead/internal/control"
+	"github.com/fairlead/fairlead/internal/eventlog"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/peer"
 	"github.com/fairlead/fairlead/internal/run"
@@ -107,7 +108,7 @@ func prepare(o Options) (*workload, error) {
 		Options: o,
 		dir:     dir,
 		logFile: logFile,
-		log:     slog.New(slog.NewJSONHandler(logFile, nil)),
+		log:     eventlog.New(logFile),
 		started: time.Now(),
 	}, nil
 }
