@@ -14,7 +14,7 @@ const LastChunk = "0\r\n\r\n"
 // AppendChunkSize appends the line that begins a chunk of n bytes. The chunk
 // ends with CR LF after its data. n must not be 0: that would end the body.
 func AppendChunkSize(dst []byte, n int) []byte {
-	dst = strconv.AppendUint(dst, uint64(n), 16) //nolint:gosec // a length is not negative
+	dst = strconv.AppendUint(dst, uint64(n), 16)
 	return append(dst, "\r\n"...)
 }
 

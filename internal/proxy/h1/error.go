@@ -1,7 +1,5 @@
 package h1
 
-import "net/http"
-
 // An Error says why bytes are not the message they should be. Errors are
 // values: each is one of those below, so that == decides.
 type Error struct {
@@ -13,12 +11,12 @@ type Error struct {
 // Error is the fault in plain words, to be read after "the request breaks HTTP: ".
 func (e *Error) Error() string { return e.text }
 
-func bad(details, text string) *Error { return &Error{http.StatusBadRequest, details, text} }
+func bad(details, text string) *Error { return &Error{400, details, text} }
 
 // Faults of a head.
 var (
-	ErrHeadTooLarge   = &Error{http.StatusRequestHeaderFieldsTooLarge, "http1.headers_too_large", "the head is longer than 60 KiB"}
-	ErrTooManyFields  = &Error{http.StatusRequestHeaderFieldsTooLarge, "http1.too_many_headers", "the head has more than 100 header fields"}
+	ErrHeadTooLarge   = &Error{431, "http1.headers_too_large", "the head is longer than 60 KiB"}
+	ErrTooManyFields  = &Error{431, "http1.too_many_headers", "the head has more than 100 header fields"}
 	ErrLineEnd        = bad("http1.codec_error", "a line ends with LF alone instead of CR LF")
 	ErrRequestLine    = bad("http1.codec_error", "the first line is not METHOD TARGET HTTP/1.1")
 	ErrVersion        = bad("http1.codec_error", "the version is neither HTTP/1.1 nor HTTP/1.0")

@@ -160,9 +160,9 @@ func (f *Fields) add(b []byte, from, to int) error {
 	}
 	d := &f.list[f.n]
 	*d = Field{
-		Name:  Span{uint16(from), uint16(colon)}, //nolint:gosec // a head is shorter than 64 KiB
-		Value: Span{uint16(vf), uint16(vt)},      //nolint:gosec // likewise
-		end:   uint16(to + 2),                    //nolint:gosec // likewise
+		Name:  Span{uint16(from), uint16(colon)},
+		Value: Span{uint16(vf), uint16(vt)},
+		end:   uint16(to + 2),
 		Kind:  kindOf(b[from:colon]),
 	}
 	f.n++
@@ -186,7 +186,7 @@ func (f *Fields) note(b []byte, d *Field) error {
 	}
 	first := f.at[d.Kind] == 0
 	if first {
-		f.at[d.Kind] = uint8(f.n) //nolint:gosec // at most MaxFields
+		f.at[d.Kind] = uint8(f.n)
 	}
 	switch d.Kind {
 	case Host:
@@ -260,8 +260,8 @@ func (f *Fields) noteOption(b, option []byte) error {
 	case equalFold(option, "host"), equalFold(option, "content-length"), hasPrefixFold(option, "x-forwarded-"):
 		return ErrConnection
 	}
-	from := cap(b) - cap(option)                                        // option is a part of b
-	f.options[f.named] = Span{uint16(from), uint16(from + len(option))} //nolint:gosec // a head is shorter than 64 KiB
+	from := cap(b) - cap(option) // option is a part of b
+	f.options[f.named] = Span{uint16(from), uint16(from + len(option))}
 	f.named++
 	return nil
 }

@@ -77,8 +77,8 @@ func (r *Request) requestLine(b []byte, from, to int) error {
 			return ErrTarget
 		}
 	}
-	r.Method = Span{uint16(from), uint16(from + sp)}           //nolint:gosec // a head is shorter than 64 KiB
-	r.Target = Span{uint16(from + sp + 1), uint16(from + end)} //nolint:gosec // likewise
+	r.Method = Span{uint16(from), uint16(from + sp)}
+	r.Target = Span{uint16(from + sp + 1), uint16(from + end)}
 	return r.target(b)
 }
 
@@ -124,7 +124,7 @@ func (r *Request) absoluteForm(b []byte) error {
 	}
 	r.absolute = true
 	from := r.Target.From + uint16(scheme)
-	r.Authority = Span{from, r.Target.From + uint16(end)} //nolint:gosec // a head is shorter than 64 KiB
+	r.Authority = Span{from, r.Target.From + uint16(end)}
 	r.Path = Span{r.Authority.To, r.Target.To}
 	return nil
 }

@@ -63,7 +63,7 @@ func (r *Response) statusLine(line []byte) error {
 	}
 	r.verb = r.Minor == 1 && len(line) > prefix
 	if len(line) > prefix {
-		r.Reason = Span{uint16(prefix + 1), uint16(len(line))} //nolint:gosec // a head is shorter than 64 KiB
+		r.Reason = Span{uint16(prefix + 1), uint16(len(line))}
 	}
 	return nil
 }

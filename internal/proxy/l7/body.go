@@ -54,7 +54,7 @@ func (x *exchange) startUpload() {
 // passUp is the goroutine of an upload.
 func (x *exchange) passUp(down, up *transport.Conn) {
 	u := &x.upload
-	b := x.server.buffers.Get().(*buffer) //nolint:forcetypeassert // the pool holds nothing else
+	b := x.server.buffers.Get().(*buffer)
 	defer func() {
 		if p := recover(); p != nil {
 			u.err = fmt.Errorf("%w: %v", errPanic, p)
@@ -242,7 +242,7 @@ func (d *download) take(b []byte) ([]byte, error) {
 
 // passDown passes the rest of the body on.
 func (x *exchange) passDown(d *download) error {
-	b := x.server.buffers.Get().(*buffer) //nolint:forcetypeassert // the pool holds nothing else
+	b := x.server.buffers.Get().(*buffer)
 	defer x.server.buffers.Put(b)
 	for !d.over {
 		renew(x.up, x.conn.manager)

@@ -61,7 +61,7 @@ func (c *conn) serve(ctx context.Context) {
 // burst serves the request that begins to arrive and those that came with it.
 // It reports whether more may follow on the connection.
 func (c *conn) burst(ctx context.Context) (more bool) {
-	x := c.server.exchanges.Get().(*exchange) //nolint:forcetypeassert // the pool holds nothing else
+	x := c.server.exchanges.Get().(*exchange)
 	x.conn = c
 	defer func() {
 		if p := recover(); p != nil {

@@ -128,13 +128,13 @@ func (x *exchange) next() {
 
 // growIn gives the head of the request the room of the largest head allowed.
 func (x *exchange) growIn() {
-	b := x.server.buffers.Get().(*buffer) //nolint:forcetypeassert // the pool holds nothing else
+	b := x.server.buffers.Get().(*buffer)
 	copy(b[:], x.in[:x.filled])
 	x.large[0], x.in = b, b[:]
 }
 
 func (x *exchange) growAnswer() {
-	b := x.server.buffers.Get().(*buffer) //nolint:forcetypeassert // the pool holds nothing else
+	b := x.server.buffers.Get().(*buffer)
 	copy(b[:], x.answer[:x.answered])
 	x.large[1], x.answer = b, b[:]
 }

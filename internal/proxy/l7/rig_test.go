@@ -3,13 +3,11 @@ package l7
 import (
 	"bufio"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -243,8 +241,6 @@ func newEndpoint(t testing.TB, scripts ...func(c *caller)) endpoint {
 // failing reports failures of scripts, which run on other goroutines.
 type failing struct{ testing.TB }
 
-type over struct{}
-
 func (f failing) Fatalf(format string, args ...any) { f.TB.Errorf("endpoint: "+format, args...) }
 func (f failing) Fatal(args ...any)                 { f.TB.Error(append([]any{"endpoint:"}, args...)...) }
 
@@ -263,8 +259,4 @@ func closedPort(t testing.TB) netip.AddrPort {
 func one(t testing.TB, scripts ...func(c *caller)) *rig {
 	t.Helper()
 	return newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{newEndpoint(t, scripts...).addr}})
-}
-
-func isReset(err error) bool {
-	return err != nil && (errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "reset"))
 }

@@ -179,7 +179,7 @@ func (x *exchange) connectFailed(err error) {
 
 // pause waits before a retry, and reports false if the route's time is up first.
 func (x *exchange) pause(retry int, base time.Duration) bool {
-	d := backOff(retry, base, rand.Uint64()) //nolint:gosec // jitter, not a secret
+	d := backOff(retry, base, rand.Uint64())
 	if !x.deadline.IsZero() && time.Now().Add(d).After(x.deadline) {
 		return false
 	}
@@ -195,7 +195,7 @@ func backOff(retry int, base time.Duration, random uint64) time.Duration {
 	}
 	base = max(base, time.Millisecond)
 	spread := base << min(retry, 10)
-	return min(time.Duration(random%uint64(spread-base)), 10*base) //nolint:gosec // both are positive and small
+	return min(time.Duration(random%uint64(spread-base)), 10*base)
 }
 
 // readAnswer reads the head of the final answer; interim ones are sent on.
