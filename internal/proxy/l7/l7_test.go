@@ -1,12 +1,10 @@
 package l7
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -74,97 +72,6 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 	}
 	for i := range 20 {
 		c.hear(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%02d", i))
-	}
-}
-
-func TestLocalReplies(t *testing.T) {
-	refused := closedPort(t)
-	r := newRig(t,
-		entry{host: "refused.example", endpoints: []netip.AddrPort{refused}},
-		entry{host: "empty.example"},
-		entry{host: "missing.example", change: func(r *config.Route) { r.Cluster = "outbound|80||gone.example" }},
-		entry{host: "narrow.example", change: func(r *config.Route) { r.Prefix = "/only" }},
-	)
-	tests := []struct {
-		name, request string
-		status        int
-		flags         string
-		reason        decision.Reason
-		details       string
-		body          string
-		closes        bool
-	}{
-		{"not declared", "GET / HTTP/1.1\r\nHost: who.example\r\n\r\n", 502, "-", decision.NotDeclared, "direct_response",
-			"who.example (240.240.0.1:80) is not declared by any ServiceEntry visible here", false},
-		{"refused", "GET / HTTP/1.1\r\nHost: refused.example\r\n\r\n", 503, "UF,URX", decision.ConnectFailed,
-			"upstream_reset_before_response_started{remote_connection_failure}",
-			"ServiceEntry default/svc (e.yaml:1): connection to endpoint " + refused.String() + " failed: connection refused (tried 3 times).\n", false},
-		{"no endpoint", "GET / HTTP/1.1\r\nHost: empty.example\r\n\r\n", 503, "UH", decision.NoEndpoint, "no_healthy_upstream", "has no endpoint to send", false},
-		{"no cluster", "GET / HTTP/1.1\r\nHost: missing.example\r\n\r\n", 503, "NC", decision.NoCluster, "cluster_not_found", "outbound|80||gone.example", false},
-		{"no route", "GET / HTTP/1.1\r\nHost: narrow.example\r\n\r\n", 404, "NR", decision.NoRoute, "route_not_found", "no route of ServiceEntry default/svc", false},
-		{"CONNECT", "CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", 403, "-", decision.UpgradeRefused, "upgrade_failed", "CONNECT and upgrades", true},
-		{"upgrade", "GET / HTTP/1.1\r\nHost: empty.example\r\nConnection: upgrade\r\nUpgrade: tls/1.0\r\n\r\n", 403, "-", decision.UpgradeRefused, "upgrade_failed", "", true},
-		{"bad request", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, "DPE", decision.BadRequest, "http1.codec_error", "more than one Host", true},
-		{"bad host", "GET / HTTP/1.1\r\nHost: a..b\r\n\r\n", 400, "DPE", decision.BadRequest, "http1.codec_error", "", true},
-		{"bad chunk", "POST / HTTP/1.1\r\nHost: empty.example\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\n", 400, "DPE", decision.BadRequest, "http1.codec_error", "", true},
-		{"large", "GET / HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("a", 61<<10), 431, "DPE", decision.TooLarge, "http1.headers_too_large", "60 KiB", true},
-		{"many", "GET / HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("A: a\r\n", 120) + "\r\n", 431, "DPE", decision.TooLarge, "http1.too_many_headers", "100", true},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			c := r.dial()
-			c.t = t
-			c.say(test.request)
-			res, body := c.answer("GET")
-			rec := r.record()
-			if res.StatusCode != test.status || !strings.Contains(body, test.body) || !strings.HasSuffix(body, ".\n") || strings.Count(body, "\n") != 1 {
-				t.Errorf("answer %d %q; want %d with %q", res.StatusCode, body, test.status, test.body)
-			}
-			if res.Header.Get("content-type") != "text/plain" || res.Header.Get("date") == "" || res.Header.Get("server") != "" {
-				t.Errorf("header %v", res.Header)
-			}
-			if rec.Status != test.status || rec.Flags.String() != test.flags || rec.Reason != test.reason || rec.Details != test.details {
-				t.Errorf("record: %d %s reason %d %s; want %d %s reason %d %s", rec.Status, rec.Flags, rec.Reason, rec.Details,
-					test.status, test.flags, test.reason, test.details)
-			}
-			if int(rec.Sent) != len(body) {
-				t.Errorf("record says %d bytes were sent, want %d", rec.Sent, len(body))
-			}
-			if test.closes != res.Close {
-				t.Errorf("close %v, want %v", res.Close, test.closes)
-			}
-			if test.closes {
-				c.CloseWrite()
-				c.ended()
-				return
-			}
-			c.say(test.request) // the connection goes on
-			c.answer("GET")
-			r.record()
-		})
-	}
-}
-
-func TestLocalReplyToHEADHasNoBody(t *testing.T) {
-	r := newRig(t)
-	c := r.dial()
-	c.say("HEAD / HTTP/1.1\r\nHost: who.example\r\n\r\nGET / HTTP/1.1\r\nHost: who.example\r\n\r\n")
-	res, _ := c.answer("HEAD")
-	if res.StatusCode != 502 || res.ContentLength == 0 {
-		t.Error(res)
-	}
-	if res, _ := c.answer("GET"); res.StatusCode != 502 {
-		t.Error(res)
-	}
-}
-
-func TestLocalReplyToGRPCIsAStatusOfItsOwn(t *testing.T) {
-	r := newRig(t, entry{host: "empty.example"})
-	c := r.dial()
-	c.say("POST /a.B/C HTTP/1.1\r\nHost: empty.example\r\nContent-Type: application/grpc+proto\r\nContent-Length: 1\r\n\r\nx")
-	res, body := c.answer("POST")
-	if res.StatusCode != 200 || res.Header.Get("grpc-status") != "14" || body != "" || !strings.Contains(res.Header.Get("grpc-message"), "has no endpoint") {
-		t.Errorf("%v %q", res, body)
 	}
 }
 
@@ -405,94 +312,6 @@ func TestAnswerUntilCloseBecomesChunked(t *testing.T) {
 	c.hear(ok)
 }
 
-func TestATornAnswerIsSeenTorn(t *testing.T) {
-	for name, answer := range map[string]string{
-		"length":  "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
-		"chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
-		"garbled": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n5\r\n",
-	} {
-		for _, version := range []string{"1.0", "1.1"} {
-			t.Run(name+" to "+version, func(t *testing.T) {
-				r := one(t, func(c *caller) {
-					c.hear("GET / HTTP/1.1\r\nHost: x.example\r\n\r\n")
-					c.say(answer)
-				})
-				c := r.dial()
-				c.say("GET / HTTP/" + version + "\r\nHost: x.example\r\n\r\n")
-				res, err := http.ReadResponse(c.r, nil)
-				if err == nil {
-					_, err = io.ReadAll(res.Body)
-				}
-				if err == nil {
-					t.Error("the answer looks whole")
-				}
-				if rec := r.record(); rec.Flags != decision.UC || rec.Status != 200 || rec.Reason != decision.UpstreamReset {
-					t.Error(rec.Flags, rec.Status, rec.Reason)
-				}
-			})
-		}
-	}
-}
-
-// faults.md 38: each is refused, and the connection it came on never used again.
-func Test38HostileAnswers(t *testing.T) {
-	for name, answer := range map[string]string{
-		"length and chunked": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-		"two lengths":        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-		"101 unasked":        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
-		"1xx flood":          strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 40),
-		"bare LF":            "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
-		"not HTTP":           "SSH-2.0-OpenSSH_9\r\n\r\n",
-		"garbled body":       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-		"folded":             "HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n",
-		"no end":             "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 64<<10),
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := one(t, func(c *caller) {
-				c.hear(get)
-				io.WriteString(c, answer)
-				io.Copy(io.Discard, c.r)
-			}, func(c *caller) {
-				c.hear(get)
-				c.say(ok)
-			})
-			c := r.dial()
-			c.say(get)
-			res, body := c.answer("GET")
-			for ; res.StatusCode < 200; res, body = c.answer("GET") {
-			}
-			if res.StatusCode != 502 || !strings.Contains(body, "not valid HTTP") {
-				t.Error(res.StatusCode, body)
-			}
-			if rec := r.record(); rec.Flags != decision.UPE || rec.Reason != decision.UpstreamBroken {
-				t.Error(rec.Flags, rec.Reason, rec.Details)
-			}
-			c.say(get)
-			c.hear(ok)
-		})
-	}
-	for name, answer := range map[string]string{
-		"extra answer":   ok + ok,
-		"HEAD with body": "HTTP/1.1 204 No Content\r\n\r\n" + ok,
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := one(t, func(c *caller) {
-				c.hear(get)
-				c.say(answer)
-				c.ended()
-			}, func(c *caller) {
-				c.hear(get)
-				c.say(fine)
-			})
-			c := r.dial()
-			c.say(get)
-			c.answer("GET")
-			c.say(get)
-			c.hear(fine)
-		})
-	}
-}
-
 func TestWebSocketBecomesAStream(t *testing.T) {
 	const handshake = "GET /chat HTTP/1.1\r\nHost: x.example\r\nSec-WebSocket-Key: abc\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 	r := one(t, func(c *caller) {
@@ -648,35 +467,5 @@ func waitFor(t *testing.T, ok func() bool) {
 			t.Fatal(errors.New("the condition did not come about"))
 		}
 		time.Sleep(time.Millisecond)
-	}
-}
-
-func TestBackOffIsJitteredAndBounded(t *testing.T) {
-	for retry, below := range map[int]time.Duration{1: 25, 2: 75, 3: 175, 4: 251, 30: 251} {
-		for _, random := range []uint64{0, 1, 1 << 20, 1<<63 + 12345, 1<<64 - 1} {
-			if d := backOff(retry, 0, random); d < 0 || d >= below*time.Millisecond {
-				t.Errorf("retry %d waits %s, want below %d ms", retry, d, below)
-			}
-		}
-	}
-}
-
-func TestCanonicalHost(t *testing.T) {
-	for in, want := range map[string]string{
-		"a.example": "a.example", "a.example:80": "a.example", "A.Example.": "a.example", "127.0.0.1:8080": "127.0.0.1",
-		"[::1]:80": "::1", "a-b.c_d": "a-b.c_d", "a": "a", "a:": "a",
-		"": "!", ".a": "!", "a..b": "!", "-a.b": "!", "a-.b": "!", "a-": "!", "a:0": "!", "a:65536": "!", "a:99999": "!", "*.a": "!",
-		strings.Repeat("a", 64): "!",
-	} {
-		got, err := canonicalHost([]byte(in), nil)
-		if err != nil {
-			got = []byte("!")
-		}
-		if string(got) != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-	if !bytes.Equal(appendPercent(nil, []byte("a b%\xc3\n")), []byte("a b%25%C3")) {
-		t.Error("grpc-message is not percent-encoded")
 	}
 }

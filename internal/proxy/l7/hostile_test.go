@@ -1,0 +1,98 @@
+package l7
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/internal/decision"
+)
+
+func TestATornAnswerIsSeenTorn(t *testing.T) {
+	for name, answer := range map[string]string{
+		"length":  "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+		"chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",
+		"garbled": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n5\r\n",
+	} {
+		for _, version := range []string{"1.0", "1.1"} {
+			t.Run(name+" to "+version, func(t *testing.T) {
+				r := one(t, func(c *caller) {
+					c.hear("GET / HTTP/1.1\r\nHost: x.example\r\n\r\n")
+					c.say(answer)
+				})
+				c := r.dial()
+				c.say("GET / HTTP/" + version + "\r\nHost: x.example\r\n\r\n")
+				res, err := http.ReadResponse(c.r, nil)
+				if err == nil {
+					_, err = io.ReadAll(res.Body)
+				}
+				if err == nil {
+					t.Error("the answer looks whole")
+				}
+				if rec := r.record(); rec.Flags != decision.UC || rec.Status != 200 || rec.Reason != decision.UpstreamReset {
+					t.Error(rec.Flags, rec.Status, rec.Reason)
+				}
+			})
+		}
+	}
+}
+
+// faults.md 38: each is refused, and the connection it came on never used again.
+func Test38HostileAnswers(t *testing.T) {
+	for name, answer := range map[string]string{
+		"length and chunked": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+		"two lengths":        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+		"101 unasked":        "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+		"1xx flood":          strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 40),
+		"bare LF":            "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+		"not HTTP":           "SSH-2.0-OpenSSH_9\r\n\r\n",
+		"garbled body":       "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+		"folded":             "HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 0\r\n\r\n",
+		"no end":             "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 64<<10),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := one(t, func(c *caller) {
+				c.hear(get)
+				io.WriteString(c, answer)
+				io.Copy(io.Discard, c.r)
+			}, func(c *caller) {
+				c.hear(get)
+				c.say(ok)
+			})
+			c := r.dial()
+			c.say(get)
+			res, body := c.answer("GET")
+			for ; res.StatusCode < 200; res, body = c.answer("GET") {
+			}
+			if res.StatusCode != 502 || !strings.Contains(body, "not valid HTTP") {
+				t.Error(res.StatusCode, body)
+			}
+			if rec := r.record(); rec.Flags != decision.UPE || rec.Reason != decision.UpstreamBroken {
+				t.Error(rec.Flags, rec.Reason, rec.Details)
+			}
+			c.say(get)
+			c.hear(ok)
+		})
+	}
+	for name, answer := range map[string]string{
+		"extra answer":   ok + ok,
+		"HEAD with body": "HTTP/1.1 204 No Content\r\n\r\n" + ok,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := one(t, func(c *caller) {
+				c.hear(get)
+				c.say(answer)
+				c.ended()
+			}, func(c *caller) {
+				c.hear(get)
+				c.say(fine)
+			})
+			c := r.dial()
+			c.say(get)
+			c.answer("GET")
+			c.say(get)
+			c.hear(fine)
+		})
+	}
+}

@@ -1,0 +1,101 @@
+package l7
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/proxy/config"
+)
+
+func TestLocalReplies(t *testing.T) {
+	refused := closedPort(t)
+	r := newRig(t,
+		entry{host: "refused.example", endpoints: []netip.AddrPort{refused}},
+		entry{host: "empty.example"},
+		entry{host: "missing.example", change: func(r *config.Route) { r.Cluster = "outbound|80||gone.example" }},
+		entry{host: "narrow.example", change: func(r *config.Route) { r.Prefix = "/only" }},
+	)
+	tests := []struct {
+		name, request string
+		status        int
+		flags         string
+		reason        decision.Reason
+		details       string
+		body          string
+		closes        bool
+	}{
+		{"not declared", "GET / HTTP/1.1\r\nHost: who.example\r\n\r\n", 502, "-", decision.NotDeclared, "direct_response",
+			"who.example (240.240.0.1:80) is not declared by any ServiceEntry visible here", false},
+		{"refused", "GET / HTTP/1.1\r\nHost: refused.example\r\n\r\n", 503, "UF,URX", decision.ConnectFailed,
+			"upstream_reset_before_response_started{remote_connection_failure}",
+			"ServiceEntry default/svc (e.yaml:1): connection to endpoint " + refused.String() + " failed: connection refused (tried 3 times).\n", false},
+		{"no endpoint", "GET / HTTP/1.1\r\nHost: empty.example\r\n\r\n", 503, "UH", decision.NoEndpoint, "no_healthy_upstream", "has no endpoint to send", false},
+		{"no cluster", "GET / HTTP/1.1\r\nHost: missing.example\r\n\r\n", 503, "NC", decision.NoCluster, "cluster_not_found", "outbound|80||gone.example", false},
+		{"no route", "GET / HTTP/1.1\r\nHost: narrow.example\r\n\r\n", 404, "NR", decision.NoRoute, "route_not_found", "no route of ServiceEntry default/svc", false},
+		{"CONNECT", "CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", 403, "-", decision.UpgradeRefused, "upgrade_failed", "CONNECT and upgrades", true},
+		{"upgrade", "GET / HTTP/1.1\r\nHost: empty.example\r\nConnection: upgrade\r\nUpgrade: tls/1.0\r\n\r\n", 403, "-", decision.UpgradeRefused, "upgrade_failed", "", true},
+		{"bad request", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, "DPE", decision.BadRequest, "http1.codec_error", "more than one Host", true},
+		{"bad host", "GET / HTTP/1.1\r\nHost: a..b\r\n\r\n", 400, "DPE", decision.BadRequest, "http1.codec_error", "", true},
+		{"bad chunk", "POST / HTTP/1.1\r\nHost: empty.example\r\nTransfer-Encoding: chunked\r\n\r\n0x1\r\n", 400, "DPE", decision.BadRequest, "http1.codec_error", "", true},
+		{"large", "GET / HTTP/1.1\r\nHost: a\r\nA: " + strings.Repeat("a", 61<<10), 431, "DPE", decision.TooLarge, "http1.headers_too_large", "60 KiB", true},
+		{"many", "GET / HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("A: a\r\n", 120) + "\r\n", 431, "DPE", decision.TooLarge, "http1.too_many_headers", "100", true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			c := r.dial()
+			c.t = t
+			c.say(test.request)
+			res, body := c.answer("GET")
+			rec := r.record()
+			if res.StatusCode != test.status || !strings.Contains(body, test.body) || !strings.HasSuffix(body, ".\n") || strings.Count(body, "\n") != 1 {
+				t.Errorf("answer %d %q; want %d with %q", res.StatusCode, body, test.status, test.body)
+			}
+			if res.Header.Get("content-type") != "text/plain" || res.Header.Get("date") == "" || res.Header.Get("server") != "" {
+				t.Errorf("header %v", res.Header)
+			}
+			if rec.Status != test.status || rec.Flags.String() != test.flags || rec.Reason != test.reason || rec.Details != test.details {
+				t.Errorf("record: %d %s reason %d %s; want %d %s reason %d %s", rec.Status, rec.Flags, rec.Reason, rec.Details,
+					test.status, test.flags, test.reason, test.details)
+			}
+			if int(rec.Sent) != len(body) {
+				t.Errorf("record says %d bytes were sent, want %d", rec.Sent, len(body))
+			}
+			if test.closes != res.Close {
+				t.Errorf("close %v, want %v", res.Close, test.closes)
+			}
+			if test.closes {
+				c.CloseWrite()
+				c.ended()
+				return
+			}
+			c.say(test.request) // the connection goes on
+			c.answer("GET")
+			r.record()
+		})
+	}
+}
+
+func TestLocalReplyToHEADHasNoBody(t *testing.T) {
+	r := newRig(t)
+	c := r.dial()
+	c.say("HEAD / HTTP/1.1\r\nHost: who.example\r\n\r\nGET / HTTP/1.1\r\nHost: who.example\r\n\r\n")
+	res, _ := c.answer("HEAD")
+	if res.StatusCode != 502 || res.ContentLength == 0 {
+		t.Error(res)
+	}
+	if res, _ := c.answer("GET"); res.StatusCode != 502 {
+		t.Error(res)
+	}
+}
+
+func TestLocalReplyToGRPCIsAStatusOfItsOwn(t *testing.T) {
+	r := newRig(t, entry{host: "empty.example"})
+	c := r.dial()
+	c.say("POST /a.B/C HTTP/1.1\r\nHost: empty.example\r\nContent-Type: application/grpc+proto\r\nContent-Length: 1\r\n\r\nx")
+	res, body := c.answer("POST")
+	if res.StatusCode != 200 || res.Header.Get("grpc-status") != "14" || body != "" || !strings.Contains(res.Header.Get("grpc-message"), "has no endpoint") {
+		t.Errorf("%v %q", res, body)
+	}
+}
