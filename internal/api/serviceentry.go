@@ -183,16 +183,17 @@ func (v *validator) addresses(e *entryFacts) {
 		return
 	}
 	for i, protocol := range e.protocols {
-		if protocol.IsHTTP() || protocol == mesh.UDP {
+		if protocol == mesh.UDP {
 			continue
 		}
+		named := protocol.IsTLS() || protocol.IsHTTP() // connections say whom they mean
 		field, number := index("spec.ports", i), e.Ports[i].Number
 		switch {
-		case e.resolution == mesh.None && !protocol.IsTLS():
+		case e.resolution == mesh.None && !named:
 			v.warn(field, "without spec.addresses any address is reachable on port %d; list the addresses that are meant", number)
 		case e.resolution == mesh.None:
 			v.warn(field, "without spec.addresses any address is reachable on port %d to a client that claims the name; list the addresses that are meant", number)
-		case !protocol.IsTLS():
+		case !named:
 			v.warn(field, "without spec.addresses every connection to port %d, whatever its address, goes to this host; list its addresses", number)
 		}
 	}

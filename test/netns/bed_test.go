@@ -383,7 +383,7 @@ func (b *bed) want(what string, r result, code int, parts ...string) {
 // logs is what `fairlead logs` says of a run.
 func (b *bed) logs(name string) string {
 	b.Helper()
-	r := b.fairlead("logs", name)
+	r := b.fairlead("logs", "-o", "json", name)
 	if r.code != 0 {
 		b.Fatalf("fairlead logs %s: %s", name, r)
 	}
