@@ -17,6 +17,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/fairlead/fairlead/test/world"
 )
 
@@ -28,7 +30,7 @@ func clientMain(verb string, args []string) int {
 	verbs := map[string]func(context.Context, []string) error{
 		"get": clientGet, "load": clientLoad, "hold": clientHold, "raw": clientRaw, "udp": clientUDP,
 		"mptcp": clientMPTCP, "many": clientMany, "echo": clientEcho, "fetch": clientFetch,
-		"upgrade": clientUpgrade, "expect": clientExpect,
+		"upgrade": clientUpgrade, "expect": clientExpect, "lookup": clientLookup,
 	}
 	do := verbs[verb]
 	if do == nil {
@@ -338,6 +340,17 @@ func clientUpgrade(ctx context.Context, args []string) error {
 		}
 	}
 	fmt.Println("upgraded")
+	return nil
+}
+
+// lookup SERVER NAME: one question over TCP; prints the answer.
+func clientLookup(ctx context.Context, args []string) error {
+	c := &dns.Client{Net: "tcp", Timeout: 20 * time.Second}
+	a, _, err := c.ExchangeContext(ctx, new(dns.Msg).SetQuestion(dns.Fqdn(args[1]), dns.TypeA), args[0])
+	if err != nil {
+		return err
+	}
+	fmt.Println(a)
 	return nil
 }
 

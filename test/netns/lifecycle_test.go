@@ -112,6 +112,9 @@ func TestTheTerminalWorksAsWithoutIt(t *testing.T) {
 		p.say("fairlead run --name two -f " + f + " -- sh -c 'read line; echo got $line'")
 		p.say("words")
 		p.await("got words")
+		b.background("three", "-f "+f)
+		p.say("fairlead exec three -- sh -c 'echo $((1+1)) $(stty size) terminal'")
+		p.await("2 40 120 terminal")
 	})
 }
 

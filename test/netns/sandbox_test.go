@@ -3,8 +3,11 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -47,19 +50,98 @@ func TestUDPIsRefusedAtOnceButForDNS(t *testing.T) {
 		for _, server := range []string{"8.8.8.8", "127.0.0.53", "2001:4860:4860::8888"} {
 			b.want("DNS to "+server, b.run("-f "+f, "busybox nslookup www.baidu.com "+server), 0, baidu4.String())
 		}
-		b.want("DNS over TCP", b.run("-f "+f, "python3 -c '"+dnsOverTCP+"'"), 0, "answers 1")
+		b.want("DNS over TCP", b.run("-f "+f, "client lookup 8.8.4.4:53 www.baidu.com"), 0, baidu4.String())
 	})
 }
 
-const dnsOverTCP = `
-import socket, struct
-s = socket.create_connection(("8.8.4.4", 53), 20)
-q = struct.pack(">6H", 7, 256, 1, 0, 0, 0) + b"\x03www\x05baidu\x03com\x00" + struct.pack(">2H", 1, 1)
-s.sendall(struct.pack(">H", len(q)) + q)
-f = s.makefile("rb")
-a = f.read(struct.unpack(">H", f.read(2))[0])
-print("answers", struct.unpack(">H", a[6:8])[0])
-`
+func TestRefusedDatagramsAreCounted(t *testing.T) {
+	asEachUser(t, func(b *bed) {
+		b.background("client", "-f "+b.file("e.yaml", dnsEntry))
+		b.in("client", "client udp 198.51.100.10:443; client udp 198.51.100.10:123")
+		b.want("proxy-status", b.fairlead("proxy-status", "-o", "json"), 0, `"UDP": 2`)
+	})
+}
+
+// The proxy dials from the host: a caller's own loopback must not become the
+// host's on the way.
+func TestLoopbackIsTheSandboxesOwn(t *testing.T) {
+	asEachUser(t, func(b *bed) {
+		served := b.hostSite("127.0.0.1:8080")
+		f := b.file("e.yaml", dnsEntry)
+		b.background("client", "-f "+f)
+		for what, script := range map[string]string{
+			"the host's loopback":         "curl -s -m 20 http://127.0.0.1:8080",
+			"the host's loopback, mapped": "curl -s -g -m 20 http://[::ffff:127.0.0.1]:8080",
+			"the unspecified address":     "curl -s -m 20 http://0.0.0.0:8080",
+		} {
+			if r := b.in("client", script); r.code == 0 || strings.Contains(r.out, "the host's page") {
+				b.Errorf("%s: %s", what, r)
+			}
+		}
+		if n := served.Load(); n != 0 {
+			b.Errorf("the host's own server saw %d connections", n)
+		}
+		b.want("its own server", b.in("client", "echo own > "+b.Dir+"/own.txt; busybox httpd -p 127.0.0.1:9000 -h "+b.Dir+" && curl -s http://127.0.0.1:9000/own.txt"), 0, "own\n")
+	})
+}
+
+// Whoever answers for an external name must not choose an address that means
+// the host itself, or its cloud's metadata.
+func TestADeclaredNameCannotPointInwards(t *testing.T) {
+	asOrdinary(t, func(b *bed) {
+		served := b.hostSite("127.0.0.1:8080")
+		var entries []string
+		for name, a := range map[string]string{"inward": "127.0.0.1", "mapped": "::ffff:127.0.0.1", "six": "::1", "metadata": "169.254.169.254"} {
+			b.DNS.Set(name+".example", 60, netip.MustParseAddr(a))
+			entries = append(entries, entry(name, name+".example", "8080 http HTTP", "resolution: DNS"))
+		}
+		b.background("client", "--closed -f "+b.file("e.yaml", strings.Join(entries, "---\n")))
+		for _, name := range []string{"inward", "mapped", "six", "metadata"} {
+			host := name + ".example"
+			b.want(host, b.in("client", "curl -s -m 20 -w ' %{http_code}' --resolve "+host+":8080:198.51.100.99 http://"+host+":8080"), 0, " 503")
+		}
+		if n := served.Load(); n != 0 {
+			b.Errorf("the host's own server saw %d connections", n)
+		}
+	})
+}
+
+// hostSite is a server on the host's own loopback.
+func (b *bed) hostSite(at string) *atomic.Int64 {
+	b.Helper()
+	var l net.Listener
+	if err := b.InHost(func() (err error) { l, err = net.Listen("tcp", at); return err }); err != nil {
+		b.Fatal(err)
+	}
+	served := new(atomic.Int64)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			served.Add(1)
+			fmt.Fprint(c, "HTTP/1.0 200 OK\r\n\r\nthe host's page")
+			c.Close()
+		}
+	}()
+	b.Cleanup(func() { l.Close(); <-done })
+	return served
+}
+
+func TestTheCaptureIsNoDestination(t *testing.T) {
+	asEachUser(t, func(b *bed) {
+		b.background("client", "-f "+b.file("e.yaml", dnsEntry))
+		for _, to := range []string{"127.0.0.1:15001", "[::1]:15001", "127.0.0.1:15053"} {
+			if r := b.in("client", "curl -sf -m 20 http://"+to); r.code == 0 || r.code == 28 {
+				b.Errorf("a request to the capture itself at %s: %s", to, r)
+			}
+		}
+		b.want("afterwards", b.in("client", "curl -s http://www.baidu.com"), 0, "the page")
+	})
+}
 
 func TestICMPIsRefused(t *testing.T) {
 	asEachUser(t, func(b *bed) {
