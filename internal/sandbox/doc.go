@@ -60,4 +60,10 @@
 // cron table, a disk's device node. ReadOnly paths are mounts: a folder above
 // them can still be renamed away, so whoever watches them should hold them
 // open. An inherited file descriptor above 2 is not passed on.
+//
+// Sockets of kinds that belong to no network namespace (AF_VSOCK, Bluetooth, …)
+// and io_uring are not there (families.go); 32-bit programs that use socketcall
+// cannot open sockets. Root can make no sandbox of its own in this one, for a
+// new /proc would show what is protected here; ordinary users can. As with any
+// command, what it sends to its process group (kill 0) reaches the supervisor.
 package sandbox

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -184,9 +185,11 @@ func (s *Sandbox) greet(o Options) error {
 	return nil
 }
 
-// refused adds to an error what forbids namespaces here, if that is why.
+// refused adds to an error what forbids namespaces here, if that is why. What
+// failed inside says more than that no setting is known.
 func refused(what string, err error) error {
-	if why := readKernel().explain(err); why != "" {
+	_, inside := errors.AsType[failure](err)
+	if why := readKernel().explain(err); why != "" && !(inside && strings.HasPrefix(why, unknownReason)) {
 		return fmt.Errorf("%s: %w: %s", what, err, why)
 	}
 	return fmt.Errorf("%s: %w", what, err)

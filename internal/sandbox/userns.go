@@ -124,6 +124,9 @@ func limitNames() []string {
 	return []string{"user.max_user_namespaces", "user.max_net_namespaces", "user.max_pid_namespaces", "user.max_mnt_namespaces"}
 }
 
+// unknownReason begins the sentence that names no setting.
+const unknownReason = "none of the known settings forbids it"
+
 // explain says which setting forbids namespaces and what to do, given the error
 // that they failed with. It is empty where no setting does.
 func (k kernel) explain(err error) string {
@@ -150,7 +153,7 @@ func (k kernel) explain(err error) string {
 	case denied && k.seccomp:
 		return "a seccomp filter holds for this process, as in a container: start the container with a profile that allows user namespaces (--security-opt seccomp=unconfined; in Kubernetes seccompProfile: Unconfined)"
 	case denied:
-		return "none of the known settings forbids them: a security module (SELinux, a hardened kernel), a chroot, or missing capabilities (CAP_SETUID, CAP_SETGID, CAP_SETFCAP of root) may; see the kernel log"
+		return unknownReason + ": a security module (SELinux, a hardened kernel), a chroot, or missing capabilities (CAP_SETUID, CAP_SETGID, CAP_SETFCAP of root) may; see the kernel log"
 	}
 	return ""
 }
