@@ -186,7 +186,7 @@ func (x *exchange) respond(ctx context.Context) bool {
 	d := download{framing: x.resp.Framing, left: x.resp.Length}
 	untold := d.framing == h1.Chunked || d.framing == h1.UntilClose
 	d.chunked = untold && x.req.Minor == 1
-	if untold && !d.chunked || x.conn.draining.Load() || x.upload.running && !x.upload.last.Load() {
+	if untold && !d.chunked || ctx.Err() != nil || x.upload.running && !x.upload.last.Load() {
 		x.closing = true
 	}
 	x.rec.Status, x.rec.Details = x.resp.Status, "via_upstream"

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/mesh"
@@ -244,15 +245,23 @@ type failing struct{ testing.TB }
 func (f failing) Fatalf(format string, args ...any) { f.TB.Errorf("endpoint: "+format, args...) }
 func (f failing) Fatal(args ...any)                 { f.TB.Error(append([]any{"endpoint:"}, args...)...) }
 
-// closedPort is an address where nobody listens.
+// closedPort is an address that is taken and where nobody listens.
 func closedPort(t testing.TB) netip.AddrPort {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).AddrPort()
+	t.Cleanup(func() { unix.Close(fd) })
+	local := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: local.As4()}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(local, uint16(name.(*unix.SockaddrInet4).Port))
 }
 
 // one is a rig with one host, x.example, on one scripted endpoint.
