@@ -38,8 +38,11 @@ func exchanges(ctx context.Context, out io.Writer, p plan) (err error) {
 	defer back.stop()
 	var subjects []*subject
 	for _, s := range []struct{ name, part string }{
-		{"fairlead", "fairlead"}, {"fairlead, no access log", "fairlead-nolog"},
-		{"haproxy, no log", "haproxy"}, {"httputil.ReverseProxy", "reverseproxy"}, {"blind relay in Go", "relay"},
+		{"fairlead", "fairlead"},
+		{"fairlead, no access log", "fairlead-nolog"},
+		{"haproxy, no log", "haproxy"},
+		{"httputil.ReverseProxy", "reverseproxy"},
+		{"blind relay in Go", "relay"},
 	} {
 		start := func() (*server, error) { return startPart(ctx, proxyCore, s.part, back.addr) }
 		if s.part == "haproxy" {

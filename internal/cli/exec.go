@@ -62,7 +62,7 @@ func execArgs(_ *cobra.Command, args []string) error {
 			return nil
 		}
 	}
-	return errors.New("exec needs the name of a run and a command: fairlead exec NAME -- COMMAND [ARG]...")
+	return errors.New("give the name of a run and a command, as in: fairlead exec client -- curl -s http://www.baidu.com")
 }
 
 func execIn(ctx context.Context, env Env, name string, command []string) (int, error) {

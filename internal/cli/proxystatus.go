@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -66,8 +67,12 @@ func statuses(ctx context.Context, names []string) ([]supervisor.Status, error) 
 
 // columns are the types of resources in the order of the table.
 var columns = []struct{ head, typeName string }{
-	{"CDS", xds.ClusterType}, {"EDS", xds.EndpointType}, {"LDS", xds.ListenerType},
-	{"RDS", xds.RouteType}, {"VHDS", xds.VirtualHostType}, {"NAMES", xds.NameType},
+	{"CDS", xds.ClusterType},
+	{"EDS", xds.EndpointType},
+	{"LDS", xds.ListenerType},
+	{"RDS", xds.RouteType},
+	{"VHDS", xds.VirtualHostType},
+	{"NAMES", xds.NameType},
 }
 
 func statusTable(w *tabwriter.Writer, all []supervisor.Status, now time.Time) {
@@ -83,7 +88,7 @@ func statusTable(w *tabwriter.Writer, all []supervisor.Status, now time.Time) {
 		}
 		proxy := "none"
 		if s.ProxyPID != 0 {
-			proxy = fmt.Sprint(s.ProxyPID)
+			proxy = strconv.Itoa(s.ProxyPID)
 		}
 		fmt.Fprintf(w, "\t%s\t%d\t%s\t%s\n", proxy, s.Restarts, age(now.Sub(s.Started)), commandLine(s.Command))
 	}

@@ -210,10 +210,6 @@ func (p *Plane) reportLocked(problems []api.Problem) {
 			continue
 		}
 		p.problems[x] = struct{}{}
-		if x.Severity == api.Error {
-			p.log.Error(x.String())
-		} else {
-			p.log.Warn(x.String())
-		}
+		file.Report(p.log, x)
 	}
 }

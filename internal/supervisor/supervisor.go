@@ -209,14 +209,14 @@ func (w *workload) readOnly() ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		real, err := filepath.EvalSymlinks(abs)
+		target, err := filepath.EvalSymlinks(abs)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // the control plane says so, with more to it
 		}
 		if err != nil {
 			return nil, err
 		}
-		paths = append(paths, real)
+		paths = append(paths, target)
 	}
 	return paths, nil
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -223,7 +224,7 @@ func message(r Response) *discoveryv3.DeltaDiscoveryResponse {
 	m := &discoveryv3.DeltaDiscoveryResponse{
 		TypeUrl:           r.Type,
 		Nonce:             r.Nonce,
-		SystemVersionInfo: fmt.Sprint(r.Version),
+		SystemVersionInfo: strconv.FormatUint(r.Version, 10),
 		RemovedResources:  r.Removed,
 		Resources:         make([]*discoveryv3.Resource, len(r.Updated)),
 	}

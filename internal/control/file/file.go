@@ -190,13 +190,18 @@ func (s *Source) log(problems []api.Problem) {
 		if _, ok := s.reported[p]; ok {
 			continue
 		}
-		say := s.options.Log.Warn
-		if p.Severity == api.Error {
-			say = s.options.Log.Error
-		}
-		say(p.Message, "file", p.File, "line", p.Line, "object", p.Object.String(), "field", p.Field)
+		Report(s.options.Log, p)
 	}
 	s.remember(problems)
+}
+
+// Report logs one problem as one event: its sentence with the place in attributes.
+func Report(log *slog.Logger, p api.Problem) {
+	say := log.Warn
+	if p.Severity == api.Error {
+		say = log.Error
+	}
+	say(p.Message, "file", p.File, "line", p.Line, "object", p.Object.String(), "field", p.Field)
 }
 
 func (s *Source) remember(problems []api.Problem) {

@@ -112,12 +112,11 @@ func (r *round) put(x *Resource) { r.changed[x.Key] = x }
 // replace puts s, which is nil if the host is gone, in the place of what was
 // known of the host.
 func (r *round) replace(host hostname.Name, s *mesh.Service) {
-	old, now := r.hosts[host], (*contribution)(nil)
+	old, now := r.hosts[host], &contribution{}
 	if old == nil {
 		old = &contribution{}
 	}
 	if s == nil {
-		now = &contribution{}
 		delete(r.hosts, host)
 	} else {
 		now = contribute(s, r.mesh)
@@ -182,7 +181,7 @@ func (r *round) finish() ([]Key, []api.Problem) {
 		}
 	}
 	if len(r.changed) > 0 || r.set == nil {
-		r.Translator.set = r.set.With(r.changed)
+		r.set = r.set.With(r.changed)
 	}
 	keys := slices.Collect(maps.Keys(r.changed))
 	slices.SortFunc(keys, Key.compare)
