@@ -324,7 +324,9 @@ func (x *exchange) relay(ctx context.Context) bool {
 		}
 		r.Received += int64(len(ahead))
 	}
-	sent, received, err := l4.Relay(ctx, x.conn.down, x.up)
+	// A drain is not the end of a conversation that has no requests to stop
+	// between: the listener cuts what is left at its deadline.
+	sent, received, err := l4.Relay(context.WithoutCancel(ctx), x.conn.down, x.up)
 	r.Received += sent
 	r.Sent += received
 	if err != nil {

@@ -189,7 +189,7 @@ func (x *exchange) readHead() bool {
 // describe fills the record with what is known of the request.
 func (x *exchange) describe() {
 	r, in := &x.rec, x.in
-	r.ID = x.server.ids.Add(1)
+	r.ID = x.server.NextID()
 	r.Protocol = decision.HTTP11
 	if x.req.Minor == 0 {
 		r.Protocol = decision.HTTP10

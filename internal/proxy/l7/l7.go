@@ -64,6 +64,10 @@ func New(o Options) *Server {
 	return s
 }
 
+// NextID returns the number of a record. Connections and requests share one
+// sequence, so that a number means one thing in the life of a proxy.
+func (s *Server) NextID() uint64 { return s.ids.Add(1) }
+
 // Panics counts the requests that ended in a panic.
 func (s *Server) Panics() uint64 { return s.panics.Load() }
 

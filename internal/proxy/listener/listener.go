@@ -17,7 +17,6 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -54,8 +53,7 @@ type Options struct {
 // A Listener serves the capture. It owns what it accepts. It is safe for
 // concurrent use: Serve may be called for several sockets.
 type Listener struct {
-	o   Options
-	ids atomic.Uint64
+	o Options
 }
 
 // New returns a Listener.
@@ -150,7 +148,7 @@ func (s *server) drain(cut context.CancelFunc) {
 func (s *server) serve(ctx context.Context, c net.Conn) {
 	conn := transport.New(c, nil)
 	s.sweeper.Adopt(conn)
-	rec := &decision.Record{ID: s.ids.Add(1), Start: time.Now(), Protocol: decision.TCP, Downstream: conn.Peer()}
+	rec := &decision.Record{ID: s.o.HTTP.NextID(), Start: time.Now(), Protocol: decision.TCP, Downstream: conn.Peer()}
 	ours := true
 	defer func() {
 		if p := recover(); p != nil {
