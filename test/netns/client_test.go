@@ -87,7 +87,7 @@ func clientLoad(ctx context.Context, args []string) error {
 	ctx, stop := untilStdin(ctx)
 	defer stop()
 	out := bufio.NewWriter(os.Stdout)
-	for ctx.Err() == nil {
+	for more := true; more; more = ctx.Err() == nil {
 		begin := time.Now()
 		what := once(context.WithoutCancel(ctx), http.DefaultClient, args[0])
 		fmt.Fprintln(out, begin.UnixNano(), time.Now().UnixNano(), what)
