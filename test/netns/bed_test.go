@@ -202,7 +202,7 @@ func (b *bed) command(ctx context.Context, name string, args ...string) *exec.Cm
 		"PATH=" + programs + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=" + b.Dir, "LANG=C", "TERM=dumb", "USER=tester", "GORACE=halt_on_error=1",
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // of the room, or of a test that panics
 	if b.user.id != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: b.user.id, Gid: b.user.id, NoSetGroups: false}
 	}
