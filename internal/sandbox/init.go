@@ -143,7 +143,7 @@ func startStarter(s setup, self []string) (pid int, err error) {
 			Cloneflags:                 unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 			UidMappings:                users,
 			GidMappings:                groups,
-			GidMappingsEnableSetgroups: s.Root,
+			GidMappingsEnableSetgroups: s.Root && maySetGroups(),
 		},
 	})
 	if err != nil {

@@ -117,7 +117,7 @@ func (s *Sandbox) spawn(o Options) (err error) {
 			Cloneflags:                 unix.CLONE_NEWUSER | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWNS,
 			UidMappings:                users,
 			GidMappings:                groups,
-			GidMappingsEnableSetgroups: root,
+			GidMappingsEnableSetgroups: root && maySetGroups(),
 			Pdeathsig:                  syscall.SIGKILL,
 		},
 	}

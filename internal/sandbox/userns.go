@@ -27,6 +27,14 @@ func idMaps(root bool, uid, gid int) (users, groups []syscall.SysProcIDMap, err 
 	return users, groups, err
 }
 
+// maySetGroups says whether setgroups(2) can be allowed in a user namespace
+// below this one: a kernel that forbade it here, as it does where an ordinary
+// user made the namespace, has it stay forbidden.
+func maySetGroups() bool {
+	text, err := os.ReadFile("/proc/self/setgroups")
+	return err == nil && strings.TrimSpace(string(text)) == "allow"
+}
+
 func ontoItself(path string) ([]syscall.SysProcIDMap, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {

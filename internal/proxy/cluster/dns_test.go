@@ -145,17 +145,17 @@ func TestFlappingAddressesKeepTheirConnections(t *testing.T) {
 		e := at("a.test")
 		e.Port = up.addr().Port()
 		w.apply(clusters(inlined(typ, e)))
-		w.names.answer("a.test", fresh("127.0.0.1"))
+		w.names.answer("a.test", local("127.0.0.1"))
 		ep, _ := w.pick()
 		c := dial(t, ep)
 		ep.Keep(c)
 		for range 3 {
-			w.names.answer("a.test", fresh("127.0.0.2"))
+			w.names.answer("a.test", local("127.0.0.2"))
 			if got, _ := w.pick(); got == ep {
 				t.Fatal("picked an address that is not answered any more")
 			}
 			w.Get("x").sweep(time.Now(), nil)
-			w.names.answer("a.test", fresh("127.0.0.1"))
+			w.names.answer("a.test", local("127.0.0.1"))
 			if got, _ := w.pick(); got != ep {
 				t.Fatal("a flap made another endpoint")
 			}
@@ -163,7 +163,7 @@ func TestFlappingAddressesKeepTheirConnections(t *testing.T) {
 				t.Fatal("a flap closed a kept connection")
 			}
 		}
-		w.names.answer("a.test", fresh("127.0.0.2"))
+		w.names.answer("a.test", local("127.0.0.2"))
 		w.Get("x").sweep(time.Now(), nil)
 		w.Get("x").sweep(time.Now(), nil)
 		if !isClosed(c) {

@@ -86,6 +86,13 @@ func fresh(ss ...string) resolve.Answer {
 	return resolve.Answer{Addrs: addrs(ss...), State: decision.Fresh}
 }
 
+// local is an answer of this machine itself, which may be a loopback address.
+func local(ss ...string) resolve.Answer {
+	a := fresh(ss...)
+	a.Local = true
+	return a
+}
+
 // A world is a Set with the configuration it follows and the names it asks.
 type world struct {
 	*Set

@@ -46,7 +46,7 @@ func (r *Resolver) fixed(host string) (Answer, bool) {
 }
 
 func forever(addrs ...netip.Addr) Answer {
-	return Answer{Addrs: addrs, State: decision.Fresh, TTL: MaxTTL}
+	return Answer{Addrs: addrs, State: decision.Fresh, TTL: MaxTTL, Local: true}
 }
 
 // query asks for both families of host, within totalTime.

@@ -36,6 +36,7 @@ type Answer struct {
 	TTL   time.Duration // of the addresses; 0 if there are none
 	Err   error         // why the last query failed, in part or in whole; nil if it did not
 	Asked time.Time     // when the last query ended
+	Local bool          // this machine says so itself: its hosts file, localhost, an address
 }
 
 // Options say whom to ask.
