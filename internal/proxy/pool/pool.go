@@ -82,7 +82,8 @@ const batch = 32
 // connection used since the last Sweep is not looked at.
 func (p *Pool) Sweep(now time.Time) {
 	var gone []*transport.Conn
-	// Take and Put change the top only, so that places below stay what they are.
+	// Take and Put change the top only, so that places below stay what they are
+	// for as long as they are there.
 	for i := 0; i >= 0; {
 		i, gone = p.sweepBatch(now, i, gone[:0])
 		for _, c := range gone {
@@ -96,6 +97,7 @@ func (p *Pool) Sweep(now time.Time) {
 func (p *Pool) sweepBatch(now time.Time, i int, gone []*transport.Conn) (int, []*transport.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	i = min(i, len(p.idle)) // since the last batch most may have been taken
 	keep := i
 	end := min(i+batch, len(p.idle))
 	for ; i < end; i++ {

@@ -189,6 +189,36 @@ func TestCloseClosesWhatIsKeptAndWhatComesLater(t *testing.T) {
 	}
 }
 
+// Between two batches of a Sweep the Pool may shrink below the place reached.
+func TestSweepOutlivesTakersOfMost(t *testing.T) {
+	for name, shrink := range map[string]func(*Pool){
+		"taken": func(p *Pool) {
+			for range 30 {
+				p.Take()
+			}
+		},
+		"closed": func(p *Pool) { p.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p Pool
+			up := newPeer(t)
+			for range batch + 8 {
+				p.Put(up.dial())
+			}
+			now := time.Unix(1000, 0)
+			next, _ := p.sweepBatch(now, 0, nil)
+			if next != batch {
+				t.Fatalf("the first batch ended at %d, want %d", next, batch)
+			}
+			shrink(&p)
+			left := p.Len()
+			if next, gone := p.sweepBatch(now, next, nil); next != -1 || len(gone) > 0 || p.Len() != left {
+				t.Errorf("then place %d, %d to close, %d kept; want the end, none and %d", next, len(gone), p.Len(), left)
+			}
+		})
+	}
+}
+
 func TestConcurrentUse(t *testing.T) {
 	var p Pool
 	up := newPeer(t)
@@ -198,10 +228,17 @@ func TestConcurrentUse(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			for range 500 {
-				if c := p.Take(); c != nil {
+			var taken []*transport.Conn
+			for range 100 {
+				for range 12 { // together most of them, so that places vanish under Sweep
+					if c := p.Take(); c != nil {
+						taken = append(taken, c)
+					}
+				}
+				for _, c := range taken {
 					p.Put(c)
 				}
+				taken = taken[:0]
 			}
 		})
 	}
