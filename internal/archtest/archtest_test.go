@@ -95,12 +95,18 @@ only example.org/guest left/x
 func TestImpureCodeIsFound(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "x.go")
-	src := "package x\nimport \"time\"\nfunc f() { go f(); _ = time.Now() }\n"
+	src := `package x
+import (
+	"context"
+	clock "time"
+)
+func f() { go f(); wg.Go(f); _ = clock.Now(); context.AfterFunc(nil, f) }
+`
 	if err := os.WriteFile(file, []byte(src), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if got := impure("x", &pkg{files: []string{file}}); len(got) != 2 {
-		t.Errorf("impure = %q, want the goroutine and the clock", got)
+	if got := impure("x", &pkg{files: []string{file}}); len(got) != 4 {
+		t.Errorf("impure = %q, want two goroutines, the clock and AfterFunc", got)
 	}
 }
 
@@ -167,13 +173,28 @@ func impure(name string, pk *pkg) (out []string) {
 		if err != nil {
 			return append(out, err.Error())
 		}
+		names := map[string]string{} // as the file calls them -> import path
+		for _, imp := range f.Imports {
+			path := strings.Trim(imp.Path.Value, `"`)
+			name := path[strings.LastIndexByte(path, '/')+1:]
+			if imp.Name != nil {
+				name = imp.Name.Name
+			}
+			names[name] = path
+		}
 		ast.Inspect(f, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.GoStmt:
 				out = append(out, fmt.Sprintf("%s: goroutine in a pure package", fset.Position(n.Pos())))
 			case *ast.SelectorExpr:
-				if x, ok := n.X.(*ast.Ident); ok && x.Name == "time" && slices.Contains(clocks, n.Sel.Name) {
-					out = append(out, fmt.Sprintf("%s: time.%s in a pure package", fset.Position(n.Pos()), n.Sel.Name))
+				x, _ := n.X.(*ast.Ident)
+				switch {
+				case n.Sel.Name == "Go": // of a WaitGroup or an errgroup
+					out = append(out, fmt.Sprintf("%s: goroutine in a pure package", fset.Position(n.Pos())))
+				case x == nil:
+				case names[x.Name] == "time" && slices.Contains(clocks, n.Sel.Name),
+					names[x.Name] == "context" && n.Sel.Name == "AfterFunc":
+					out = append(out, fmt.Sprintf("%s: %s.%s in a pure package", fset.Position(n.Pos()), names[x.Name], n.Sel.Name))
 				}
 			}
 			return true
