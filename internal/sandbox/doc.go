@@ -62,8 +62,9 @@
 // open. An inherited file descriptor above 2 is not passed on.
 //
 // Sockets of kinds that belong to no network namespace (AF_VSOCK, Bluetooth, …)
-// and io_uring are not there (families.go); 32-bit programs that use socketcall
-// cannot open sockets. Root can make no sandbox of its own in this one, for a
+// io_uring and the kernel's keys are not there, and nobody types into a terminal
+// but who sits at it (filter.go); 32-bit programs that use socketcall cannot
+// open sockets. Root can make no sandbox of its own in this one, for a
 // new /proc would show what is protected here; ordinary users can. As with any
 // command, what it sends to its process group (kill 0) reaches the supervisor.
 package sandbox

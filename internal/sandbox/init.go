@@ -102,7 +102,7 @@ func build(s setup, self []string) (starter int, sockets []*os.File, noIPv6 stri
 		noIPv6  string
 		err     error
 	}
-	if err := restrictFamilies(); err != nil {
+	if err := restrictCalls(); err != nil {
 		return 0, nil, "", err
 	}
 	// /proc/sys is written before it is made read-only.

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
@@ -26,6 +27,8 @@ func programMain(args []string) int {
 		"send":    func(a []string) error { return send(a[0], a[1]) },
 		"serve":   func(a []string) error { return serveSelf(a[0], a[1]) },
 		"socket":  func(a []string) error { return openAny(a[0]) },
+		"type":    func([]string) error { return typeInto() },
+		"keys":    func([]string) error { return useKeys() },
 		"signals": func([]string) error { return tellSignals() },
 	}
 	deed := deeds[args[0]]
@@ -182,6 +185,35 @@ func openAny(kind string) error {
 		return errors.Join(errors.New("it was opened"), unix.Close(fd))
 	}
 	fmt.Println(unix.ErrnoName(err.(syscall.Errno)))
+	return nil
+}
+
+// typeInto puts a character into its controlling terminal's input, and tells
+// the error.
+func typeInto() error {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer tty.Close()
+	for _, request := range []uintptr{unix.TIOCSTI, unix.TIOCLINUX, unix.TIOCSTI | 1<<32} {
+		text := []byte{'!', 0}
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, tty.Fd(), request, uintptr(unsafe.Pointer(&text[0])))
+		fmt.Println(unix.ErrnoName(errno))
+	}
+	return nil
+}
+
+// useKeys tells the errors of the calls about keys.
+func useKeys() error {
+	_, err1 := unix.AddKey("user", "fairlead", []byte("x"), unix.KEY_SPEC_PROCESS_KEYRING)
+	_, err2 := unix.RequestKey("user", "fairlead", "x", 0)
+	_, err3 := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, true)
+	for _, err := range []error{err1, err2, err3} {
+		var errno syscall.Errno
+		errors.As(err, &errno)
+		fmt.Println(unix.ErrnoName(errno))
+	}
 	return nil
 }
 

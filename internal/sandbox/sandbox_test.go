@@ -82,6 +82,7 @@ func TestTheRestIsRefusedAtOnceAndCounted(t *testing.T) {
 		{[]string{"socket", "packet"}, "EPERM\n", Counters{}},
 		{[]string{"socket", "vsock"}, "EAFNOSUPPORT\n", Counters{}},
 		{[]string{"socket", "uring"}, "ENOSYS\n", Counters{}},
+		{[]string{"keys"}, "ENOSYS\nENOSYS\nENOSYS\n", Counters{}},
 		{[]string{"serve", "tcp", "127.0.0.1:53"}, "error: listen tcp 127.0.0.1:53: bind: address already in use\n", Counters{}},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {

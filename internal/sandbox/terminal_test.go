@@ -148,6 +148,17 @@ func TestAnInteractiveShellGivesTheTerminalBack(t *testing.T) {
 	said.until("got hello")
 }
 
+func TestACommandCannotTypeIntoItsTerminal(t *testing.T) {
+	// Root may do it anywhere, an ordinary user in his own terminal if the kernel
+	// was told so: the answer must be the filter's.
+	_, _, said := inTerminal(t, append([]string{executablePath(t), asSupervise}, program("type")...)...)
+	for range 3 {
+		if got := said.next(); got != "EPERM" {
+			t.Errorf("got %q, want EPERM", got)
+		}
+	}
+}
+
 func TestABackgroundRunLeavesTheTerminalAlone(t *testing.T) {
 	_, terminal, said := inTerminal(t, "sh", "-i")
 	said.until("prompt>")

@@ -10,34 +10,52 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Not every kind of socket belongs to a network namespace: with AF_VSOCK a
-// process in a virtual machine speaks to its host, whatever its namespaces.
-// So a system call filter leaves commands the kinds that the namespaces hold;
-// for the others the answer is that of a kernel without them. As io_uring can
-// open sockets past such a filter, it is not there either; programs fall back.
+// What the namespaces do not hold, a system call filter does:
+//
+//   - Sockets. Not every kind belongs to a network namespace: with AF_VSOCK a
+//     process in a virtual machine speaks to its host, whatever its namespaces.
+//     Commands have the kinds that the namespaces hold; for the others the
+//     answer is that of a kernel without them. As io_uring can open sockets past
+//     such a filter, it is not there either; programs fall back.
+//   - The caller's terminal. TIOCSTI types into it, and TIOCLINUX pastes on a
+//     console: whoever reads next is the shell outside. These two are refused.
+//   - Keys. request_key has the host's kernel start a helper, outside, to find a
+//     key that it does not have. As in a kernel without them, there are none.
 func allowedFamilies() []uint32 {
 	return []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK, unix.AF_PACKET, unix.AF_ALG}
 }
 
 // An abi is a way in which the kernel of this machine can be called.
 type abi struct {
-	arch       uint32 // AUDIT_ARCH_…
-	socket     uint32 // number of the system call
-	socketCall uint32 // the older call that hides which socket it opens, or 0
+	arch       uint32   // AUDIT_ARCH_…
+	socket     uint32   // number of the system call
+	socketCall uint32   // the older call that hides which socket it opens, or 0
+	ioctl      []uint32 // its numbers
+	keys       []uint32 // the numbers of add_key, request_key and keyctl
 }
 
 // abis returns the ABIs of machines of a kind; the second is that of 32-bit
 // programs.
 func abis(goarch string) []abi {
+	native := abi{
+		socket: unix.SYS_SOCKET,
+		ioctl:  []uint32{unix.SYS_IOCTL},
+		keys:   []uint32{unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_KEYCTL},
+	}
 	switch goarch {
-	case "amd64": // x32 numbers are the same but for a bit
-		return []abi{{unix.AUDIT_ARCH_X86_64, unix.SYS_SOCKET, 0}, {unix.AUDIT_ARCH_I386, 359, 102}}
+	case "amd64":
+		native.arch = unix.AUDIT_ARCH_X86_64
+		native.ioctl = append(native.ioctl, x32Ioctl) // the other x32 numbers are the same but for a bit
+		return []abi{native, {unix.AUDIT_ARCH_I386, 359, 102, []uint32{54}, []uint32{286, 287, 288}}}
 	case "arm64":
-		return []abi{{unix.AUDIT_ARCH_AARCH64, unix.SYS_SOCKET, 0}, {unix.AUDIT_ARCH_ARM, 281, 102}}
+		native.arch = unix.AUDIT_ARCH_AARCH64
+		return []abi{native, {unix.AUDIT_ARCH_ARM, 281, 102, []uint32{54}, []uint32{309, 310, 311}}}
 	case "riscv64":
-		return []abi{{unix.AUDIT_ARCH_RISCV64, unix.SYS_SOCKET, 0}}
+		native.arch = unix.AUDIT_ARCH_RISCV64
+		return []abi{native}
 	case "loong64":
-		return []abi{{unix.AUDIT_ARCH_LOONGARCH64, unix.SYS_SOCKET, 0}}
+		native.arch = unix.AUDIT_ARCH_LOONGARCH64
+		return []abi{native}
 	}
 	return nil
 }
@@ -47,13 +65,18 @@ const (
 	offsetNumber   = 0
 	offsetArch     = 4
 	offsetArgument = 16 // the first, lower half
+	offsetSecond   = 24 // the second, lower half
 )
 
-const x32 = 0x4000_0000 // set in the numbers of a third ABI of amd64
+// A third ABI of amd64.
+const (
+	x32      = 0x4000_0000 // set in its numbers
+	x32Ioctl = 514
+)
 
-// familyFilter is the filter for a machine with these ABIs. A 32-bit program
+// callFilter is the filter for a machine with these ABIs. A 32-bit program
 // that uses socketcall cannot open sockets at all, as a filter cannot see which.
-func familyFilter(machine []abi) []bpf.Instruction {
+func callFilter(machine []abi) []bpf.Instruction {
 	filter := []bpf.Instruction{bpf.LoadAbsolute{Off: offsetArch, Size: 4}}
 	for _, a := range machine {
 		filter = append(filter, ifEqual(a.arch, a.filter())...)
@@ -69,6 +92,12 @@ func (a abi) filter() []bpf.Instruction {
 	}
 	filter = append(filter, ifEqual(a.socket, decideFamily())...)
 	filter = append(filter, ifEqual(unix.SYS_IO_URING_SETUP, []bpf.Instruction{refuse(unix.ENOSYS)})...)
+	for _, number := range a.ioctl {
+		filter = append(filter, ifEqual(number, decideIoctl())...)
+	}
+	for _, number := range a.keys {
+		filter = append(filter, ifEqual(number, []bpf.Instruction{refuse(unix.ENOSYS)})...)
+	}
 	if a.socketCall != 0 {
 		const socket = 1 // the first argument says which call it is
 		hidden := []bpf.Instruction{bpf.LoadAbsolute{Off: offsetArgument, Size: 4}}
@@ -86,6 +115,15 @@ func decideFamily() []bpf.Instruction {
 	return append(filter, refuse(unix.EAFNOSUPPORT))
 }
 
+// decideIoctl looks at the half of the request that the kernel looks at.
+func decideIoctl() []bpf.Instruction {
+	filter := []bpf.Instruction{bpf.LoadAbsolute{Off: offsetSecond, Size: 4}}
+	for _, request := range []uint32{unix.TIOCSTI, unix.TIOCLINUX} {
+		filter = append(filter, ifEqual(request, []bpf.Instruction{refuse(unix.EPERM)})...)
+	}
+	return append(filter, allow())
+}
+
 // ifEqual does then, which must return, if the value loaded is want.
 func ifEqual(want uint32, then []bpf.Instruction) []bpf.Instruction {
 	jump := bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: want, SkipTrue: uint8(len(then))}
@@ -98,16 +136,16 @@ func refuse(errno syscall.Errno) bpf.Instruction {
 	return bpf.RetConstant{Val: unix.SECCOMP_RET_ERRNO | uint32(errno)}
 }
 
-// restrictFamilies installs the filter for all threads of the caller and all
+// restrictCalls installs the filter for all threads of the caller and all
 // that they will ever start. It needs CAP_SYS_ADMIN.
-func restrictFamilies() error {
+func restrictCalls() error {
 	machine := abis(runtime.GOARCH)
 	if machine == nil {
-		return fmt.Errorf("restrict sockets to those that a sandbox holds: not known how on %s", runtime.GOARCH)
+		return fmt.Errorf("restrict the system calls of a sandbox: not known how on %s", runtime.GOARCH)
 	}
-	raw, err := bpf.Assemble(familyFilter(machine))
+	raw, err := bpf.Assemble(callFilter(machine))
 	if err != nil {
-		return fmt.Errorf("restrict sockets to those that a sandbox holds: %w", err)
+		return fmt.Errorf("restrict the system calls of a sandbox: %w", err)
 	}
 	filter := make([]unix.SockFilter, len(raw))
 	for i, r := range raw {
@@ -117,7 +155,7 @@ func restrictFamilies() error {
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
 	runtime.KeepAlive(filter)
 	if errno != 0 {
-		return fmt.Errorf("restrict sockets to those that a sandbox holds: seccomp: %w", errno)
+		return fmt.Errorf("restrict the system calls of a sandbox: seccomp: %w", errno)
 	}
 	return nil
 }
