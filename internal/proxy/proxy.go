@@ -194,7 +194,8 @@ func (p *proxy) awaitConfig(ctx context.Context) error {
 }
 
 // apply brings a change into force. Names that it brings have a moment to be
-// resolved before traffic sees it, as Envoy warms a cluster.
+// resolved before traffic sees it, as Envoy warms a cluster; what it removes
+// serves on for longer than that.
 func (p *proxy) apply(ctx context.Context, d config.Delta) {
 	next := p.config.Load().Apply(d)
 	p.clusters.Update(next, d)

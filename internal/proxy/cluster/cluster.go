@@ -25,6 +25,7 @@ type Cluster struct {
 	cfg       atomic.Pointer[config.Cluster]
 	hosts     atomic.Pointer[hosts] // what picks see; nil for OriginalDst
 	originals originals
+	leaving   atomic.Bool // the configuration does not have it any more
 
 	ready     chan struct{} // closed with the first answer, or if none is needed
 	readyOnce sync.Once

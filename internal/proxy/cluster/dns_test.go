@@ -130,6 +130,7 @@ func TestNamesAreWatchedWhileNeeded(t *testing.T) {
 	w.apply(clusters(inlined(config.StrictDNS, at("b.test"))))
 	check(0, 1)
 	w.apply(config.Delta{RemovedClusters: []string{"x"}})
+	w.bury()
 	check(0, 0)
 	w.apply(clusters(inlined(config.StrictDNS, at("a.test"))))
 	w.Close()

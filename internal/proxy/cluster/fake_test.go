@@ -116,6 +116,12 @@ func (w *world) apply(d config.Delta) {
 	w.Update(w.cfg, d)
 }
 
+// bury lets the time pass after which what was removed is drained.
+func (w *world) bury() {
+	w.drop()
+	w.drop()
+}
+
 // pick picks from the cluster x, and ends the request at once.
 func (w *world) pick(tried ...*Endpoint) (*Endpoint, decision.Record) {
 	w.t.Helper()

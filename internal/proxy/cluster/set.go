@@ -49,8 +49,9 @@ type Set struct {
 
 	clusters atomic.Pointer[byName]
 
-	mu        sync.Mutex                     // held by Update and Close
+	mu        sync.Mutex                     // held by Update, Close and drop
 	byService map[string]map[string]*Cluster // guarded by mu; EDS clusters by assignment, then name
+	leaving   map[*Cluster]uint8             // guarded by mu; removed, not dropped yet: sweeps begun since
 	closed    bool                           // guarded by mu
 
 	cancel context.CancelFunc
@@ -70,6 +71,7 @@ func New(r Resolver, log *slog.Logger) *Set {
 		rand:      rand.Uint64,
 		routed:    routed,
 		byService: map[string]map[string]*Cluster{},
+		leaving:   map[*Cluster]uint8{},
 		cancel:    cancel,
 	}
 	s.clusters.Store(immutable.NewMap[string, *Cluster](nil))
@@ -78,11 +80,14 @@ func New(r Resolver, log *slog.Logger) *Set {
 	return s
 }
 
-// Update follows a new configuration: what is new is started, what is gone is
-// drained, what stays keeps its connections, load and addresses. It is called
-// with each Config before that Config is published to traffic, and only by one
-// goroutine. It returns at once: names are resolved in the background.
-// The delta says what to look at, so that its cost is that of the change.
+// Update follows a new configuration: what is new is started, what stays keeps
+// its connections, load and addresses. What is gone is drained after the sweep
+// interval at least, as it was: until then requests come that were routed by an
+// older Config, or by a route that a later message removes. If it comes back by
+// then, it stays. Update is called with each Config before that Config is
+// published to traffic, and only by one goroutine. It returns at once: names are
+// resolved in the background. The delta says what to look at, so that its cost
+// is that of the change.
 func (s *Set) Update(c *config.Config, d config.Delta) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +96,6 @@ func (s *Set) Update(c *config.Config, d config.Delta) {
 	}
 	all := s.clusters.Load()
 	done := map[string]bool{}
-	var gone []*Cluster
 	look := func(name string) {
 		if done[name] {
 			return
@@ -102,9 +106,7 @@ func (s *Set) Update(c *config.Config, d config.Delta) {
 		switch {
 		case cfg == nil && old == nil:
 		case cfg == nil:
-			s.unlist(old)
-			all = all.Delete(name)
-			gone = append(gone, old)
+			s.leave(old)
 		default:
 			all = s.follow(all, old, cfg, c)
 		}
@@ -119,6 +121,36 @@ func (s *Set) Update(c *config.Config, d config.Delta) {
 		for _, name := range slices.Sorted(maps.Keys(s.byService[service])) {
 			look(name)
 		}
+	}
+	s.clusters.Store(all)
+}
+
+// leave marks a cluster that the configuration does not have any more.
+func (s *Set) leave(x *Cluster) {
+	if !x.leaving.Swap(true) {
+		s.unlist(x)
+		s.leaving[x] = 0
+		x.settle() // nobody need wait for its names
+	}
+}
+
+// drop drains the clusters that left before the last sweep.
+func (s *Set) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.leaving) == 0 {
+		return
+	}
+	all := s.clusters.Load()
+	var gone []*Cluster
+	for x, sweeps := range s.leaving {
+		if sweeps == 0 {
+			s.leaving[x] = 1
+			continue
+		}
+		delete(s.leaving, x)
+		all = all.Delete(x.Config().Name)
+		gone = append(gone, x)
 	}
 	s.clusters.Store(all)
 	for _, x := range gone {
@@ -141,6 +173,8 @@ func (s *Set) follow(all *byName, old *Cluster, cfg *config.Cluster, c *config.C
 		x = &Cluster{set: s, ready: make(chan struct{}), endpoints: map[key]*Endpoint{}, names: map[string]*name{}}
 	} else {
 		s.unlist(x)
+		delete(s.leaving, x)
+		x.leaving.Store(false)
 	}
 	var a *config.Assignment
 	if cfg.Type == config.EDS {
@@ -202,15 +236,17 @@ func (s *Set) Close() {
 	s.tasks.Wait()
 }
 
-// Get returns the cluster of that name, or nil.
+// Get returns the cluster of that name, or nil. One that was removed is found
+// until it is drained.
 func (s *Set) Get(name string) *Cluster {
 	c, _ := s.clusters.Load().Get(name)
 	return c
 }
 
-// Clusters yields all clusters, sorted by name.
+// Clusters yields all clusters of the configuration, sorted by name.
 func (s *Set) Clusters() iter.Seq[*Cluster] {
-	all := slices.SortedFunc(s.all(), func(a, b *Cluster) int {
+	all := slices.DeleteFunc(slices.Collect(s.all()), func(c *Cluster) bool { return c.leaving.Load() })
+	slices.SortFunc(all, func(a, b *Cluster) int {
 		return cmp.Compare(a.Config().Name, b.Config().Name)
 	})
 	return slices.Values(all)
@@ -238,6 +274,7 @@ func (s *Set) sweep(ctx context.Context) {
 			return
 		case <-t.C:
 		}
+		s.drop()
 		now := time.Now()
 		for c := range s.all() {
 			scratch = c.sweep(now, scratch[:0])
