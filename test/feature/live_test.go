@@ -205,8 +205,8 @@ func TestTheLastConfigurationStaysWhileThePlaneIsAway(t *testing.T) {
 func TestAProxyIsListedWithWhatItHas(t *testing.T) {
 	r := objects(t, mesh.AllowAny, static)
 	st := r.synced()
-	if st.Name != "w" || st.Namespace != "default" || st.Labels["app"] != "w" {
-		t.Errorf("node %+v, want w in default with its label", st.Node)
+	if st.Name != "w" || st.Namespace != "default" {
+		t.Errorf("node %+v, want w in default", st.Node)
 	}
 	got := make(map[string]int)
 	for _, x := range st.Types {

@@ -13,15 +13,11 @@ type Node struct {
 	ID        string
 	Namespace string
 	Name      string
-	Labels    map[string]string
 	Agent     string // program and version, if told
 }
 
-// Bounds on what a client may say of itself.
-const (
-	maxNodeText   = 1024
-	maxNodeLabels = 256
-)
+// maxNodeText bounds each thing that a client may say of itself.
+const maxNodeText = 1024
 
 // parseNode reads a node. Namespace and name come from its metadata (NAMESPACE,
 // NAME), else from an id of Istio's form, type~IP~name.namespace~domain.
@@ -49,19 +45,6 @@ func parseNode(n *corev3.Node) (Node, error) {
 		}
 		if v != "" {
 			*to = v
-		}
-	}
-	labels := meta["LABELS"].GetStructValue().GetFields()
-	if len(labels) > maxNodeLabels {
-		return Node{}, fmt.Errorf("the node has more than %d labels", maxNodeLabels)
-	}
-	if len(labels) > 0 {
-		out.Labels = make(map[string]string, len(labels))
-		for k, v := range labels {
-			if len(k)+len(v.GetStringValue()) > maxNodeText {
-				return Node{}, fmt.Errorf("a label of the node is longer than %d bytes", maxNodeText)
-			}
-			out.Labels[k] = v.GetStringValue()
 		}
 	}
 	if out.Namespace == "" {

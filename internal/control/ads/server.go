@@ -40,6 +40,7 @@ type Server struct {
 
 	catalog Catalog
 	log     *slog.Logger
+	senders sync.WaitGroup // of all streams; outlast their handlers, by which a blocked one is freed
 
 	mu      sync.Mutex
 	streams map[*stream]struct{} // guarded by mu
@@ -55,6 +56,7 @@ func New(catalog Catalog, log *slog.Logger) *Server {
 func (s *Server) Serve(ctx context.Context, ln net.Listener, opts ...grpc.ServerOption) error {
 	g := grpc.NewServer(append([]grpc.ServerOption{grpc.MaxRecvMsgSize(maxRequest), grpc.WaitForHandlers(true)}, opts...)...)
 	discoveryv3.RegisterAggregatedDiscoveryServiceServer(g, s)
+	defer s.senders.Wait()
 	return run.All(ctx, map[string]run.Task{
 		"serve": func(context.Context) error {
 			if err := g.Serve(ln); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
@@ -93,6 +95,9 @@ func (s *Server) DeltaAggregatedResources(g discoveryv3.AggregatedDiscoveryServi
 	s.add(st)
 	defer s.drop(st)
 	st.log.Info("proxy connected", "namespace", node.Namespace, "agent", node.Agent)
+	done := make(chan struct{})
+	defer close(done)
+	s.senders.Go(func() { st.send(done, g) })
 	err = st.serve(first, g)
 	st.log.Info("proxy disconnected", "after", time.Since(st.since).Round(time.Millisecond))
 	return err
@@ -129,7 +134,9 @@ func (s *Server) Status() []ProxyStatus {
 }
 
 // A stream is one client's connection: the goroutine that called receives, a
-// second one sends, and the session between them says what.
+// second one sends, and the session between them says what. The first does not
+// wait for the second, which a client that does not read may hold up: the end
+// of the handler frees it, and the Server waits.
 type stream struct {
 	node  Node
 	since time.Time
@@ -141,11 +148,6 @@ type stream struct {
 }
 
 func (st *stream) serve(first *discoveryv3.DeltaDiscoveryRequest, g discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
-	var wg sync.WaitGroup
-	done := make(chan struct{})
-	wg.Go(func() { st.send(done, g) })
-	defer wg.Wait()
-	defer close(done)
 	for req := first; ; {
 		err := st.receive(req)
 		if err != nil {

@@ -195,3 +195,35 @@ func TestAClientThatIsNotServedIsToldWhy(t *testing.T) {
 		t.Errorf("state of the world: %v", err)
 	}
 }
+
+func TestAClientThatDoesNotReadIsRefusedAllTheSame(t *testing.T) {
+	c, s, client := serve(t)
+	c.put(2, 1<<20)
+	stream := open(t, client, named("sidecar~127.0.0.1~w.default~default.svc.cluster.local"))
+	// The first response fills the connection, the second blocks its sender.
+	if err := stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: xds.ListenerType}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second response is under way", func() bool {
+		all := s.Status()
+		return len(all) == 1 && len(all[0].Types) == 2 && all[0].Types[1].State() == Stale
+	})
+	names := make([]string, maxNames+1)
+	for i := range names {
+		names[i] = strconv.Itoa(i)
+	}
+	if err := stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: xds.ClusterType, ResourceNamesSubscribe: names}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stream is gone", func() bool { return len(s.Status()) == 0 })
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within reason: %s", what)
+		}
+		<-time.NewTimer(time.Millisecond).C
+	}
+}
