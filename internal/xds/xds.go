@@ -46,10 +46,10 @@ const (
 	VirtualOutbound    = "virtualOutbound"
 )
 
-// Ports of the capture, as Istio numbers them.
+// Ports of the sandbox that are the capture's and cannot be declared for TCP.
 const (
-	OutboundPort = 15001
-	DNSPort      = 15053
+	OutboundPort = 15001 // as Istio numbers it
+	DNSPort      = 53    // of every address
 )
 
 // MetadataKey is the key of our own filter_metadata in clusters, virtual hosts

@@ -39,6 +39,10 @@ func contribute(s *mesh.Service, m config.Mesh) *contribution {
 			c.problems = append(c.problems, problem(s, "spec.ports",
 				"host %s: port %d is where the proxy itself takes connections in and cannot be declared", s.Host, p.Number))
 			continue
+		case p.Number == xds.DNSPort:
+			c.problems = append(c.problems, problem(s, "spec.ports",
+				"host %s: port %d of every address is the name server of the workload and cannot be declared", s.Host, p.Number))
+			continue
 		case claim.kind == bySNI && strings.HasPrefix(string(s.Host), "*") && !strings.HasPrefix(string(s.Host), "*."):
 			c.problems = append(c.problems, problem(s, "spec.hosts",
 				"host %s: the name in a TLS handshake is matched by whole labels only, so port %d is left out; write *.%s", s.Host, p.Number, strings.TrimLeft(string(s.Host), "*-_")))

@@ -155,11 +155,13 @@ func TestAnEndpointCostsAnEndpoint(t *testing.T) {
 	}
 }
 
-func TestThePortOfTheCaptureCannotBeDeclared(t *testing.T) {
-	s := service("a.example.com", mesh.HTTP, xds.OutboundPort)
-	tr, problems := New(View{Namespace: "default"}, services{s.Host: s})
-	if len(problems) != 1 || tr.Set().Get(Key{xds.ListenerType, "0.0.0.0_15001"}) != nil {
-		t.Errorf("problems %v, listener %v; want one problem and no listener", problems, tr.Set().Get(Key{xds.ListenerType, "0.0.0.0_15001"}))
+func TestPortsOfTheCaptureCannotBeDeclared(t *testing.T) {
+	for port, listener := range map[uint16]string{xds.OutboundPort: "0.0.0.0_15001", xds.DNSPort: "0.0.0.0_53"} {
+		s := service("a.example.com", mesh.HTTP, port)
+		tr, problems := New(View{Namespace: "default"}, services{s.Host: s})
+		if len(problems) != 1 || tr.Set().Get(Key{xds.ListenerType, listener}) != nil {
+			t.Errorf("problems %v, listener %v; want one problem and no listener", problems, tr.Set().Get(Key{xds.ListenerType, listener}))
+		}
 	}
 }
 
