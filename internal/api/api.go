@@ -66,13 +66,17 @@ func (o *Object) Line(field string) int {
 	return o.Source.Line
 }
 
-// Equal reports whether both say the same. Where they were read does not count,
-// so that an object that only moved within its file has not changed.
+// SamePlace reports whether every field of both was read at the same place.
+func (o *Object) SamePlace(other *Object) bool {
+	return o.Source == other.Source && slices.Equal(o.lines, other.lines)
+}
+
+// Equal reports whether both say the same, wherever they were read.
 func (o *Object) Equal(other *Object) bool {
 	if o == nil || other == nil {
 		return o == other
 	}
-	return o.Key == other.Key && o.Group == other.Group && o.Source.File == other.Source.File &&
+	return o.Key == other.Key && o.Group == other.Group &&
 		o.Created.Equal(other.Created) &&
 		equalMaps(o.Labels, other.Labels) && equalMaps(o.Annotations, other.Annotations) &&
 		proto.Equal(o.Spec, other.Spec)

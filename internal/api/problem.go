@@ -3,7 +3,6 @@ package api
 import (
 	"cmp"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -75,17 +74,4 @@ func Sort(problems []Problem) {
 			strings.Compare(a.Message, b.Message),
 		)
 	})
-}
-
-// WriteProblems prints one line for each problem, sorted, for people:
-// "error: entries/a.yaml:12: …". It does not change the slice.
-func WriteProblems(w io.Writer, problems []Problem) error {
-	sorted := slices.Clone(problems)
-	Sort(sorted)
-	for _, p := range sorted {
-		if _, err := fmt.Fprintf(w, "%s: %s\n", p.Severity, p); err != nil {
-			return err
-		}
-	}
-	return nil
 }

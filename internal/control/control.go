@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -63,7 +62,7 @@ type follower struct {
 
 // New returns a Plane with everything the options' paths hold. If something
 // there is wrong, the error lists every fault; warnings are what the objects
-// ask for in vain, and are there without an error too.
+// ask for in vain, and are there without an error too. They are logged.
 func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	source, changes, problems, err := file.Load(file.Options{Paths: o.Paths, Stdin: o.Stdin, Namespace: o.Namespace, Log: o.Log})
 	if err != nil {
@@ -92,6 +91,9 @@ func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	if err := faults(problems); err != nil {
 		return nil, problems, err
 	}
+	for _, x := range problems { // for those who look later; the caller shows them at once
+		file.Report(p.log, x)
+	}
 	return p, problems, nil
 }
 
@@ -117,9 +119,6 @@ func (p *Plane) Serve(ctx context.Context, ln net.Listener, opts ...grpc.ServerO
 
 // Status returns how far each connected proxy is, by id.
 func (p *Plane) Status() []ads.ProxyStatus { return p.server.Status() }
-
-// Policy is the outbound policy that the plane hands out.
-func (p *Plane) Policy() mesh.OutboundPolicy { return p.policy }
 
 // Join implements ads.Catalog.
 func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) (leave func()) {
@@ -182,9 +181,10 @@ func (p *Plane) apply(changes []registry.Change) {
 		}
 	}
 	for _, c := range changes {
-		if c.Object == nil {
-			p.log.Info("object removed", "object", fmt.Sprintf("%s %s/%s", c.Key.Kind, c.Key.Namespace, c.Key.Name))
-		} else {
+		switch {
+		case c.Object == nil:
+			p.log.Info("object removed", "object", c.Key.String())
+		case !c.Moved:
 			p.log.Info("object applied", "object", c.Object.Source.Where())
 		}
 	}

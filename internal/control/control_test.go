@@ -1,6 +1,8 @@
 package control
 
 import (
+	"bytes"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -51,7 +53,27 @@ func TestTheLoserOfAPortIsAWarning(t *testing.T) {
 	if !strings.Contains(all, "host b.example.com does not get") || !strings.Contains(all, "host a.example.com of ServiceEntry default/a") {
 		t.Errorf("no warning names both hosts:\n%s", all)
 	}
-	if p.Policy() != mesh.RegistryOnly || len(p.Status()) != 0 {
-		t.Errorf("policy %s and %d proxies, want REGISTRY_ONLY and none", p.Policy(), len(p.Status()))
+	if len(p.Status()) != 0 {
+		t.Errorf("%d proxies, want none", len(p.Status()))
+	}
+}
+
+func TestWarningsOfTheFirstLoadAreLoggedOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.yaml")
+	if err := os.WriteFile(path, []byte(write("a", "TCP")+write("b", "TCP")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	_, problems, err := New(Options{Paths: []string{path}, Namespace: "default", Policy: mesh.RegistryOnly, Log: slog.New(slog.NewTextHandler(&said, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range problems {
+		if got := strings.Count(said.String(), fmt.Sprintf("msg=%q file=%s line=%d ", x.Message, x.File, x.Line)); got != 1 {
+			t.Errorf("logged %d times: %s", got, x)
+		}
+	}
+	if len(problems) != 3 {
+		t.Errorf("%d warnings, want 3", len(problems))
 	}
 }

@@ -104,7 +104,6 @@ func (s *Source) round(now time.Time, apply func([]registry.Change)) time.Durati
 	api.Sort(problems)
 	s.log(problems)
 	if changes := s.replace(desired); len(changes) > 0 {
-		s.logApplied(changes)
 		apply(changes)
 	}
 	return again
@@ -161,27 +160,16 @@ func (s *Source) replace(desired map[api.Key]*api.Object) []registry.Change {
 		}
 	}
 	for key, o := range desired {
-		if !o.Equal(s.objects[key]) {
-			s.objects[key] = o
-			changes = append(changes, registry.Change{Key: key, Object: o})
+		old := s.objects[key]
+		same := o.Equal(old)
+		if same && o.SamePlace(old) {
+			continue
 		}
+		s.objects[key] = o
+		changes = append(changes, registry.Change{Key: key, Object: o, Moved: same})
 	}
 	slices.SortFunc(changes, func(a, b registry.Change) int { return a.Key.Compare(b.Key) })
 	return changes
-}
-
-func (s *Source) logApplied(changes []registry.Change) {
-	removed := 0
-	for _, c := range changes {
-		if c.Object == nil {
-			removed++
-		}
-	}
-	attrs := []any{"applied", len(changes) - removed, "removed", removed, "objects", len(s.objects)}
-	if len(changes) == 1 {
-		attrs = append(attrs, "object", changes[0].Key.String())
-	}
-	s.options.Log.Info("objects applied", attrs...)
 }
 
 // log says each problem that it did not say in the last round.
@@ -201,7 +189,20 @@ func Report(log *slog.Logger, p api.Problem) {
 	if p.Severity == api.Error {
 		say = log.Error
 	}
-	say(p.Message, "file", p.File, "line", p.Line, "object", p.Object.String(), "field", p.Field)
+	var place []any // what is known of it
+	if p.File != "" {
+		place = append(place, "file", p.File)
+	}
+	if p.Line > 0 {
+		place = append(place, "line", p.Line)
+	}
+	if object := p.Object.String(); object != "" {
+		place = append(place, "object", object)
+	}
+	if p.Field != "" {
+		place = append(place, "field", p.Field)
+	}
+	say(p.Message, place...)
 }
 
 func (s *Source) remember(problems []api.Problem) {

@@ -39,6 +39,9 @@ import (
 type Change struct {
 	Key    api.Key
 	Object *api.Object
+	// Moved says that the object says what it said before, at another place.
+	// What is told of its origin follows; it is no news for anybody's log.
+	Moved bool
 }
 
 // A Delta names what a round of changes touched.
