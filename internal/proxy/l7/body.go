@@ -186,8 +186,13 @@ func (x *exchange) respond(ctx context.Context) bool {
 	d := download{framing: x.resp.Framing, left: x.resp.Length}
 	untold := d.framing == h1.Chunked || d.framing == h1.UntilClose
 	d.chunked = untold && x.req.Minor == 1
-	if untold && !d.chunked || ctx.Err() != nil || x.upload.running && !x.upload.last.Load() {
+	if untold && !d.chunked || ctx.Err() != nil {
 		x.closing = true
+	}
+	if !x.whole && !(x.upload.running && x.upload.last.Load()) {
+		// The answer is early: what the caller still sends is the rest of this
+		// request, never another one. Nobody may be reading it.
+		x.closing, x.linger = true, !x.upload.running
 	}
 	x.rec.Status, x.rec.Details = x.resp.Status, "via_upstream"
 	x.out = x.resp.AppendTo(x.out[:0], x.answer, h1.Reply{

@@ -286,7 +286,7 @@ func (x *exchange) route(ctx context.Context) bool {
 			path = slash
 		}
 		var vh *config.VirtualHost
-		vh, found = route.Match(table, route.Request{Host: x.host, Path: path, Method: r.Method})
+		vh, found = route.Match(table, route.Request{Host: x.host, Path: path})
 		if vh != nil {
 			r.VirtualHost, r.Entry = vh.Name, vh.Entry
 		}

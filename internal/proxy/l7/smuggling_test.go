@@ -8,8 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
 // A witness is an endpoint that keeps every byte it is sent.
@@ -49,6 +53,52 @@ func newWitness(t *testing.T) *witness {
 	})
 	t.Cleanup(func() { ln.Close(); wg.Wait() })
 	return w
+}
+
+// A scripted connection to an endpoint: what it was made of decides what reads
+// and writes give, whatever the time.
+type scripted struct {
+	net.Conn // closed, deadlines and addresses
+	said     io.Reader
+	fails    error
+}
+
+func (s *scripted) Read(p []byte) (int, error)  { return s.said.Read(p) }
+func (s *scripted) Write(p []byte) (int, error) { return 0, s.fails }
+
+// keepScripted makes c the kept connection that the next request takes.
+func (r *rig) keepScripted(c *scripted) {
+	r.t.Helper()
+	ours, theirs := net.Pipe()
+	r.t.Cleanup(func() { theirs.Close() })
+	c.Conn = ours
+	e, err := r.clusters.Get("outbound|80||x.example").Pick(netip.AddrPort{}, nil, &decision.Record{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	e.Keep(transport.New(c, nil))
+	e.Done()
+}
+
+// An endpoint answers and resets before it was sent anything: what the caller
+// sends afterwards is a body without a reader, not a request.
+func TestTheRestOfABodyIsNoRequest(t *testing.T) {
+	r := one(t, func(c *caller) { c.t.Fatal("the rest of a body went out as a request") })
+	r.keepScripted(&scripted{
+		said:  strings.NewReader("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n"),
+		fails: syscall.ECONNRESET,
+	})
+	c := r.dial()
+	c.say("POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 1000\r\n\r\n")
+	if res, body := c.answer("POST"); res.StatusCode != 413 || !res.Close {
+		t.Errorf("%d %q, close %v; want 413 and the end", res.StatusCode, body, res.Close)
+	}
+	c.say("GET /smuggled HTTP/1.1\r\nHost: x.example\r\n\r\n")
+	c.CloseWrite()
+	c.ended()
+	if rec := r.record(); rec.Status != 413 {
+		t.Errorf("record %d %s", rec.Status, rec.Sentence())
+	}
 }
 
 // faults.md 34 to 37, two-sided: what is refused has not reached the endpoint,
