@@ -44,11 +44,12 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 		case Never:
 			dst = append(dst, ": the name was never resolved"...)
 		case NotResolved:
-			if r.Endpoints == 0 {
+			if r.Endpoints == 0 && r.Err == "" {
 				dst = append(dst, ": it lists none"...)
 			}
 		case Fresh, Stale:
 		}
+		dst = r.appendErr(dst)
 		if r.DNSError != "" {
 			dst = append(dst, " ("...)
 			dst = append(dst, r.DNSError...)

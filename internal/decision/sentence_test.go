@@ -56,6 +56,11 @@ func TestSentence(t *testing.T) {
 			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) has no endpoint to send a to: it lists none.",
 		},
 		{
+			"a destination that may not be chosen",
+			Record{Reason: NoEndpoint, Entry: entry, Authority: []byte("a"), Err: "address 203.0.113.8 is none of its"},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) has no endpoint to send a to: address 203.0.113.8 is none of its.",
+		},
+		{
 			"no address",
 			Record{Reason: NoEndpoint, Entry: entry, Authority: []byte("a"), DNS: Negative, DNSError: "NXDOMAIN from 127.0.0.1:53"},
 			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) has no endpoint to send a to: the name has no address (NXDOMAIN from 127.0.0.1:53).",

@@ -277,6 +277,28 @@ func TestALiveChangeFailsNoRequestBeforeIt(t *testing.T) {
 	callers.Wait()
 }
 
+// TestFault62TheCallerChoosesNoOtherAddress asks for a declared host where the
+// caller says the address.
+func TestFault62TheCallerChoosesNoOtherAddress(t *testing.T) {
+	port := site(t)
+	none := fmt.Sprintf(entry, port) + "  resolution: NONE\n"
+	w := start(t, mesh.RegistryOnly, none+"  addresses: [127.0.0.0/8]\n")
+	want := func(original string, code int, text string) {
+		t.Helper()
+		got, body, err := w.get("www.named.test", original)
+		if err != nil || got != code || !strings.Contains(body, text) {
+			t.Errorf("to %s: %d %q, %v; want %d with %q", original, got, body, err, code, text)
+		}
+	}
+	want("169.254.169.254:80", 503, "has no endpoint to send www.named.test (169.254.169.254:80) to: address 169.254.169.254, which the caller chose, is none of those")
+	want("203.0.113.1:80", 503, "is none of those")
+	w.write(none)
+	w.await("the change is in force", func() bool {
+		_, body, err := w.get("www.named.test", "169.254.169.254:80")
+		return err == nil && strings.Contains(body, "list it in the entry's addresses")
+	})
+}
+
 // logged checks that the access log tells what happened.
 func (w *world) logged(port string) {
 	w.t.Helper()

@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"net/netip"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -46,8 +48,26 @@ func serviceMetadata(s *mesh.Service, p mesh.Port) *corev3.Metadata {
 	if s.Location == mesh.External {
 		f["external"] = structpb.NewBoolValue(true)
 	}
+	if s.Resolution == mesh.None && len(s.Addresses) > 0 {
+		listAddresses(m, s.Addresses)
+	}
 	m.FilterMetadata["istio"] = &structpb.Struct{Fields: f}
 	return m
+}
+
+// listAddresses adds what the proxy holds a destination against that the caller
+// chose: the entry's addresses, each with the length of its prefix.
+func listAddresses(m *corev3.Metadata, addresses []netip.Prefix) {
+	list := &structpb.ListValue{}
+	for _, a := range addresses {
+		list.Values = append(list.Values, structpb.NewStringValue(a.String()))
+	}
+	own := m.FilterMetadata[xds.MetadataKey]
+	if own == nil {
+		own = &structpb.Struct{Fields: make(map[string]*structpb.Value)}
+		m.FilterMetadata[xds.MetadataKey] = own
+	}
+	own.Fields["addresses"] = structpb.NewListValue(list)
 }
 
 // nameOf makes the name by which DNS knows a service.

@@ -64,8 +64,8 @@ func (c *Cluster) Config() *config.Cluster { return c.cfg.Load() }
 // Pick chooses an endpoint and counts a request on it until Done is called on
 // it. original is the address the caller meant (used by OriginalDst). Endpoints
 // in tried are avoided while there are others. It fills the record's
-// DNS, DNSError and Endpoints, and on success Endpoint and EndpointName.
-// The error is ErrNoEndpoint.
+// DNS, DNSError and Endpoints, on success Endpoint and EndpointName, and Err if
+// original may not be chosen. The error is an ErrNoEndpoint.
 func (c *Cluster) Pick(original netip.AddrPort, tried []*Endpoint, rec *decision.Record) (*Endpoint, error) {
 	h := c.hosts.Load()
 	if h == nil {

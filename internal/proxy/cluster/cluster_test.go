@@ -423,7 +423,7 @@ func TestTheHotPathAllocatesNothing(t *testing.T) {
 	for name, c := range map[string]*config.Cluster{
 		"one":      inlined(config.StaticSet, e),
 		"weighted": inlined(config.StaticSet, e, heavy),
-		"original": {Name: "x", Type: config.OriginalDst},
+		"original": own(),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/xds"
 )
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -189,9 +190,64 @@ func TestOriginalDestinations(t *testing.T) {
 	}
 }
 
+// Fault 62: who is let through by a name does not choose where that leads, as
+// far as the entry says where, and never inward.
+func TestOriginalDestinationsAreTheEntrys(t *testing.T) {
+	prefixes := func(list string) (all []netip.Prefix) {
+		for p := range strings.FieldsSeq(list) {
+			all = append(all, netip.MustParsePrefix(p))
+		}
+		return all
+	}
+	const listed = "203.0.113.7/32 198.51.100.0/24 169.254.7.0/24 2001:db8::/64"
+	for _, tt := range []struct{ cluster, addresses, original, why string }{
+		{"x", listed, "203.0.113.7", ""},
+		{"x", listed, "198.51.100.200", ""},
+		{"x", listed, "::ffff:198.51.100.200", ""},
+		{"x", listed, "2001:db8::5", ""},
+		{"x", listed, "169.254.7.7", ""},
+		{"x", listed, "203.0.113.8", "203.0.113.8, which the caller chose, is none of those that the entry lists"},
+		{"x", listed, "169.254.169.254", "is none of those"},
+		{"x", listed, "64:ff9b::203.0.113.7", "is none of those"},
+		{"x", "", "203.0.113.7", ""},
+		{"x", "", "10.0.0.1", ""},
+		{"x", "", "fd00::1", ""},
+		{"x", "", "127.0.0.1", "list it in the entry's addresses"},
+		{"x", "", "::ffff:127.0.0.1", "list it in"},
+		{"x", "", "::1", "list it in"},
+		{"x", "", "169.254.169.254", "list it in"},
+		{"x", "", "64:ff9b::169.254.169.254", "list it in"},
+		{"x", "", "fe80::1", "list it in"},
+		{"x", "", "fd00:ec2::254", "list it in"},
+		{"x", "", "224.0.0.251", "list it in"},
+		{xds.PassthroughCluster, "", "169.254.169.254", ""},
+		{xds.PassthroughCluster, "", "127.0.0.1", "of this host itself"},
+		{xds.PassthroughCluster, "", "64:ff9b::127.0.0.1", "of this host itself"},
+	} {
+		w := newWorld(t)
+		w.apply(clusters(&config.Cluster{Name: tt.cluster, Type: config.OriginalDst, Addresses: prefixes(tt.addresses)}))
+		var rec decision.Record
+		e, err := w.Get(tt.cluster).Pick(netip.AddrPortFrom(netip.MustParseAddr(tt.original), 80), nil, &rec)
+		if tt.why == "" {
+			if err != nil || rec.Err != "" {
+				t.Errorf("%s, %s: %v, record %q", tt.cluster, tt.original, err, rec.Err)
+			}
+			continue
+		}
+		if e != nil || !errors.Is(err, ErrNoEndpoint) || !strings.Contains(err.Error(), tt.why) || !strings.Contains(rec.Err, tt.why) || rec.Endpoint.IsValid() {
+			t.Errorf("%s, %s: %v, %v, record %q; want a refusal with %q", tt.cluster, tt.original, e, err, rec.Err, tt.why)
+		}
+	}
+}
+
+// own is a cluster whose entry means loopback addresses.
+func own() *config.Cluster {
+	return &config.Cluster{Name: "x", Type: config.OriginalDst, Addresses: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+}
+
 func TestUnusedOriginalDestinationsAreDropped(t *testing.T) {
 	w := newWorld(t)
-	w.apply(clusters(&config.Cluster{Name: "x", Type: config.OriginalDst}))
+	w.apply(clusters(own()))
 	up := listen(t, "tcp", "127.0.0.1:0")
 	x := w.Get("x")
 	var rec decision.Record

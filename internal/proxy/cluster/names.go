@@ -1,11 +1,8 @@
 package cluster
 
 import (
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/fairlead/fairlead/internal/decision"
@@ -75,32 +72,6 @@ func (c *Cluster) answered(n *name, a answer) {
 	n.answer, n.answered = a, true
 	c.rebuildLocked()
 }
-
-// outward leaves out the addresses that a name may not lead to: those of this
-// host itself and of its link, where the metadata services of clouds live. Who
-// answers for a name outside must not choose among what is inside (DNS
-// rebinding). An entry that means such an address lists it as an endpoint; what
-// this machine says of a name itself, in its hosts file, holds too.
-func outward(a answer) answer {
-	inward := func(ip netip.Addr) bool {
-		ip = ip.Unmap()
-		return ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip == metadataIPv6
-	}
-	at := slices.IndexFunc(a.Addrs, inward)
-	if at < 0 || a.Local {
-		return a
-	}
-	err := fmt.Errorf("address %s was left out: a name may not lead to this host or its link; if that is meant, list the address in a STATIC entry", a.Addrs[at])
-	a.Addrs = slices.DeleteFunc(slices.Clone(a.Addrs), inward)
-	a.Err = errors.Join(a.Err, err)
-	if len(a.Addrs) == 0 {
-		a.State = decision.Negative
-	}
-	return a
-}
-
-// metadataIPv6 is where a cloud serves credentials to whoever asks.
-var metadataIPv6 = netip.MustParseAddr("fd00:ec2::254")
 
 // reroute looks again which addresses this host has a route to, after a
 // connection failed for want of one.

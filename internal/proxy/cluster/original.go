@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -22,15 +23,22 @@ type originals struct {
 	closed bool                         // guarded by mu
 }
 
+// pickOriginal returns the endpoint that the caller meant, unless the entry does
+// not let it be chosen: the record says why then.
 func (c *Cluster) pickOriginal(original netip.AddrPort, rec *decision.Record) (*Endpoint, error) {
 	rec.DNS, rec.DNSError, rec.Endpoints = decision.NotResolved, "", 0
+	cfg := c.Config()
 	port := original.Port()
-	if override := c.Config().PortOverride; override != 0 {
+	if override := cfg.PortOverride; override != 0 {
 		port = override
 	}
 	ip := original.Addr().Unmap()
 	if !ip.IsValid() || ip.IsUnspecified() || port == 0 {
 		return nil, ErrNoEndpoint
+	}
+	if why := barred(cfg, ip); why != "" {
+		rec.Err = why
+		return nil, fmt.Errorf("%w: %s", ErrNoEndpoint, why)
 	}
 	e := c.originals.get(c, netip.AddrPortFrom(ip, port))
 	rec.Endpoints, rec.Endpoint, rec.EndpointName = 1, e.key.addr, ""

@@ -30,6 +30,8 @@ func TestNamesLeadOutward(t *testing.T) {
 		{"0.0.0.0 ::", "", decision.Negative},
 		{"169.254.169.254", "", decision.Negative},
 		{"::ffff:169.254.169.254", "", decision.Negative},
+		{"64:ff9b::127.0.0.1 64:ff9b::169.254.169.254", "", decision.Negative},
+		{"64:ff9b::192.0.2.1", "64:ff9b::192.0.2.1", decision.Fresh},
 		{"fe80::1", "", decision.Negative},
 		{"fd00:ec2::254", "", decision.Negative},
 		{"224.0.0.1 ff02::1", "", decision.Negative},

@@ -120,7 +120,8 @@ type Cluster struct {
 	Type           ClusterType
 	ServiceName    string // name of its Assignment if Type is EDS; never empty then
 	Inline         *Assignment
-	PortOverride   uint16 // OriginalDst: port to dial instead; 0: the original
+	PortOverride   uint16         // OriginalDst: port to dial instead; 0: the original
+	Addresses      []netip.Prefix // OriginalDst: those that the entry lists; none: it lists none
 	Policy         Balance
 	ConnectTimeout time.Duration // 0: Envoy's 5 s
 	DNSRefresh     time.Duration // after a failure or a TTL of 0; 0: 5 s

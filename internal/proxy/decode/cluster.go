@@ -51,6 +51,9 @@ func cluster(name string, raw []byte) (*config.Cluster, error) {
 	if c.Entry, err = entry("metadata", m.GetMetadata()); err != nil {
 		return nil, err
 	}
+	if c.Addresses, err = listed("metadata", m.GetMetadata()); err != nil {
+		return nil, err
+	}
 	if c.Policy, err = balance(m.GetLbPolicy()); err != nil {
 		return nil, err
 	}

@@ -144,9 +144,38 @@ func entry(path string, m *corev3.Metadata) (mesh.Ref, error) {
 			r.Line = int(x)
 			continue
 		}
+		if key == addressesKey {
+			continue // of a cluster: see listed
+		}
 		return r, fmt.Errorf("%s.%s is not supported by this proxy", path, key)
 	}
 	return r, nil
+}
+
+// addressesKey is the field of a cluster's metadata that holds the addresses of
+// its entry, as far as those decide where a caller may go.
+const addressesKey = "addresses"
+
+// listed reads the addresses that an entry lists out of a cluster's metadata.
+func listed(path string, m *corev3.Metadata) ([]netip.Prefix, error) {
+	v := m.GetFilterMetadata()[xds.MetadataKey].GetFields()[addressesKey]
+	if v == nil {
+		return nil, nil
+	}
+	path = join(path, "filter_metadata["+xds.MetadataKey+"]."+addressesKey)
+	values := v.GetListValue().GetValues()
+	if len(values) == 0 || len(values) > maxAddresses {
+		return nil, fmt.Errorf("%s is no list of 1 to %d addresses", path, maxAddresses)
+	}
+	all := make([]netip.Prefix, 0, len(values))
+	for i, x := range values {
+		p, err := netip.ParsePrefix(x.GetStringValue())
+		if err != nil || p.Addr().Is4In6() {
+			return nil, fmt.Errorf("%s: %q is no address with the length of its prefix", index(path, i), x.GetStringValue())
+		}
+		all = append(all, p)
+	}
+	return all, nil
 }
 
 // socket reads an IP address and port.

@@ -1,7 +1,9 @@
 package decode
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -53,6 +55,30 @@ func TestAClusterIsDecoded(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestTheAddressesOfAnEntryAreDecoded(t *testing.T) {
+	const text = `{"name":"a","type":"ORIGINAL_DST","metadata":{"filter_metadata":{"fairlead.dev":{"addresses":%s}}}}`
+	for list, want := range map[string][]netip.Prefix{
+		`["203.0.113.7/32","2001:db8::/32"]`: {netip.MustParsePrefix("203.0.113.7/32"), netip.MustParsePrefix("2001:db8::/32")},
+		`["203.0.113.7"]`:                    nil,
+		`["203.0.113.7/33"]`:                 nil,
+		`["::ffff:203.0.113.7/128"]`:         nil,
+		`[7]`:                                nil,
+		`[]`:                                 nil, // would allow everything
+		`"203.0.113.7/32"`:                   nil,
+	} {
+		got, err := Cluster("a", raw(t, &clusterv3.Cluster{}, fmt.Sprintf(text, list)))
+		if want == nil {
+			if err == nil || !strings.Contains(err.Error(), "metadata.filter_metadata[fairlead.dev].addresses") {
+				t.Errorf("%s: error %v", list, err)
+			}
+			continue
+		}
+		if err != nil || !slices.Equal(got.Addresses, want) {
+			t.Errorf("%s: %v, %v", list, got, err)
+		}
 	}
 }
 
