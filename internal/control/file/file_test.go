@@ -466,3 +466,40 @@ func TestAReportLeavesOutWhatIsNotKnown(t *testing.T) {
 		}
 	}
 }
+
+func TestALinkInAFolderIsFollowedToItsTarget(t *testing.T) {
+	d := newFolder(t, "real/x.yaml", entry("a", "one.example"), "entries/b.yaml", entry("b", "b.example"))
+	d.must(os.Symlink("../real/x.yaml", d.at("entries/a.yaml")))
+	f := follow(t, d.at("entries"))
+	f.await("a=one.example b=b.example")
+	d.write("real/x.yaml", entry("a", "two.example"))
+	f.await("a=two.example b=b.example")
+	d.replace("real/x.yaml", entry("a", "three.example"))
+	f.await("a=three.example b=b.example")
+	// A link that comes later is followed too.
+	d.write("other/y.yaml", entry("c", "c.example"))
+	d.must(os.Symlink("../other/y.yaml", d.at("entries/c.yaml")))
+	f.await("a=three.example b=b.example c=c.example")
+	d.write("other/y.yaml", entry("c", "new.example"))
+	f.await("a=three.example b=b.example c=new.example")
+}
+
+func TestRealIsWhereTheObjectsAre(t *testing.T) {
+	d := newFolder(t, "real/x.yaml", "", "real/notes.txt", "", "entries/b.yaml", "", "entries/sub/c.yaml", "", "single", "")
+	for link, target := range map[string]string{
+		"entries/a.yaml": "../real/x.yaml", "entries/again.yaml": "a.yaml", "entries/notes.txt": "../real/notes.txt",
+		"entries/gone.yaml": "../nothing.yaml", "entries/dir.yaml": "sub", "links": "entries", "one": "links/a.yaml",
+	} {
+		d.must(os.Symlink(target, d.at(link)))
+	}
+	t.Chdir(d.path)
+	var got []string
+	for _, path := range Real([]string{"links", "-", "single", "one", "nothing"}) {
+		rel, err := filepath.Rel(d.path, path)
+		d.must(err)
+		got = append(got, rel)
+	}
+	if diff := cmp.Diff([]string{"entries", "real/x.yaml", "single"}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -59,7 +59,8 @@ func (w *watch) poll(err error) {
 
 // follow watches what the paths need by now, and reports whether that was
 // something new. A file is watched through its folder, so that it may be
-// replaced; a folder also through the one above it, so that it may come back.
+// replaced; a folder also through the one above it, so that it may come back,
+// and through those of the files that links in it lead to.
 func (w *watch) follow(paths []string) (added bool) {
 	if w.notify == nil {
 		return false
@@ -75,6 +76,9 @@ func (w *watch) follow(paths []string) (added bool) {
 		}
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
 			wanted[path], w.within[path] = true, true
+			for _, target := range linkedFrom(path) {
+				wanted[filepath.Dir(target)], w.exact[target] = true, true
+			}
 		} else if target, err := filepath.EvalSymlinks(path); err == nil && target != path {
 			wanted[filepath.Dir(target)] = true // a link may change at either end
 			w.within[folder], w.within[filepath.Dir(target)] = true, true
