@@ -10,18 +10,13 @@
 package bootstrap
 
 import (
-	"encoding/binary"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/peer"
 )
 
 // ControlFD is the descriptor of the socket to the supervisor.
@@ -34,8 +29,9 @@ const ReadyLine = "ready\n"
 // A SocketKind says what a socket is for.
 type SocketKind string
 
-// The kinds of sockets, all of them listening or bound inside the sandbox.
+// The kinds of sockets. Admin is outside of the sandbox, the others inside.
 const (
+	Admin     SocketKind = "admin"      // of package peer: for introspection
 	Capture   SocketKind = "capture"    // TCP, transparent: a connection's local address is its destination
 	DNSPacket SocketKind = "dns-packet" // UDP
 	DNSStream SocketKind = "dns-stream" // TCP
@@ -45,38 +41,20 @@ const (
 type Proxy struct {
 	Workload  mesh.Workload `json:"workload"`
 	XDS       string        `json:"xds"`        // abstract socket of the control plane
-	Admin     string        `json:"admin"`      // abstract socket to serve introspection on
 	AccessLog string        `json:"access_log"` // path, opened for appending
 	Own       []netip.Addr  `json:"own"`        // the workload's own addresses: not to be reached through the proxy
 	Sockets   []SocketKind  `json:"sockets"`    // one for each file that is sent along
 }
 
-// Bounds of a message.
-const (
-	maxMessage = 1 << 20
-	maxFiles   = 16
-)
+// maxMessage bounds a bootstrap.
+const maxMessage = 1 << 20
 
 // Send sends p with its sockets, which stay the caller's.
 func Send(c *net.UnixConn, p Proxy, files []*os.File) error {
-	body, err := json.Marshal(p)
-	switch {
-	case err != nil:
-		return fmt.Errorf("send the bootstrap: %w", err)
-	case len(body) > maxMessage:
-		return errors.New("send the bootstrap: it is over 1 MiB; use fewer labels")
-	case len(files) != len(p.Sockets) || len(files) > maxFiles:
-		return fmt.Errorf("send the bootstrap: %d sockets for %d files, at most %d", len(p.Sockets), len(files), maxFiles)
+	if len(files) != len(p.Sockets) {
+		return fmt.Errorf("send the bootstrap: %d sockets are named for %d files", len(p.Sockets), len(files))
 	}
-	fds := make([]int, len(files))
-	for i, f := range files {
-		fds[i] = int(f.Fd())
-	}
-	// The files travel with the length of what follows.
-	if _, _, err := c.WriteMsgUnix(binary.BigEndian.AppendUint32(nil, uint32(len(body))), unix.UnixRights(fds...), nil); err != nil { //nolint:gosec // bounded above
-		return fmt.Errorf("send the bootstrap: %w", err)
-	}
-	if _, err := c.Write(body); err != nil {
+	if err := peer.NewChannel(c).Send(p, files...); err != nil {
 		return fmt.Errorf("send the bootstrap: %w", err)
 	}
 	return nil
@@ -84,58 +62,12 @@ func Send(c *net.UnixConn, p Proxy, files []*os.File) error {
 
 // Receive receives what Send sent. The files are the caller's.
 func Receive(c *net.UnixConn) (p Proxy, files []*os.File, err error) {
-	defer func() {
-		if err != nil {
-			for _, f := range files {
-				f.Close()
-			}
-			files, err = nil, fmt.Errorf("receive the bootstrap: %w", err)
-		}
-	}()
-	var length [4]byte
-	rights := make([]byte, unix.CmsgSpace(maxFiles*4))
-	n, rightsLen, _, _, err := c.ReadMsgUnix(length[:], rights)
-	if err != nil {
-		return p, nil, err
-	}
-	if files, err = passed(rights[:rightsLen]); err != nil {
-		return p, files, err
-	}
-	if _, err := io.ReadFull(c, length[n:]); err != nil {
-		return p, files, err
-	}
-	size := binary.BigEndian.Uint32(length[:])
-	if size > maxMessage {
-		return p, files, fmt.Errorf("a message of %d bytes is too long", size)
-	}
-	body := make([]byte, size)
-	if _, err := io.ReadFull(c, body); err != nil {
-		return p, files, err
-	}
-	if err := json.Unmarshal(body, &p); err != nil {
-		return p, files, err
+	if files, err = peer.NewChannel(c).Receive(maxMessage, &p); err != nil {
+		return p, nil, fmt.Errorf("receive the bootstrap: %w", err)
 	}
 	if len(p.Sockets) != len(files) {
-		return p, files, fmt.Errorf("%d sockets are named and %d came", len(p.Sockets), len(files))
+		peer.CloseAll(files)
+		return p, nil, fmt.Errorf("receive the bootstrap: %d sockets are named and %d came", len(p.Sockets), len(files))
 	}
 	return p, files, nil
-}
-
-// passed returns the files of a message.
-func passed(rights []byte) (files []*os.File, err error) {
-	messages, err := unix.ParseSocketControlMessage(rights)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range messages {
-		fds, err := unix.ParseUnixRights(&m)
-		if err != nil {
-			return files, err
-		}
-		for _, fd := range fds {
-			unix.CloseOnExec(fd)
-			files = append(files, os.NewFile(uintptr(fd), "socket")) //nolint:gosec // a descriptor is not negative
-		}
-	}
-	return files, nil
 }

@@ -8,35 +8,29 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/peer"
 )
 
-func pair(t *testing.T) (a, b *net.UnixConn) {
+func pair(t *testing.T) (ours, theirs *net.UnixConn) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	ours, file, err := peer.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	end := func(fd int) *net.UnixConn {
-		f := os.NewFile(uintptr(fd), "end")
-		defer f.Close()
-		c, err := net.FileConn(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-		return c.(*net.UnixConn)
+	t.Cleanup(func() { ours.Close() })
+	if theirs, err = peer.FileConn(file); err != nil {
+		t.Fatal(err)
 	}
-	return end(fds[0]), end(fds[1])
+	t.Cleanup(func() { theirs.Close() })
+	return ours, theirs
 }
 
 func TestProxyArrivesWithItsSockets(t *testing.T) {
 	sent := Proxy{
 		Workload:  mesh.Workload{Name: "client", Namespace: "default", Labels: map[string]string{"app": "client"}},
 		XDS:       "@fairlead/0/client/xds",
-		Admin:     "@fairlead/0/client/admin",
 		AccessLog: "access.log",
 		Own:       []netip.Addr{netip.MustParseAddr("192.0.0.8")},
 		Sockets:   []SocketKind{Capture, DNSPacket},
@@ -70,12 +64,9 @@ func TestProxyArrivesWithItsSockets(t *testing.T) {
 
 func TestABootstrapCutShortIsRefused(t *testing.T) {
 	for name, message := range map[string]string{
-		"nothing":         "",
-		"half a length":   "\x00\x00",
 		"half a message":  "\x00\x00\x00\x08{",
-		"too long":        "\x7f\x00\x00\x00",
-		"no JSON":         "\x00\x00\x00\x01x",
-		"a socket missed": "\x00\x00\x00\x15{\"sockets\":[\"capture\"]",
+		"too long":        "\x00\x10\x00\x01",
+		"a socket missed": "\x00\x00\x00\x17{\"sockets\":[\"capture\"]}",
 	} {
 		ours, theirs := pair(t)
 		if _, err := ours.Write([]byte(message)); err != nil {

@@ -31,7 +31,7 @@ func serveProxy(log *slog.Logger) error {
 	// A proxy's memory is small and short-lived: collecting at four times what
 	// lives costs a few MB and saves a tenth of the CPU.
 	debug.SetGCPercent(400)
-	control, err := controlSocket()
+	control, err := peer.FileConn(os.NewFile(bootstrap.ControlFD, "control"))
 	if err != nil {
 		return fmt.Errorf("the proxy is started by `fairlead run`, not by hand: %w", err)
 	}
@@ -69,9 +69,6 @@ func proxyOptions(boot bootstrap.Proxy, files []*os.File, log *slog.Logger) (o p
 			return o, fmt.Errorf("take over socket %d (%s): %w", i, kind, err)
 		}
 	}
-	if o.Admin, err = peer.Listen(boot.Admin); err != nil {
-		return o, err
-	}
 	accessLog, err := os.OpenFile(boot.AccessLog, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return o, fmt.Errorf("open the access log: %w", err)
@@ -92,6 +89,10 @@ func proxyOptions(boot bootstrap.Proxy, files []*os.File, log *slog.Logger) (o p
 func addSocket(o *proxy.Options, kind bootstrap.SocketKind, f *os.File) error {
 	defer f.Close()
 	switch kind {
+	case bootstrap.Admin:
+		ln, err := peer.Inherit(f)
+		o.Admin = ln
+		return err
 	case bootstrap.Capture, bootstrap.DNSStream:
 		ln, err := net.FileListener(f)
 		if err != nil {
@@ -117,19 +118,4 @@ func addSocket(o *proxy.Options, kind bootstrap.SocketKind, f *os.File) error {
 		return nil
 	}
 	return errors.New("its kind is unknown to this version")
-}
-
-// controlSocket is the socket to the supervisor.
-func controlSocket() (*net.UnixConn, error) {
-	f := os.NewFile(bootstrap.ControlFD, "control")
-	defer f.Close()
-	c, err := net.FileConn(f)
-	if err != nil {
-		return nil, err
-	}
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return nil, errors.Join(errors.New("its control socket is none"), c.Close())
-	}
-	return u, nil
 }

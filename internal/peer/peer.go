@@ -1,16 +1,15 @@
-// Package peer joins the parts of Fairlead on one host over abstract unix
-// sockets. Those belong to the host's network namespace, so that a command in a
-// sandbox cannot reach them, and they vanish with their owner. Anyone on the
-// host may connect to or take such a name, however: both ends check who the
-// other is, and speak to their own user and to root alone.
+// Package peer joins the parts of Fairlead on one host over unix sockets: pairs
+// between a process and what it starts, of which a Channel makes messages, and
+// abstract names. Those belong to the host's network namespace, so that a
+// command in a sandbox cannot reach them, and they vanish with their owner.
+// Anyone on the host may connect to or take such a name, however: both ends
+// check who the other is, and speak to their own user and to root alone.
 package peer
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"slices"
@@ -135,31 +134,16 @@ func List(prefix string) ([]string, error) {
 		return nil, fmt.Errorf("list unix sockets: %w", err)
 	}
 	defer f.Close()
-	names, err := parse(f, prefix)
+	all, err := Table(f)
 	if err != nil {
 		return nil, fmt.Errorf("list unix sockets: %w", err)
 	}
-	return names, nil
-}
-
-// accepting is the kernel's flag of a listening socket.
-const accepting = 1 << 16
-
-// parse reads the form of /proc/net/unix: address, reference count, protocol,
-// flags, type, state, inode, name.
-func parse(r io.Reader, prefix string) ([]string, error) {
 	var names []string
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		fields := strings.SplitN(strings.Join(strings.Fields(lines.Text()), " "), " ", 8)
-		if len(fields) < 8 || !strings.HasPrefix(fields[7], prefix) {
-			continue
-		}
-		flags, err := strconv.ParseUint(fields[3], 16, 64)
-		if err == nil && flags&accepting != 0 {
-			names = append(names, fields[7])
+	for _, b := range all {
+		if b.Listening && strings.HasPrefix(b.Name, prefix) {
+			names = append(names, b.Name)
 		}
 	}
 	slices.Sort(names)
-	return slices.Compact(names), lines.Err()
+	return slices.Compact(names), nil
 }

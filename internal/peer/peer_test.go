@@ -9,8 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func name(t *testing.T, what string) string {
@@ -106,33 +104,4 @@ func TestSplitName(t *testing.T) {
 			t.Errorf("SplitName(%q) is ok", bad)
 		}
 	}
-}
-
-func TestParse(t *testing.T) {
-	const table = `Num       RefCount Protocol Flags    Type St Inode Path
-0000000000000000: 00000002 00000000 00010000 0001 01 11 @fairlead/0/b/admin
-0000000000000000: 00000002 00000000 00010000 0001 01 12 @fairlead/0/a/admin
-0000000000000000: 00000003 00000000 00000000 0001 03 13 @fairlead/0/connected/admin
-0000000000000000: 00000002 00000000 00010000 0001 01 14 @fairlead/01/other/admin
-0000000000000000: 00000002 00000000 00010000 0001 01 15 /run/path.sock
-0000000000000000: 00000003 00000000 00000000 0001 03 16
-short
-`
-	got, err := parse(strings.NewReader(table), "@fairlead/0/")
-	if diff := cmp.Diff([]string{"@fairlead/0/a/admin", "@fairlead/0/b/admin"}, got); diff != "" || err != nil {
-		t.Errorf("parse (-want +got):\n%s%v", diff, err)
-	}
-}
-
-func FuzzParse(f *testing.F) {
-	f.Add("0: 2 0 00010000 0001 01 11 @fairlead/0/b/admin\n")
-	f.Add("\n\n \t0: : : ffffffffffffffffff : : : @\n")
-	f.Fuzz(func(t *testing.T, table string) {
-		names, _ := parse(strings.NewReader(table), "@")
-		for _, n := range names {
-			if !strings.HasPrefix(n, "@") {
-				t.Errorf("%q does not have the prefix", n)
-			}
-		}
-	})
 }

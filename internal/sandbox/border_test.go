@@ -1,9 +1,7 @@
 package sandbox
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -106,66 +104,4 @@ func FuzzHostTables(f *testing.F) {
 			t.Errorf("servers: %q", got)
 		}
 	})
-}
-
-// FuzzChannel feeds a channel what a hostile process inside might say.
-func FuzzChannel(f *testing.F) {
-	f.Add([]byte("\x00\x00\x00\x02{}"))
-	f.Add([]byte("\xff\xff\xff\xff{}"))
-	f.Add([]byte("\x00\x00\x00\x08{\"ID\":1}\x00"))
-	f.Fuzz(func(t *testing.T, said []byte) {
-		c, theirs, err := channelPair()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		said = said[:min(len(said), 1000)]
-		_, err = theirs.Write(said)
-		if err := errors.Join(err, theirs.Close()); err != nil {
-			t.Fatal(err)
-		}
-		for range len(said) + 1 { // a message has four bytes at least
-			var e event
-			if _, err := c.receive(maxReply, &e); err != nil {
-				return
-			}
-		}
-		t.Error("more messages than bytes")
-	})
-}
-
-func TestAChannelCarriesFilesAndRefusesTooMany(t *testing.T) {
-	c, file, err := channelPair()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	other, err := channelOf(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer null.Close()
-	for _, tt := range []struct {
-		files int
-		ok    bool
-	}{{0, true}, {6, true}, {maxFiles, true}, {maxFiles + 1, false}} {
-		files := make([]*os.File, tt.files)
-		for i := range files {
-			files[i] = null
-		}
-		if err := c.send(event{ID: tt.files}, files...); err != nil {
-			t.Fatal(err)
-		}
-		var e event
-		got, err := other.receive(maxReply, &e)
-		if (err == nil) != tt.ok || tt.ok && (len(got) != tt.files || e.ID != tt.files) {
-			t.Errorf("%d files: got %d, %+v, %v", tt.files, len(got), e, err)
-		}
-		closeAll(got)
-	}
 }

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/peer"
 )
 
 // A Command is what to execute. Names are resolved inside the sandbox.
@@ -108,7 +110,7 @@ func (p *Process) Signal(sig os.Signal) error {
 	if !ok {
 		return fmt.Errorf("send %v: it is not a signal of this system", sig)
 	}
-	if err := p.sandbox.starter.send(order{ID: p.id, Signal: int(number)}); err != nil {
+	if err := p.sandbox.starter.Send(order{ID: p.id, Signal: int(number)}); err != nil {
 		return fmt.Errorf("send %s to the command: %w", unix.SignalName(number), err)
 	}
 	return nil
@@ -175,7 +177,7 @@ func (s *Sandbox) order(c start, files []*os.File) (*Process, error) {
 		return nil, errors.New("the sandbox has its command already")
 	}
 	s.lastID++
-	if err := s.starter.send(order{ID: s.lastID, Start: &c}, files...); err != nil {
+	if err := s.starter.Send(order{ID: s.lastID, Start: &c}, files...); err != nil {
 		return nil, err
 	}
 	s.waiting[s.lastID] = events
@@ -199,8 +201,8 @@ func (s *Sandbox) listen() {
 	defer close(s.received)
 	for {
 		var e event
-		files, err := s.starter.receive(maxReply, &e)
-		closeAll(files)
+		files, err := s.starter.Receive(maxReply, &e)
+		peer.CloseAll(files)
 		s.mu.Lock()
 		if err != nil {
 			for _, events := range s.waiting {

@@ -9,28 +9,26 @@ import (
 	"os/signal"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/fairlead/fairlead/internal/peer"
 )
 
 // ServeExec serves one client of ExecClient: it starts the command that the
 // client asks for with the files that it passes, says how it ended and passes
 // on its signals. When the client goes away early the command gets SIGHUP. It
-// returns when the command has ended or ctx has, and closes conn. Only
-// processes of the same user, or root's, are served.
+// returns when the command has ended or ctx has, and closes conn. Whoever is at
+// the other end can do what this user can: let it be a connection that a
+// listener of package peer accepted.
 func (s *Sandbox) ServeExec(ctx context.Context, conn *net.UnixConn) error {
-	c := &channel{conn: conn}
+	c := peer.NewChannel(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	defer conn.Close()
-	if err := checkPeer(conn); err != nil {
-		return fmt.Errorf("serve a client of exec: %w", err)
-	}
 	var o order
-	files, err := c.receive(maxFrame, &o)
+	files, err := c.Receive(peer.MaxFrame, &o)
 	if err != nil {
 		return fmt.Errorf("serve a client of exec: %w", err)
 	}
-	defer closeAll(files)
+	defer peer.CloseAll(files)
 	if o.Start == nil || len(files) != 3 || o.Start.Terminal < 0 || o.Start.Terminal > 3 {
 		return errors.New("serve a client of exec: it asks for no command with three files")
 	}
@@ -42,9 +40,9 @@ func (s *Sandbox) ServeExec(ctx context.Context, conn *net.UnixConn) error {
 		if errors.As(err, &failed) {
 			e.Code = failed.Code
 		}
-		return c.send(e)
+		return c.Send(e)
 	}
-	if err := c.send(event{Started: true}); err != nil {
+	if err := c.Send(event{Started: true}); err != nil {
 		return errors.Join(err, p.Signal(syscall.SIGHUP))
 	}
 	ended := make(chan struct{})
@@ -59,7 +57,7 @@ func (s *Sandbox) ServeExec(ctx context.Context, conn *net.UnixConn) error {
 	if err != nil {
 		e = event{Failure: err.Error()}
 	}
-	err = c.send(e)
+	err = c.Send(e)
 	_ = conn.Close() // ends passOn
 	<-listened
 	if err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, syscall.EPIPE) {
@@ -69,11 +67,11 @@ func (s *Sandbox) ServeExec(ctx context.Context, conn *net.UnixConn) error {
 }
 
 // passOn passes the client's signals on to p until the client goes.
-func passOn(c *channel, p *Process, ended <-chan struct{}) {
+func passOn(c *peer.Channel, p *Process, ended <-chan struct{}) {
 	for {
 		var o order
-		files, err := c.receive(maxReply, &o)
-		closeAll(files)
+		files, err := c.Receive(maxReply, &o)
+		peer.CloseAll(files)
 		if err != nil {
 			break
 		}
@@ -88,47 +86,25 @@ func passOn(c *channel, p *Process, ended <-chan struct{}) {
 	}
 }
 
-// checkPeer refuses peers that belong to other users.
-func checkPeer(conn *net.UnixConn) error {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var cred *unix.Ucred
-	var failed error
-	err = raw.Control(func(fd uintptr) {
-		cred, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	})
-	if err := errors.Join(err, failed); err != nil {
-		return fmt.Errorf("ask who is there: %w", err)
-	}
-	if uid := int(cred.Uid); uid != os.Geteuid() && uid != 0 {
-		return fmt.Errorf("user %d is there, not user %d", uid, os.Geteuid())
-	}
-	return nil
-}
-
 // ExecClient has the supervisor at the other end of conn run a command in its
-// sandbox and returns its exit code. The command's standard streams are c's
-// files; where its standard input is a terminal, those that are terminals
-// become one of the sandbox's own, and the caller's is in raw mode meanwhile.
-// Signals that the caller gets go to the command. The error is a *StartError if
-// it is the command's. It closes conn.
+// sandbox and returns its exit code. The supervisor gets the caller's files:
+// let conn be of peer.Dial. The command's standard streams are c's files; where
+// its standard input is a terminal, those that are terminals become one of the
+// sandbox's own, and the caller's is in raw mode meanwhile. Signals that the
+// caller gets go to the command. The error is a *StartError if it is the
+// command's. It closes conn.
 func ExecClient(ctx context.Context, conn *net.UnixConn, c Command) (code int, err error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	if err := checkPeer(conn); err != nil {
-		return 0, fmt.Errorf("run a command in the sandbox: %w", err)
-	}
 	view, err := openView(c.Files)
 	if err != nil {
 		return 0, fmt.Errorf("run a command in the sandbox: %w", err)
 	}
 	defer func() { err = errors.Join(err, view.close()) }()
-	ch := &channel{conn: conn}
+	ch := peer.NewChannel(conn)
 	o := order{Start: &start{Args: toBytes(c.Args), Env: toBytes(c.Env), Dir: []byte(c.Dir), Terminal: view.terminal}}
-	if err := ch.send(o, view.files[:]...); err != nil {
+	if err := ch.Send(o, view.files[:]...); err != nil {
 		return 0, fmt.Errorf("run a command in the sandbox: %w", err)
 	}
 	e, err := reply(ch)
@@ -149,10 +125,10 @@ func ExecClient(ctx context.Context, conn *net.UnixConn, c Command) (code int, e
 }
 
 // reply receives an event that is no failure.
-func reply(c *channel) (event, error) {
+func reply(c *peer.Channel) (event, error) {
 	var e event
-	files, err := c.receive(maxReply, &e)
-	closeAll(files)
+	files, err := c.Receive(maxReply, &e)
+	peer.CloseAll(files)
 	switch {
 	case err != nil:
 		return e, fmt.Errorf("run a command in the sandbox: its supervisor has gone: %w", err)
@@ -166,7 +142,7 @@ func reply(c *channel) (event, error) {
 
 // relaySignals passes the caller's signals on, and the size of its window,
 // until stop is called.
-func relaySignals(c *channel, v *view) (stop func()) {
+func relaySignals(c *peer.Channel, v *view) (stop func()) {
 	got := make(chan os.Signal, 16)
 	for _, s := range relayed() {
 		if !signal.Ignored(s) {
@@ -183,7 +159,7 @@ func relaySignals(c *channel, v *view) (stop func()) {
 			case n == syscall.SIGWINCH:
 				v.resize()
 			case n != syscall.SIGCONT:
-				_ = c.send(order{Signal: int(n)}) // the end will tell
+				_ = c.Send(order{Signal: int(n)}) // the end will tell
 			}
 		}
 	}()

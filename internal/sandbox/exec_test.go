@@ -13,12 +13,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead/fairlead/internal/peer"
 )
 
 // serveExec serves clients at an abstract socket until the test ends.
 func serveExec(t *testing.T, s *Sandbox) (address string) {
 	t.Helper()
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: "@fairlead-exec-" + filepath.Base(testDir(t)), Net: "unix"})
+	l, err := peer.Listen("@fairlead-exec-" + filepath.Base(testDir(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,12 +28,12 @@ func serveExec(t *testing.T, s *Sandbox) (address string) {
 	var tasks sync.WaitGroup
 	tasks.Go(func() {
 		for {
-			conn, err := l.AcceptUnix()
+			conn, err := l.Accept()
 			if err != nil {
 				return
 			}
 			tasks.Go(func() {
-				if err := s.ServeExec(ctx, conn); err != nil && ctx.Err() == nil {
+				if err := s.ServeExec(ctx, conn.(*net.UnixConn)); err != nil && ctx.Err() == nil {
 					t.Log(err)
 				}
 			})

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/peer"
 )
 
 // The words that follow Options.Self on the command lines of the two processes
@@ -54,25 +56,25 @@ func InitMain(args []string) int {
 // socket or the starter ends.
 func initMain(self []string) error {
 	deafen()
-	c, err := channelOf(os.NewFile(channelFD, "supervisor"))
+	c, err := givenChannel(channelFD)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	var s setup
-	if _, err := c.receive(maxFrame, &s); err != nil {
+	if _, err := c.Receive(peer.MaxFrame, &s); err != nil {
 		return fmt.Errorf("receive the setup: %w", err)
 	}
 	starter, sockets, noIPv6, err := build(s, self)
 	if err != nil {
 		var errno syscall.Errno
 		errors.As(err, &errno)
-		return errors.Join(err, c.send(ready{Error: err.Error(), Errno: int(errno)}))
+		return errors.Join(err, c.Send(ready{Error: err.Error(), Errno: int(errno)}))
 	}
-	if err := c.send(ready{NoIPv6: noIPv6}, sockets...); err != nil {
+	if err := c.Send(ready{NoIPv6: noIPv6}, sockets...); err != nil {
 		return fmt.Errorf("hand out the sockets: %w", err)
 	}
-	closeAll(sockets)
+	peer.CloseAll(sockets)
 	gone := make(chan error, 2)
 	go func() { gone <- serveCounters(c) }()
 	go func() { gone <- reap(starter) }()
@@ -119,7 +121,7 @@ func build(s setup, self []string) (starter int, sockets []*os.File, noIPv6 stri
 	}
 	n := <-built
 	if err = errors.Join(err, n.err); err != nil {
-		closeAll(n.sockets)
+		peer.CloseAll(n.sockets)
 		return 0, nil, "", err
 	}
 	return starter, n.sockets, n.noIPv6, nil
@@ -172,11 +174,11 @@ func closeOnExec(first int) error {
 }
 
 // serveCounters answers the supervisor until it is gone.
-func serveCounters(c *channel) error {
+func serveCounters(c *peer.Channel) error {
 	for {
 		var q question
-		files, err := c.receive(maxReply, &q)
-		closeAll(files)
+		files, err := c.Receive(maxReply, &q)
+		peer.CloseAll(files)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -187,7 +189,7 @@ func serveCounters(c *channel) error {
 		if a.Counters, err = readCounters(); err != nil {
 			a.Error = err.Error()
 		}
-		if err := c.send(a); err != nil {
+		if err := c.Send(a); err != nil {
 			return fmt.Errorf("answer the supervisor: %w", err)
 		}
 	}

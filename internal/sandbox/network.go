@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/peer"
 )
 
 // The port numbers are Istio's, apart from that of DNS (see the package
@@ -136,7 +138,7 @@ func openSockets(families []int) ([]*os.File, error) {
 		for _, family := range families {
 			fd, err := openSocket(family, kind.typ, kind.port)
 			if err != nil {
-				closeAll(files)
+				peer.CloseAll(files)
 				return nil, fmt.Errorf("open the socket %s on port %d: %w", kind.name, kind.port, err)
 			}
 			files = append(files, os.NewFile(uintptr(fd), kind.name))

@@ -14,6 +14,8 @@ import (
 
 	"github.com/miekg/dns"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/peer"
 )
 
 // programMain is what tests run inside a sandbox: one small deed, told on the
@@ -251,12 +253,12 @@ func tellSignals() error {
 
 // clientMain has the server at an abstract socket execute the rest.
 func clientMain(args []string) int {
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: args[0], Net: "unix"})
+	conn, err := peer.Dial(context.Background(), args[0])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 125
 	}
-	code, err := ExecClient(context.Background(), conn, Command{Args: args[1:], Env: os.Environ(), Dir: "/", Files: [3]*os.File{os.Stdin, os.Stdout, os.Stderr}})
+	code, err := ExecClient(context.Background(), conn.(*net.UnixConn), Command{Args: args[1:], Env: os.Environ(), Dir: "/", Files: [3]*os.File{os.Stdin, os.Stdout, os.Stderr}})
 	var failed *StartError
 	switch {
 	case errors.As(err, &failed):

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/peer"
 )
 
 // Options of a Sandbox.
@@ -39,8 +41,8 @@ type Options struct {
 type Sandbox struct {
 	log      *slog.Logger
 	sockets  Sockets
-	init     *channel
-	starter  *channel
+	init     *peer.Channel
+	starter  *peer.Channel
 	asking   sync.Mutex // held from question to answer
 	process  *os.Process
 	ended    chan struct{} // closed when init, and so everything, has ended
@@ -157,19 +159,19 @@ func (s *Sandbox) greet(o Options) error {
 	if err != nil {
 		return err
 	}
-	err = s.init.send(setup{Root: isRoot(), UID: os.Geteuid(), GID: os.Getegid(), ReadOnly: o.ReadOnly, Hide: hidden})
+	err = s.init.Send(setup{Root: isRoot(), UID: os.Geteuid(), GID: os.Getegid(), ReadOnly: o.ReadOnly, Hide: hidden})
 	if err != nil {
 		return fmt.Errorf("set up the sandbox: %w", err)
 	}
 	var r ready
-	files, err := s.init.receive(maxReply, &r)
+	files, err := s.init.Receive(maxReply, &r)
 	switch {
 	case errors.Is(err, io.EOF):
 		return errors.New("set up the sandbox: its init ended at once")
 	case err != nil:
 		return fmt.Errorf("set up the sandbox: %w", err)
 	case r.Error != "":
-		closeAll(files)
+		peer.CloseAll(files)
 		return refused("set up the sandbox", failure{r.Error, syscall.Errno(r.Errno)})
 	}
 	n := 2
@@ -178,7 +180,7 @@ func (s *Sandbox) greet(o Options) error {
 		s.log.Warn("the sandbox has no IPv6", "reason", r.NoIPv6)
 	}
 	if len(files) != 3*n {
-		closeAll(files)
+		peer.CloseAll(files)
 		return fmt.Errorf("set up the sandbox: its init handed out %d sockets, not %d", len(files), 3*n)
 	}
 	s.sockets = Sockets{TCP: files[:n], DNSPackets: files[n : 2*n], DNSStreams: files[2*n:]}
@@ -216,12 +218,12 @@ func (s *Sandbox) Sockets() Sockets { return s.sockets }
 func (s *Sandbox) Counters() (Counters, error) {
 	s.asking.Lock()
 	defer s.asking.Unlock()
-	if err := s.init.send(question{}); err != nil {
+	if err := s.init.Send(question{}); err != nil {
 		return Counters{}, fmt.Errorf("ask the sandbox for its counters: %w", err)
 	}
 	var a answer
-	files, err := s.init.receive(maxReply, &a)
-	closeAll(files)
+	files, err := s.init.Receive(maxReply, &a)
+	peer.CloseAll(files)
 	if err != nil {
 		return Counters{}, fmt.Errorf("ask the sandbox for its counters: %w", err)
 	}
@@ -241,9 +243,9 @@ func (s *Sandbox) Close() error {
 	<-s.received
 	_ = s.init.Close() // closed already the second time
 	_ = s.starter.Close()
-	closeAll(s.sockets.TCP)
-	closeAll(s.sockets.DNSPackets)
-	closeAll(s.sockets.DNSStreams)
+	peer.CloseAll(s.sockets.TCP)
+	peer.CloseAll(s.sockets.DNSPackets)
+	peer.CloseAll(s.sockets.DNSStreams)
 	s.restoreTerminal()
 	return nil
 }

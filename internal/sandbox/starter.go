@@ -12,13 +12,15 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/peer"
 )
 
 // A starter starts the commands of a sandbox and says how they ended. It lives
 // in the same namespaces as they do, with the same rights, so that nothing has
 // to be entered.
 type starter struct {
-	channel *channel
+	channel *peer.Channel
 	heard   *echo
 
 	mu       sync.Mutex
@@ -32,7 +34,7 @@ type command struct {
 
 // starterMain runs until the main command has ended or the supervisor is gone.
 func starterMain() error {
-	c, err := channelOf(os.NewFile(channelFD, "supervisor"))
+	c, err := givenChannel(channelFD)
 	if err != nil {
 		return err
 	}
@@ -49,7 +51,7 @@ func starterMain() error {
 	go func() {
 		for {
 			var o order
-			files, err := c.receive(maxFrame, &o)
+			files, err := c.Receive(peer.MaxFrame, &o)
 			if errors.Is(err, io.EOF) {
 				err = nil
 				end(err)
@@ -58,7 +60,7 @@ func starterMain() error {
 			if err == nil {
 				err = s.obey(o, files, end)
 			}
-			closeAll(files)
+			peer.CloseAll(files)
 			if err != nil {
 				end(err)
 				return
@@ -82,7 +84,7 @@ func (s *starter) obey(o order, files []*os.File, end func(error)) error {
 func (s *starter) start(id int, c start, files []*os.File, end func(error)) error {
 	p, code, err := c.run(files)
 	if err != nil {
-		err = s.channel.send(event{ID: id, Failure: err.Error(), Code: code})
+		err = s.channel.Send(event{ID: id, Failure: err.Error(), Code: code})
 		if c.Main {
 			end(err)
 		}
@@ -91,7 +93,7 @@ func (s *starter) start(id int, c start, files []*os.File, end func(error)) erro
 	s.mu.Lock()
 	s.commands[id] = command{process: p, group: !c.Main}
 	s.mu.Unlock()
-	if err := s.channel.send(event{ID: id, Started: true}); err != nil {
+	if err := s.channel.Send(event{ID: id, Started: true}); err != nil {
 		return err
 	}
 	go func() {
@@ -119,7 +121,7 @@ func (s *starter) wait(id int, p *os.Process) error {
 	default:
 		e.Code = state.ExitCode()
 	}
-	return s.channel.send(e)
+	return s.channel.Send(e)
 }
 
 // signal sends sig to a command, unless the command has had it already as a

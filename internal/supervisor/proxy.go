@@ -15,9 +15,8 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/fairlead/fairlead/internal/bootstrap"
+	"github.com/fairlead/fairlead/internal/peer"
 )
 
 // restartAfter is the pause before a proxy that died is replaced, doubled up to
@@ -82,9 +81,9 @@ func (p *proxies) Run(ctx context.Context) error {
 
 // one runs one proxy process to its end.
 func (p *proxies) one(ctx context.Context) (wasReady bool, err error) {
-	ours, theirs, err := controlPair()
+	ours, theirs, err := peer.Pair()
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("start the proxy: %w", err)
 	}
 	defer ours.Close()
 	cmd := exec.Command("/proc/self/exe", ProxyCommand) //nolint:noctx // ended below, in the order the proxy needs
@@ -148,24 +147,4 @@ func (p *proxies) converse(ctx context.Context, conn *net.UnixConn) (ready bool)
 	p.log.Info("proxy ready", "pid", p.pid.Load(), "restarts", p.restarts.Load())
 	p.once.Do(func() { close(p.ready) })
 	return true
-}
-
-// controlPair is the socket pair between supervisor and proxy.
-func controlPair() (ours *net.UnixConn, theirs *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, fmt.Errorf("make the proxy's control socket: %w", err)
-	}
-	theirs = os.NewFile(uintptr(fds[1]), "control") //nolint:gosec // a descriptor is not negative
-	mine := os.NewFile(uintptr(fds[0]), "control")  //nolint:gosec // likewise
-	defer mine.Close()
-	c, err := net.FileConn(mine)
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("make the proxy's control socket: %w", err), theirs.Close())
-	}
-	ours, ok := c.(*net.UnixConn)
-	if !ok {
-		return nil, nil, errors.Join(fmt.Errorf("the proxy's control socket is a %T", c), theirs.Close(), c.Close())
-	}
-	return ours, theirs, nil
 }
