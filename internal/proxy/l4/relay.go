@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -100,31 +99,12 @@ type half struct {
 
 func newHalf(p *pair, dst, src *transport.Conn) *half {
 	h := &half{pair: p, dst: dst, src: src}
-	from, ok := rawConn(src)
-	if !ok {
-		return h
+	from, readable := src.Raw()
+	to, writable := dst.Raw()
+	if readable && writable {
+		h.bulk = newBulk(to, from)
 	}
-	to, ok := rawConn(dst)
-	if !ok {
-		return h
-	}
-	h.bulk = newBulk(to, from)
 	return h
-}
-
-// rawConn returns the descriptor under c if bytes may be moved past c, in the kernel.
-func rawConn(c *transport.Conn) (syscall.RawConn, bool) {
-	var s syscall.Conn
-	switch c := c.Conn.(type) {
-	case *net.TCPConn:
-		s = c
-	case *net.UnixConn:
-		s = c
-	default:
-		return nil, false
-	}
-	raw, err := s.SyscallConn()
-	return raw, err == nil
 }
 
 // run moves bytes until the source ended or something failed, and passes on
@@ -198,7 +178,9 @@ func (h *half) spliceAll() error {
 		}
 		h.pair.renew()
 		for p.held > 0 {
+			h.dst.BeginWrite()
 			m, err := h.bulk.push(p)
+			h.dst.EndWrite(err)
 			h.moved += int64(m)
 			if err != nil {
 				h.failWrite(h.explain(err))
@@ -207,7 +189,7 @@ func (h *half) spliceAll() error {
 			h.pair.renew()
 		}
 		if n == 0 {
-			return io.EOF
+			return h.src.Ended()
 		}
 	}
 }
@@ -226,7 +208,7 @@ func (h *half) write(b []byte) bool {
 }
 
 // failWrite ends this direction. The other goes on: what dst said before it
-// went is still to be delivered, and its end or reset is read there.
+// went is still to be delivered, and how it went is read there.
 func (h *half) failWrite(err error) {
 	h.pair.note(err, h.dst == h.pair.b)
 }

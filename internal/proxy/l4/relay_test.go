@@ -186,6 +186,37 @@ func TestWhatTheServerSaidBeforeItLeftStillArrives(t *testing.T) {
 	r.wait(t)
 }
 
+// An upload that meets the reset of the server must not make the torn download
+// look whole: whichever direction hears of the reset, the client is reset.
+func TestATornDownloadIsSeenTornWhileUploading(t *testing.T) {
+	for _, piece := range []int{1 << 10, 256 << 10} { // copied, spliced
+		for range 50 {
+			r := start(t, "")
+			client := transport.New(r.client, nil) // tells a reset from an end, too
+			uploaded := make(chan struct{})
+			go func() {
+				defer close(uploaded)
+				for b := make([]byte, piece); ; {
+					if _, err := client.Write(b); err != nil {
+						return
+					}
+				}
+			}()
+			io.ReadFull(r.server, make([]byte, piece)) // the relay is up
+			r.server.Write([]byte("half of it"))
+			r.server.SetLinger(0)
+			r.server.Close()
+			if got, err := io.ReadAll(client); !errors.Is(err, syscall.ECONNRESET) {
+				t.Fatalf("the client read %q, %v; want a reset", got, err)
+			}
+			<-uploaded
+			if got := r.wait(t); !got.far || got.err == nil {
+				t.Fatalf("relay = %+v", got)
+			}
+		}
+	}
+}
+
 func TestCancelResetsBothEnds(t *testing.T) {
 	r := start(t, "")
 	r.stop()

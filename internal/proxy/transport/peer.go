@@ -35,7 +35,7 @@ func KeepAlive() net.KeepAliveConfig {
 // kernel had noticed. It is called once, after Adopt and before c is shared.
 // Where there is no TCP it does nothing.
 func (c *Conn) WatchPeer() {
-	if _, ok := c.TCP(); !ok || c.raw == nil || c.shard == nil {
+	if _, ok := c.Conn.(*net.TCPConn); !ok || c.raw == nil || c.shard == nil {
 		return
 	}
 	c.shard.mu.Lock()

@@ -109,6 +109,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 		late = s.sweep(clock, all, late)
 		for range peersPerTick {
 			watched = lookAtPeers(clock, s.shards[turn].peers(watched))
+			watched = lookAtTied(s.shards[turn].tied(clock, watched))
 			turn = (turn + 1) % shards
 		}
 	}
@@ -159,19 +160,15 @@ type fate = uint32
 const (
 	idle fate = iota + 1 // not renewed in time
 	lost                 // the peer confirms nothing
+	gone                 // the peer ended or reset the stream while its owner waited for another
 )
 
-// expire closes the Conn on behalf of the sweeper. A TLS connection would send
-// a farewell and could wait for it: its transport is closed instead.
+// expire closes the Conn on behalf of the sweeper.
 func (c *Conn) expire(f fate) {
 	c.fate.CompareAndSwap(0, f)
 	c.leave()
-	var under io.Closer = c.Conn
-	if t, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {
-		under = t.NetConn()
-	}
 	// Whoever uses the Conn learns it from its reads and writes.
-	_ = under.Close()
+	_ = c.under().Close()
 }
 
 func isClosed(err error) bool {

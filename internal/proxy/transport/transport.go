@@ -10,6 +10,7 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -39,6 +40,9 @@ type Conn struct {
 	place    int   // in shard.conns, guarded by shard.mu; -1 once removed
 	watched  bool  // guarded by shard.mu; see WatchPeer
 	resends  int64 // the sweeper's: since when it has seen us send again; 0: we do not
+
+	tie    tie
+	broken broken
 }
 
 // New wraps c, which the Conn owns from now on. Bytes in head were read already
@@ -62,8 +66,16 @@ func New(c net.Conn, head []byte) *Conn {
 	return t
 }
 
+// Raw returns the descriptor underneath, and whether there is one: whether
+// bytes may be moved past the Conn, in the kernel. Bytes given back are not in
+// it: take them first. Writes to it are enclosed in BeginWrite and EndWrite, and
+// Ended tells what the end of reading from it means.
+func (c *Conn) Raw() (syscall.RawConn, bool) { return c.raw, c.raw != nil }
+
 // Read delivers what Unread and New gave back first, then reads. Its error is
-// one for which errors.Is(err, os.ErrDeadlineExceeded) holds if the Conn timed out.
+// one for which errors.Is(err, os.ErrDeadlineExceeded) holds if the Conn timed
+// out. io.EOF means that the peer ended its direction in order, even if a Write
+// was told of the reset that tore the stream.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(c.head) > 0 {
 		n := copy(p, c.head)
@@ -74,7 +86,11 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	n, err := c.Conn.Read(p)
-	if err != nil {
+	switch {
+	case err == nil:
+	case err == io.EOF: //nolint:errorlint // as io.Reader has it
+		err = c.Ended()
+	default:
 		err = c.explain(err)
 	}
 	return n, err
@@ -82,17 +98,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 
 // Write writes all of p. Its error tells a timeout as Read's does.
 func (c *Conn) Write(p []byte) (int, error) {
+	c.BeginWrite()
 	n, err := c.Conn.Write(p)
-	if err != nil {
-		err = c.explain(err)
-	}
-	return n, err
-}
-
-// WriteBuffers writes all of bufs with one system call where the stream allows.
-// It consumes bufs, as net.Buffers does.
-func (c *Conn) WriteBuffers(bufs *net.Buffers) (int64, error) {
-	n, err := bufs.WriteTo(c.Conn)
+	c.EndWrite(err)
 	if err != nil {
 		err = c.explain(err)
 	}
@@ -136,13 +144,6 @@ func (c *Conn) Unread(p []byte) {
 		p = append(p[:len(p):len(p)], c.head...)
 	}
 	c.head = p
-}
-
-// TCP returns the TCP connection underneath, for splice and socket options,
-// and whether it is one. Bytes given back are not in it: take them first.
-func (c *Conn) TCP() (*net.TCPConn, bool) {
-	t, ok := c.Conn.(*net.TCPConn)
-	return t, ok
 }
 
 // SetTimeout makes the sweeper close the Conn if it is not renewed for d; 0

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -251,25 +250,12 @@ func TestAddressesAreUnmapped(t *testing.T) {
 	}
 }
 
-func TestOnlyTCPIsTCP(t *testing.T) {
-	for kind, want := range map[string]bool{"tcp": true, "unix": false, "pipe": false} {
+func TestSocketsHaveADescriptor(t *testing.T) {
+	for kind, want := range map[string]bool{"tcp": true, "unix": true, "pipe": false} {
 		c, _ := ends(t, kind)
-		if _, got := c.TCP(); got != want {
-			t.Errorf("%s: TCP() = %v", kind, got)
+		if _, got := c.Raw(); got != want {
+			t.Errorf("%s: Raw() = %v", kind, got)
 		}
-	}
-}
-
-func TestWriteBuffersWritesAll(t *testing.T) {
-	c, theirs := accepted(t, "tcp", "127.0.0.1:0")
-	bufs := net.Buffers{[]byte("head\r\n"), []byte("body")}
-	if n, err := c.WriteBuffers(&bufs); n != 10 || err != nil {
-		t.Fatal(n, err)
-	}
-	c.Close()
-	var got bytes.Buffer
-	if _, err := got.ReadFrom(theirs); err != nil || got.String() != "head\r\nbody" {
-		t.Errorf("got %q, %v", &got, err)
 	}
 }
 

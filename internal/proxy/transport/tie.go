@@ -1,0 +1,157 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A tie is the Conn that works for this one: an endpoint's for a caller's. It
+// lets others than the owner of both end the work. Whoever takes the partner
+// out may close it, or owns it alone again.
+type tie struct {
+	partner atomic.Pointer[Conn]
+	since   atomic.Int64 // on the sweeper's clock
+}
+
+// tieGrace is how long a tie is left alone: most exchanges are over by then, and
+// cost no look.
+const tieGrace = time.Second
+
+// Tie says that the owner of c, a caller's connection, may now be waiting for
+// up. While it does it does not read from c, and would not notice that its peer
+// is gone: the Sweeper that adopted c looks for that once the tie is a second
+// old, and then closes up, as Cut does. A peer that only ended its own direction
+// is not gone. A tie is ended by Untie.
+func (c *Conn) Tie(up *Conn) {
+	if c.sweeper != nil {
+		c.tie.since.Store(c.sweeper.clock.Load())
+	}
+	c.tie.partner.Store(up)
+}
+
+// Untie ends a tie. It reports whether there was one still: false says that its
+// Conn is being closed, if there was one.
+func (c *Conn) Untie() bool { return c.tie.partner.Swap(nil) != nil }
+
+// Cut resets c and closes what is tied to it, so that the owner of both wakes
+// whatever it waits for. It may be called at any time.
+func (c *Conn) Cut() {
+	_ = c.Reset() // a Conn that is closed already needs no more
+	c.closeTied()
+}
+
+func (c *Conn) closeTied() {
+	if up := c.tie.partner.Swap(nil); up != nil {
+		up.leave()
+		_ = up.under().Close() // its reads and writes tell
+	}
+}
+
+// PeerGone reports whether the Sweeper found the peer of a tied Conn gone.
+func (c *Conn) PeerGone() bool { return c.fate.Load() == gone }
+
+// Hung reports, without waiting, that nothing can be sent and nothing more can
+// arrive: the peer reset the stream, or both sides ended it. What had arrived
+// may still be there to read. Where there is no descriptor to ask it is false.
+func (c *Conn) Hung() bool {
+	if c.raw == nil {
+		return false
+	}
+	is := false
+	err := c.raw.Control(func(fd uintptr) { is = hung(fd) })
+	return is && err == nil
+}
+
+func hung(fd uintptr) bool {
+	one := [1]unix.PollFd{{Fd: int32(fd)}} //nolint:gosec // G115: a descriptor is an int
+	for {
+		_, err := unix.Poll(one[:], 0)
+		if err != unix.EINTR {
+			return err == nil && one[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+		}
+	}
+}
+
+// tied appends the Conns of the shard whose ties are old enough for a look.
+func (sh *shard) tied(clock int64, conns []*Conn) []*Conn {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for _, c := range sh.conns {
+		if c.tie.partner.Load() != nil && clock-c.tie.since.Load() >= int64(tieGrace) {
+			conns = append(conns, c)
+		}
+	}
+	return conns
+}
+
+// lookAtTied ends the ties of those whose peers are gone. It returns conns, emptied.
+func lookAtTied(conns []*Conn) []*Conn {
+	for i, c := range conns {
+		if c.Hung() {
+			c.fate.CompareAndSwap(0, gone)
+			c.closeTied()
+		}
+		conns[i] = nil
+	}
+	return conns[:0]
+}
+
+// A broken is the failure of a stream that a write learned of. The kernel tells
+// it once: a read that follows sees an orderly end, and what is torn would look
+// whole.
+type broken struct {
+	writing sync.Mutex // held during a write
+	err     error      // guarded by writing
+}
+
+// BeginWrite and EndWrite enclose a write to the socket past the Conn, as Write
+// encloses its own: what ends it is remembered for Ended.
+func (c *Conn) BeginWrite() { c.broken.writing.Lock() }
+
+// EndWrite is told how the write ended.
+func (c *Conn) EndWrite(err error) {
+	if err != nil {
+		c.broken.note(err)
+	}
+	c.broken.writing.Unlock()
+}
+
+// note keeps what the kernel says of the stream, but for EPIPE: that is a reset
+// after the peer's end of its own direction, all of which has arrived.
+func (b *broken) note(err error) {
+	var errno syscall.Errno
+	if b.err == nil && errors.As(err, &errno) && errno != syscall.EPIPE {
+		b.err = err
+	}
+}
+
+// Ended tells how the stream ended on which a read met the end: io.EOF, or the
+// failure that a write was told instead. Read asks it; who reads past the Conn has to.
+func (c *Conn) Ended() error {
+	if !c.Hung() {
+		return io.EOF
+	}
+	// A write still in progress fails at once, and then has noted why.
+	c.broken.writing.Lock()
+	defer c.broken.writing.Unlock()
+	if c.broken.err != nil {
+		return c.broken.err
+	}
+	return io.EOF
+}
+
+// under is what can be closed without a word to the peer: a TLS connection
+// would send a farewell and could wait for it.
+func (c *Conn) under() io.Closer {
+	if t, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {
+		return t.NetConn()
+	}
+	return c.Conn
+}
