@@ -183,9 +183,6 @@ func tell(c *config.Config) string {
 		if l.InspectHTTP {
 			b.WriteString(" http?")
 		}
-		if l.UseOriginalDst {
-			b.WriteString(" original-dst")
-		}
 		b.WriteByte('\n')
 		for _, ch := range l.Chains {
 			tellChain(&b, ch)
@@ -235,9 +232,6 @@ func tell(c *config.Config) string {
 func tellEndpoints(b *strings.Builder, a *config.Assignment) {
 	for _, e := range a.Endpoints {
 		fmt.Fprintf(b, " %s:%d*%d", e.Host, e.Port, e.Weight)
-		if e.Locality != "" {
-			fmt.Fprintf(b, "@%s", e.Locality)
-		}
 	}
 }
 

@@ -15,8 +15,8 @@ import (
 // ErrNoEndpoint means that a cluster has nothing to send to now.
 var ErrNoEndpoint = errors.New("no healthy endpoint")
 
-// repicks is how often a try picks again for an endpoint not tried yet, before
-// it looks for one: Istio's host selection attempts.
+// repicks is how often a try picks by the policy for an endpoint not tried yet,
+// before it takes any that is one.
 const repicks = 5
 
 // A Cluster is one destination at run time. It is safe for concurrent use.

@@ -21,11 +21,9 @@ import (
 type Listener struct {
 	Name           string
 	Addresses      []netip.AddrPort // the address and the additional ones; unspecified IP: any address
-	BindToPort     bool
-	UseOriginalDst bool
-	InspectTLS     bool          // read a ClientHello, if there is one
-	InspectHTTP    bool          // read the first line, if it is HTTP
-	InspectTimeout time.Duration // 0: wait without limit
+	InspectTLS     bool             // read a ClientHello, if there is one
+	InspectHTTP    bool             // read the first line, if it is HTTP
+	InspectTimeout time.Duration    // 0: wait without limit
 	Chains         []*FilterChain
 	Default        *FilterChain // nil: close what no chain matches
 	Raw            []byte       // the protobuf as received, for proxy-config
@@ -94,11 +92,9 @@ type DirectResponse struct {
 // A Retry says how often and when a request is tried again. The zero value
 // never retries.
 type Retry struct {
-	Attempts       int  // beside the first
-	ConnectFailure bool // when the connection to the endpoint failed
-	RefusedStream  bool
+	Attempts       int           // beside the first
+	ConnectFailure bool          // when the connection to the endpoint failed
 	PreviousHosts  bool          // prefer endpoints not tried yet
-	HostAttempts   int           // picks until a tried one is taken all the same
 	BaseInterval   time.Duration // 0: 25 ms
 }
 
@@ -124,9 +120,7 @@ type Cluster struct {
 	Addresses      []netip.Prefix // OriginalDst: those that the entry lists; none: it lists none
 	Policy         Balance
 	ConnectTimeout time.Duration // 0: Envoy's 5 s
-	DNSRefresh     time.Duration // after a failure or a TTL of 0; 0: 5 s
-	RespectTTL     bool
-	Entry          mesh.Ref // object that declared the host
+	Entry          mesh.Ref      // object that declared the host
 	Raw            []byte
 }
 
@@ -154,7 +148,6 @@ type Endpoint struct {
 	Port     uint16 // 0 for unix
 	Weight   uint32 // at least 1
 	Priority uint32
-	Locality string
 }
 
 // A Name is a declared host as the DNS server sees it.

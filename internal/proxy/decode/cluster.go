@@ -2,7 +2,6 @@ package decode
 
 import (
 	"fmt"
-	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -14,9 +13,10 @@ import (
 
 var clusterFields = fieldSet{
 	"name": acted, "type": acted, "eds_cluster_config": acted, "connect_timeout": acted, "lb_policy": acted,
-	"load_assignment": acted, "dns_refresh_rate": acted, "respect_dns_ttl": acted, "original_dst_lb_config": acted,
-	"metadata":          acted,
+	"load_assignment": acted, "original_dst_lb_config": acted, "metadata": acted,
 	"alt_stat_name":     "metrics carry the cluster's own name",
+	"respect_dns_ttl":   "names are always asked again when their time to live ends",
+	"dns_refresh_rate":  "a name is followed once for all clusters: by its time to live, else every minute",
 	"dns_lookup_family": "both families are always asked for and raced",
 }
 
@@ -40,12 +40,9 @@ func cluster(name string, raw []byte) (*config.Cluster, error) {
 	if err := named(m.GetName(), name); err != nil {
 		return nil, err
 	}
-	c := &config.Cluster{Name: name, RespectTTL: m.GetRespectDnsTtl(), Raw: raw}
+	c := &config.Cluster{Name: name, Raw: raw}
 	var err error
 	if c.ConnectTimeout, err = duration("connect_timeout", m.GetConnectTimeout()); err != nil {
-		return nil, err
-	}
-	if c.DNSRefresh, err = duration("dns_refresh_rate", m.GetDnsRefreshRate()); err != nil {
 		return nil, err
 	}
 	if c.Entry, err = entry("metadata", m.GetMetadata()); err != nil {
@@ -205,7 +202,8 @@ func endpoints(path string, m *endpointv3.ClusterLoadAssignment) (*config.Assign
 	for i, g := range m.GetEndpoints() {
 		p := index(join(path, "endpoints"), i)
 		if err := (fieldSet{
-			"locality": acted, "lb_endpoints": acted, "priority": acted,
+			"lb_endpoints": acted, "priority": acted,
+			"locality":              "endpoints are not preferred by where they are, but by priority",
 			"load_balancing_weight": "localities are not weighted, their endpoints are",
 		}).check(p, g); err != nil {
 			return nil, err
@@ -218,7 +216,7 @@ func endpoints(path string, m *endpointv3.ClusterLoadAssignment) (*config.Assign
 			if err != nil {
 				return nil, err
 			}
-			x.Priority, x.Locality = g.GetPriority(), locality(g.GetLocality())
+			x.Priority = g.GetPriority()
 			a.Endpoints = append(a.Endpoints, x)
 		}
 	}
@@ -243,8 +241,4 @@ func lbEndpoint(path string, m *endpointv3.LbEndpoint) (config.Endpoint, error) 
 		return config.Endpoint{}, err
 	}
 	return config.Endpoint{Host: host, Port: port, Weight: max(m.GetLoadBalancingWeight().GetValue(), 1)}, nil
-}
-
-func locality(l *corev3.Locality) string {
-	return strings.TrimRight(l.GetRegion()+"/"+l.GetZone()+"/"+l.GetSubZone(), "/")
 }

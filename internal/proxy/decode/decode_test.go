@@ -48,10 +48,10 @@ func TestAClusterIsDecoded(t *testing.T) {
 	}
 	want := &config.Cluster{
 		Name: "outbound|80||a", Type: config.StrictDNS, Policy: config.LeastRequest,
-		ConnectTimeout: 10 * time.Second, DNSRefresh: time.Minute, RespectTTL: true,
-		Inline: &config.Assignment{Name: "outbound|80||a", Endpoints: []config.Endpoint{{Host: "a.example.com", Port: 8080, Weight: 3, Locality: "eu/a"}}},
-		Entry:  mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: "a", File: "a.yaml", Line: 7},
-		Raw:    b,
+		ConnectTimeout: 10 * time.Second,
+		Inline:         &config.Assignment{Name: "outbound|80||a", Endpoints: []config.Endpoint{{Host: "a.example.com", Port: 8080, Weight: 3}}},
+		Entry:          mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: "a", File: "a.yaml", Line: 7},
+		Raw:            b,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -21,10 +21,12 @@ import (
 )
 
 var listenerFields = fieldSet{
-	"name": acted, "address": acted, "additional_addresses": acted, "bind_to_port": acted, "use_original_dst": acted,
+	"name": acted, "address": acted, "additional_addresses": acted,
 	"listener_filters": acted, "listener_filters_timeout": acted, "filter_chains": acted, "default_filter_chain": acted,
 	"continue_on_listener_filters_timeout": acted,
 	"traffic_direction":                    "every listener here is outbound",
+	"bind_to_port":                         "which sockets there are is the proxy's own affair",
+	"use_original_dst":                     "a connection always goes to the listener of where it meant to go",
 	"transparent":                          "how connections are captured is the proxy's own affair",
 	"stat_prefix":                          "metrics carry the listener's name",
 	"metadata":                             "for people",
@@ -50,12 +52,7 @@ func listener(name string, raw []byte) (*config.Listener, error) {
 	if err := named(m.GetName(), name); err != nil {
 		return nil, err
 	}
-	l := &config.Listener{
-		Name:           name,
-		BindToPort:     m.GetBindToPort() == nil || m.GetBindToPort().GetValue(),
-		UseOriginalDst: m.GetUseOriginalDst().GetValue(),
-		Raw:            raw,
-	}
+	l := &config.Listener{Name: name, Raw: raw}
 	if err := addresses(l, &m); err != nil {
 		return nil, err
 	}

@@ -213,7 +213,8 @@ func forward(path string, m *routev3.RouteAction, r *config.Route) error {
 func retry(path string, m *routev3.RetryPolicy) (config.Retry, error) {
 	var r config.Retry
 	if err := (fieldSet{
-		"retry_on": acted, "num_retries": acted, "retry_host_predicate": acted, "host_selection_retry_max_attempts": acted, "retry_back_off": acted,
+		"retry_on": acted, "num_retries": acted, "retry_host_predicate": acted, "retry_back_off": acted,
+		"host_selection_retry_max_attempts": "an endpoint not tried yet is found however many picks it takes",
 	}).check(path, m); err != nil {
 		return r, err
 	}
@@ -221,9 +222,7 @@ func retry(path string, m *routev3.RetryPolicy) (config.Retry, error) {
 		switch strings.TrimSpace(cond) {
 		case "connect-failure":
 			r.ConnectFailure = true
-		case "refused-stream":
-			r.RefusedStream = true
-		case "unavailable", "cancelled": // of gRPC, which needs HTTP/2
+		case "refused-stream", "unavailable", "cancelled": // of HTTP/2, and of gRPC, which needs it
 		case "retriable-status-codes": // with an empty list of codes, the default
 		case "":
 		default:
@@ -234,7 +233,6 @@ func retry(path string, m *routev3.RetryPolicy) (config.Retry, error) {
 	if n := m.GetNumRetries(); n != nil {
 		r.Attempts = int(min(n.GetValue(), 100))
 	}
-	r.HostAttempts = int(min(max(m.GetHostSelectionRetryMaxAttempts(), 1), 100)) //nolint:gosec // at most 100
 	for i, p := range m.GetRetryHostPredicate() {
 		if !p.GetTypedConfig().MessageIs(&previoushostsv3.PreviousHostsPredicate{}) {
 			return r, fmt.Errorf("%s: %q is not supported by this proxy", index(join(path, "retry_host_predicate"), i), p.GetName())
