@@ -87,7 +87,7 @@ func connect(ctx context.Context, clusters *cluster.Set, rec *decision.Record) (
 		}
 		e.Done()
 		tried = append(tried, e)
-		rec.Reason, rec.Err = decision.ConnectFailed, plain(err)
+		rec.Reason, rec.Err = decision.ConnectFailed, Plain(err)
 		if len(tried) == maxTries || len(tried) >= rec.Endpoints || ctx.Err() != nil {
 			rec.Flags |= decision.UF | decision.URX
 			return nil, nil
@@ -116,7 +116,7 @@ func tell(rec *decision.Record, r result) {
 		rec.Details = detailIdle
 	case r.far:
 		rec.Flags |= decision.UC
-		rec.Reason, rec.Err = decision.UpstreamReset, plain(r.err)
+		rec.Reason, rec.Err = decision.UpstreamReset, Plain(r.err)
 	default:
 		rec.Flags |= decision.DR
 		rec.Details = "downstream_remote_reset"

@@ -221,8 +221,8 @@ func (h *half) explain(err error) error {
 	return err
 }
 
-// plain is the cause in the system's words: "connection reset by peer".
-func plain(err error) string {
+// Plain is the cause of err in the system's words: "connection reset by peer".
+func Plain(err error) string {
 	var dial *cluster.DialError
 	if errors.As(err, &dial) {
 		return dial.Cause

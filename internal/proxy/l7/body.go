@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
-	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/h1"
 	"github.com/fairlead/fairlead/internal/proxy/l4"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
@@ -22,6 +20,7 @@ var (
 	errUpstream = errors.New("the endpoint stopped reading")
 	errStopped  = errors.New("the answer was over first")
 	errPanic    = errors.New("panic")
+	errCut      = errors.New("the drain is over")
 )
 
 // room is left before and after the data of a piece for its chunk framing.
@@ -57,6 +56,7 @@ func (x *exchange) passUp(down, up *transport.Conn) {
 	b := x.server.buffers.Get().(*buffer)
 	defer func() {
 		if p := recover(); p != nil {
+			x.server.crashed(p, string(x.rec.Path))
 			u.err = fmt.Errorf("%w: %v", errPanic, p)
 		}
 		if u.err != nil && !errors.Is(u.err, errUpstream) && !u.stopping.Load() {
@@ -161,7 +161,13 @@ func (x *exchange) settleUpload() bool {
 
 // blame returns why an exchange broke: what the caller did, if it did anything,
 // since the endpoint sees only the consequence.
-func (x *exchange) blame(cause error) error {
+func (x *exchange) blame(ctx context.Context, cause error) error {
+	switch {
+	case ctx.Err() != nil:
+		return errCut
+	case x.conn.down.PeerGone():
+		return errGone
+	}
 	if err := x.upload.err; err != nil && !errors.Is(err, errUpstream) && !errors.Is(err, errStopped) {
 		return err
 	}
@@ -186,7 +192,7 @@ func (x *exchange) respond(ctx context.Context) bool {
 	d := download{framing: x.resp.Framing, left: x.resp.Length}
 	untold := d.framing == h1.Chunked || d.framing == h1.UntilClose
 	d.chunked = untold && x.req.Minor == 1
-	if untold && !d.chunked || ctx.Err() != nil {
+	if untold && !d.chunked || x.conn.ending.Err() != nil {
 		x.closing = true
 	}
 	if !x.whole && !(x.upload.running && x.upload.last.Load()) {
@@ -200,7 +206,7 @@ func (x *exchange) respond(ctx context.Context) bool {
 	})
 	data, err := d.take(x.answer[x.resp.Len:x.answered])
 	if err != nil { // nothing has been sent yet
-		return x.fail(err)
+		return x.fail(ctx, err)
 	}
 	if !d.chunked {
 		x.out = append(x.out, data...)
@@ -212,12 +218,12 @@ func (x *exchange) respond(ctx context.Context) bool {
 	}
 	x.started = true
 	if _, err := x.conn.down.Write(x.out); err != nil {
-		return x.broken(errGone, d.chunked)
+		return x.broken(ctx, errGone, d.chunked)
 	}
 	x.rec.Sent += int64(len(data))
 	if !d.over {
 		if err := x.passDown(&d); err != nil {
-			return x.broken(err, untold && !d.chunked)
+			return x.broken(ctx, err, untold && !d.chunked)
 		}
 	}
 	whole := x.settleUpload()
@@ -279,31 +285,9 @@ func (x *exchange) passDown(d *download) error {
 
 // broken ends an exchange whose answer cannot be completed. The caller must see
 // that: where only the end of the connection would tell, it is a reset.
-func (x *exchange) broken(cause error, untold bool) bool {
-	idle := x.up.TimedOut()
-	x.stopUpload()
-	x.letGo(false)
+func (x *exchange) broken(ctx context.Context, cause error, untold bool) bool {
+	x.breakOff(ctx, cause)
 	x.closing, x.linger = true, false
-	r := &x.rec
-	cause = x.blame(cause)
-	var fault *h1.Error
-	switch {
-	case errors.Is(cause, errGone):
-		r.Reason, r.Flags, r.Details = decision.ClientGone, r.Flags|decision.DC, "downstream_remote_disconnect"
-	case errors.Is(cause, errUpload):
-		r.Reason, r.Flags, r.Details, r.Err = decision.BadRequest, r.Flags|decision.DPE, "http1.codec_error", cause.Error()
-	case errors.As(cause, &fault):
-		r.Reason, r.Flags, r.Err = decision.UpstreamBroken, r.Flags|decision.UPE, cause.Error()
-		r.Details = "upstream_reset_after_response_started{protocol_error}"
-	case errors.Is(cause, os.ErrDeadlineExceeded):
-		x.timedOut(idle)
-	default:
-		r.Reason, r.Flags = decision.UpstreamReset, r.Flags|decision.UC
-		r.Details = "upstream_reset_after_response_started{connection_termination}"
-		if !errors.Is(cause, io.EOF) {
-			r.Err = cause.Error()
-		}
-	}
 	if untold {
 		_ = x.conn.down.Reset() // the connection is given up either way
 	}
@@ -320,18 +304,19 @@ func (x *exchange) relay(ctx context.Context) bool {
 	x.out = append(x.out, early...)
 	x.started = true
 	if _, err := x.conn.down.Write(x.out); err != nil {
-		return x.broken(errGone, false)
+		return x.broken(ctx, errGone, false)
 	}
 	r.Sent += int64(len(early))
 	if ahead := x.in[x.used:x.filled]; len(ahead) > 0 {
 		if _, err := x.up.Write(ahead); err != nil {
-			return x.broken(err, false)
+			return x.broken(ctx, err, false)
 		}
 		r.Received += int64(len(ahead))
 	}
 	// A drain is not the end of a conversation that has no requests to stop
 	// between: the listener cuts what is left at its deadline.
-	sent, received, err := l4.Relay(context.WithoutCancel(ctx), x.conn.down, x.up)
+	x.conn.down.Untie() // the relay sees to both ends itself
+	sent, received, err := l4.Relay(ctx, x.conn.down, x.up)
 	r.Received += sent
 	r.Sent += received
 	if err != nil {

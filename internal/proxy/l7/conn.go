@@ -2,6 +2,7 @@ package l7
 
 import (
 	"context"
+	"fmt"
 	"runtime/debug"
 	"sync/atomic"
 
@@ -12,12 +13,12 @@ import (
 
 // A conn is one caller's connection.
 type conn struct {
-	server   *Server
-	down     *transport.Conn
-	manager  *config.HTTPManager
-	base     *decision.Record
-	state    atomic.Int32
-	draining atomic.Bool
+	server  *Server
+	down    *transport.Conn
+	manager *config.HTTPManager
+	base    *decision.Record
+	state   atomic.Int32
+	ending  context.Context //nolint:containedctx // Serve's, in which the conn lives; its end drains
 }
 
 // The states of a conn: only one that waits may be closed by a drain. It waits
@@ -30,7 +31,6 @@ const (
 
 // drain asks the connection to end: at once if no request is in progress.
 func (c *conn) drain() {
-	c.draining.Store(true)
 	if c.state.CompareAndSwap(waiting, closed) {
 		_ = c.down.Close() // wakes the waiting goroutine
 	}
@@ -48,7 +48,7 @@ func (c *conn) awake() bool {
 func (c *conn) serve(ctx context.Context) {
 	for {
 		c.state.Store(waiting)
-		if c.draining.Load() {
+		if c.ending.Err() != nil {
 			return
 		}
 		c.down.SetTimeout(idleTimeout)
@@ -67,7 +67,7 @@ func (c *conn) burst(ctx context.Context) (more bool) {
 		if p := recover(); p != nil {
 			// The exchange is left to the collector: nobody knows its state.
 			more = false
-			x.crashed(p, debug.Stack())
+			x.crashed(p)
 			return
 		}
 		x.release()
@@ -83,20 +83,21 @@ func (c *conn) burst(ctx context.Context) (more bool) {
 	}
 }
 
+// crashed counts and tells a panic, on the goroutine it happened on.
+func (s *Server) crashed(p any, path string) {
+	s.panics.Add(1)
+	s.logger.Error("panic while serving a request; this is a fault of the proxy", "panic", p, "path", path, "stack", string(debug.Stack()))
+}
+
 // crashed cleans up after a panic: one request is lost, others live.
-func (x *exchange) crashed(p any, stack []byte) {
-	x.server.panics.Add(1)
-	x.server.logger.Error("request ended in a panic", "panic", p, "path", string(x.rec.Path), "stack", string(stack))
+func (x *exchange) crashed(p any) {
+	x.server.crashed(p, string(x.rec.Path))
 	x.stopUpload()
-	x.dropUpstream()
-	if x.endpoint != nil {
-		x.endpoint.Done()
-		x.endpoint = nil
-	}
+	x.letGo(false)
 	if x.recorded {
 		return
 	}
-	x.rec.Reason, x.rec.Details, x.rec.Err = decision.Overload, "internal_error", "a fault in the proxy itself; please report it"
+	x.rec.Reason, x.rec.Details, x.rec.Err = decision.Internal, "internal_error", fmt.Sprint(p)
 	if !x.started {
 		x.closing = true
 		x.reply(500)

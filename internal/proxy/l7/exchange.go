@@ -207,7 +207,7 @@ func (x *exchange) describe() {
 // serve answers the request whose head is at hand. It reports whether the
 // connection can go on.
 func (x *exchange) serve(ctx context.Context) bool {
-	x.closing = !x.req.Persistent() || ctx.Err() != nil
+	x.closing = !x.req.Persistent() || x.conn.ending.Err() != nil
 	if err := x.takeBody(); err != nil {
 		return x.refuse(err)
 	}

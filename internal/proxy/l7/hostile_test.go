@@ -96,3 +96,40 @@ func Test38HostileAnswers(t *testing.T) {
 		})
 	}
 }
+
+// An endpoint that says nothing keeps nobody: not a caller that is gone, and
+// not a drain that is over.
+func TestASilentEndpointIsLeft(t *testing.T) {
+	for name, tt := range map[string]struct {
+		request string
+		leave   func(r *rig, c *caller)
+		flags   decision.Flags
+		reason  decision.Reason
+		details string
+	}{
+		"the caller resets": {get, func(_ *rig, c *caller) { c.SetLinger(0); c.Close() },
+			decision.DC, decision.ClientGone, "downstream_remote_disconnect"},
+		"the drain is over": {get, func(r *rig, _ *caller) { r.cut() }, 0, decision.OK, "closed_by_drain"},
+		"the drain is over in a body": {"POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 9\r\n\r\n", func(r *rig, _ *caller) { r.cut() },
+			0, decision.OK, "closed_by_drain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			heard, left := make(chan struct{}), make(chan struct{})
+			r := one(t, func(c *caller) {
+				c.hear(tt.request)
+				close(heard)
+				io.Copy(io.Discard, c.r)
+				close(left)
+			})
+			c := r.dial()
+			c.say(tt.request)
+			<-heard
+			tt.leave(r, c)
+			<-left
+			if rec := r.record(); rec.Flags != tt.flags || rec.Reason != tt.reason || rec.Details != tt.details || rec.Status != 0 {
+				t.Errorf("flags %s, reason %d, details %s, status %d", rec.Flags, rec.Reason, rec.Details, rec.Status)
+			}
+		})
+	}
+}

@@ -73,12 +73,13 @@ func (s *Server) Panics() uint64 { return s.panics.Load() }
 
 // Serve serves requests on down until either end is done, and closes it. base
 // holds what the listener found out (Downstream, Original, Name, Listener,
-// Chain, Policy); each request's record starts as a copy of it. ctx ending drains:
-// the exchange at hand is finished with "connection: close".
-func (s *Server) Serve(ctx context.Context, down *transport.Conn, m *config.HTTPManager, base *decision.Record) {
-	c := &conn{server: s, down: down, manager: m, base: base}
+// Chain, Policy); each request's record starts as a copy of it. drain ending
+// drains: the exchange at hand is finished with "connection: close". ctx ending
+// ends it at once, with a reset.
+func (s *Server) Serve(ctx, drain context.Context, down *transport.Conn, m *config.HTTPManager, base *decision.Record) {
+	c := &conn{server: s, down: down, manager: m, base: base, ending: drain}
 	defer func() { _ = down.Close() }()
-	stop := context.AfterFunc(ctx, c.drain)
-	defer stop()
+	defer context.AfterFunc(drain, c.drain)()
+	defer context.AfterFunc(ctx, down.Cut)()
 	c.serve(ctx)
 }

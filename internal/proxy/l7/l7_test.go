@@ -422,8 +422,8 @@ func TestAPanicCostsOneRequest(t *testing.T) {
 		t.Error(res.StatusCode)
 	}
 	c.ended()
-	if rec := r.record(); rec.Status != 500 {
-		t.Error(rec.Status)
+	if rec := r.record(); rec.Status != 500 || rec.Reason != decision.Internal || !strings.Contains(rec.Sentence(), "a fault of its own; its log holds the details: a fault") {
+		t.Error(rec.Status, rec.Sentence())
 	}
 	healthy.say(get)
 	healthy.hear(ok)

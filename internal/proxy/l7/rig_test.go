@@ -58,6 +58,9 @@ type rig struct {
 	base     decision.Record
 	ctx      context.Context
 	drain    context.CancelFunc
+	hard     context.Context
+	cut      context.CancelFunc
+	sweeper  transport.Sweeper // of callers
 	served   sync.WaitGroup
 }
 
@@ -74,6 +77,7 @@ func newRig(t testing.TB, entries ...entry) *rig {
 	t.Helper()
 	r := &rig{t: t, log: &journal{added: make(chan struct{}, 1<<16)}}
 	r.ctx, r.drain = context.WithCancel(context.Background())
+	r.hard, r.cut = context.WithCancel(context.Background())
 	var d config.Delta
 	var hosts []*config.VirtualHost
 	for _, e := range entries {
@@ -107,6 +111,7 @@ func newRig(t testing.TB, entries ...entry) *rig {
 		t.Fatal(err)
 	}
 	r.served.Go(r.accept)
+	r.served.Go(func() { r.sweeper.Run(r.hard) })
 	t.Cleanup(r.close)
 	return r
 }
@@ -119,9 +124,10 @@ func (r *rig) accept() {
 		}
 		r.served.Go(func() {
 			down := transport.New(c, nil)
+			r.sweeper.Adopt(down)
 			base := r.base
 			base.Downstream = down.Peer()
-			r.server.Serve(r.ctx, down, r.manager, &base)
+			r.server.Serve(r.hard, r.ctx, down, r.manager, &base)
 		})
 	}
 }
@@ -129,6 +135,7 @@ func (r *rig) accept() {
 func (r *rig) close() {
 	r.ln.Close()
 	r.drain()
+	r.cut()
 	r.served.Wait()
 	r.clusters.Close()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/cluster"
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/h1"
+	"github.com/fairlead/fairlead/internal/proxy/l4"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
@@ -46,7 +47,7 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) bool {
 			return x.respond(ctx)
 		}
 		if !x.replayable(n, err) {
-			return x.fail(failed)
+			return x.fail(ctx, failed)
 		}
 		// The endpoint ended the kept connection while the request was on its
 		// way: the ordinary race, and no fault of the endpoint.
@@ -121,9 +122,13 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route, fresh bool) (s
 			r.Tries++
 		}
 		if x.reused = !fresh && x.takeKept(); !x.reused {
-			x.up, err = e.Dial(context.WithoutCancel(ctx))
+			x.up, err = e.Dial(ctx)
 		}
 		if err == nil {
+			x.conn.down.Tie(x.up)
+			if ctx.Err() != nil {
+				x.conn.down.Cut() // the one that came with the end of ctx did not see the tie
+			}
 			r.Reason, r.Err, r.Details = decision.OK, "", "" // of earlier tries
 			r.Upstream = x.up.Local()
 			return 0
@@ -131,7 +136,7 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route, fresh bool) (s
 		x.up, x.endpoint = nil, nil
 		e.Done()
 		x.connectFailed(err)
-		if !rt.Retry.ConnectFailure || rt.Retry.Attempts == 0 {
+		if !rt.Retry.ConnectFailure || rt.Retry.Attempts == 0 || ctx.Err() != nil {
 			return 503
 		}
 		if retry > rt.Retry.Attempts || len(x.tried) == cap(x.tried) {
@@ -165,11 +170,7 @@ func (x *exchange) takeKept() bool {
 
 func (x *exchange) connectFailed(err error) {
 	r := &x.rec
-	r.Reason, r.Err = decision.ConnectFailed, err.Error()
-	var dial *cluster.DialError
-	if errors.As(err, &dial) {
-		r.Err = dial.Cause // the sentence names the address
-	}
+	r.Reason, r.Err = decision.ConnectFailed, l4.Plain(err) // the sentence names the address
 	r.Flags |= decision.UF
 	r.Details = "upstream_reset_before_response_started{remote_connection_failure}"
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -264,35 +265,54 @@ func (x *exchange) sendInterim() error {
 }
 
 // fail answers for an endpoint that gave no usable answer.
-func (x *exchange) fail(cause error) bool {
+func (x *exchange) fail(ctx context.Context, cause error) bool {
+	if status := x.breakOff(ctx, cause); status != 0 {
+		return x.reply(status)
+	}
+	x.closing = true
+	return x.end()
+}
+
+// breakOff ends the work on an exchange that broke, and records why. It returns
+// the status to answer with; 0: there is nobody to tell.
+func (x *exchange) breakOff(ctx context.Context, cause error) (status int) {
 	idle := x.up.TimedOut()
 	x.stopUpload()
 	x.letGo(false)
 	r := &x.rec
-	cause = x.blame(cause)
+	cause = x.blame(ctx, cause)
 	var fault *h1.Error
+	errors.As(cause, &fault)
+	phase := "upstream_reset_before_response_started"
+	if x.started {
+		phase = "upstream_reset_after_response_started"
+	}
 	switch {
+	case errors.Is(cause, errCut):
+		r.Details = "closed_by_drain"
+		return 0
 	case errors.Is(cause, errGone):
 		r.Reason, r.Flags, r.Details = decision.ClientGone, r.Flags|decision.DC, "downstream_remote_disconnect"
-		x.closing = true
-		return x.end()
+		return 0
+	case errors.Is(cause, errPanic):
+		r.Reason, r.Details, r.Err = decision.Internal, "internal_error", cause.Error()
+		return 500
 	case errors.Is(cause, errUpload):
-		errors.As(cause, &fault)
-		return x.refuse(fault)
+		r.Reason, r.Flags, r.Details, r.Err = decision.BadRequest, r.Flags|decision.DPE, fault.Details, fault.Error()
+		return fault.Status
 	case errors.Is(cause, os.ErrDeadlineExceeded):
 		x.timedOut(idle)
-		return x.reply(504)
-	case errors.As(cause, &fault), errors.Is(cause, errFlood), errors.Is(cause, errSwitch):
-		r.Reason, r.Err = decision.UpstreamBroken, cause.Error()
-		r.Flags |= decision.UPE
-		r.Details = "upstream_reset_before_response_started{protocol_error}"
-		return x.reply(502)
+		return 504
+	case fault != nil, errors.Is(cause, errFlood), errors.Is(cause, errSwitch):
+		r.Reason, r.Flags, r.Err = decision.UpstreamBroken, r.Flags|decision.UPE, cause.Error()
+		r.Details = phase + "{protocol_error}"
+		return 502
 	}
-	r.Reason, r.Flags, r.Details = decision.UpstreamReset, r.Flags|decision.UC, "upstream_reset_before_response_started{connection_termination}"
+	r.Reason, r.Flags, r.Details = decision.UpstreamReset, r.Flags|decision.UC, phase+"{connection_termination}"
 	if !errors.Is(cause, io.EOF) {
-		r.Err = cause.Error()
+		r.Err = l4.Plain(cause)
 	}
-	return x.reply(503)
+	return 503
 }
 
 // timedOut records that the route's time is up or, if idle, that no byte moved.
@@ -315,7 +335,7 @@ func renew(up *transport.Conn, m *config.HTTPManager) {
 // again.
 func (x *exchange) letGo(keep bool) {
 	if x.up != nil {
-		if keep {
+		if x.conn.down.Untie() && keep {
 			if !x.deadline.IsZero() {
 				_ = x.up.SetReadDeadline(time.Time{}) // fails on a closed conn alone
 			}

@@ -168,9 +168,7 @@ func (s *server) serve(ctx context.Context, c net.Conn) {
 		_ = conn.Reset() // the record says why
 	case chain.HTTP != nil:
 		ours = false
-		stop := context.AfterFunc(s.hard, func() { _ = conn.Reset() })
-		defer stop()
-		s.o.HTTP.Serve(ctx, conn, chain.HTTP, rec)
+		s.o.HTTP.Serve(s.hard, ctx, conn, chain.HTTP, rec)
 	case chain.TCP != nil:
 		l4.Serve(s.hard, conn, chain.TCP, s.o.Clusters, rec)
 	}

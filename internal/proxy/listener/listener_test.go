@@ -497,6 +497,34 @@ func TestDrainLetsConnectionsEndAndThenCutsThem(t *testing.T) {
 	}
 }
 
+func TestADrainEndsThoughAnEndpointIsSilent(t *testing.T) {
+	heard := make(chan struct{})
+	b := newBed(t, options{
+		backend: func(c net.Conn) { c.Read(make([]byte, 1)); close(heard); io.Copy(io.Discard, c) },
+		tune:    func(o *Options) { o.Drain = 50 * time.Millisecond },
+		delta: func(_ *bed, d *config.Delta) {
+			d.Listeners = append(d.Listeners, &config.Listener{
+				Name: "240.240.0.1:80", Addresses: []netip.AddrPort{netip.MustParseAddrPort("240.240.0.1:80")},
+				Default: &config.FilterChain{Name: "http", HTTP: &config.HTTPManager{Inline: config.NewRouteTable("80", []*config.VirtualHost{{
+					Name: "db", Domains: []string{"*"}, Routes: []*config.Route{{Name: "db", Prefix: "/", Cluster: "db"}},
+				}}, nil)}},
+			})
+		},
+	})
+	c := b.dial("240.240.0.1:80")
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: db\r\n\r\n")
+	<-heard
+	b.stop()
+	wantReset(t, c)
+	if err := <-b.done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Serve = %v", err)
+	}
+	b.done <- nil
+	if rec := b.records.next(t); rec.Details != "closed_by_drain" {
+		t.Errorf("record %+v", rec)
+	}
+}
+
 // scarce fails to accept a few times.
 type scarce struct {
 	net.Listener
