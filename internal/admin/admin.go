@@ -133,7 +133,8 @@ type Stats struct {
 	Traffic
 	DNSRefused uint64 `json:"dns_refused"` // names that no entry declares, under REGISTRY_ONLY
 	DNSShed    uint64 `json:"dns_shed"`    // questions dropped at the proxy's own limit
-	Panics     uint64 `json:"panics"`
+	DNSIgnored uint64 `json:"dns_ignored"` // datagrams from a name server's address that answered nothing asked
+	Panics     uint64 `json:"panics"`      // faults of the proxy's own that ended one request, question or answer
 }
 
 // A Status says who the proxy is and whether it serves.

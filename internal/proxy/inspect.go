@@ -31,7 +31,8 @@ func (p *proxy) stats() admin.Stats {
 		Traffic:    admin.Traffic(p.log.Stats()),
 		DNSRefused: p.dns.Refused(),
 		DNSShed:    p.dns.Shed(),
-		Panics:     p.http.Panics(),
+		DNSIgnored: p.dns.Ignored() + p.resolver.Ignored(),
+		Panics:     p.http.Panics() + p.dns.Panics() + p.resolver.Panics(),
 	}
 }
 

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"net/netip"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -18,7 +19,8 @@ const declaredTTL = 30 * time.Second
 
 // respond returns the wire form of the reply to a message, nil where silence
 // is right. It takes any bytes.
-func (s *Server) respond(ctx context.Context, wire []byte, stream bool) []byte {
+func (s *Server) respond(ctx context.Context, wire []byte, stream bool) (out []byte) {
+	defer s.survive(wire, &out)
 	q, reply := open(wire)
 	if q == nil {
 		if reply == nil {
@@ -34,12 +36,23 @@ func (s *Server) respond(ctx context.Context, wire []byte, stream bool) []byte {
 }
 
 // overloaded is respond where there is no room to find out more.
-func overloaded(wire []byte) []byte {
+func (s *Server) overloaded(wire []byte) (out []byte) {
+	defer s.survive(wire, &out)
 	q, _ := open(wire)
 	if q == nil {
 		return nil
 	}
 	return bare(q, dns.RcodeServerFailure)
+}
+
+// survive, deferred, turns a panic over a message into the reply to it: what a
+// workload or a server sends must not end the proxy, whatever it is.
+func (s *Server) survive(wire []byte, out *[]byte) {
+	if p := recover(); p != nil {
+		s.panics.Add(1)
+		s.notes.failed(p, debug.Stack())
+		*out = unread(wire)
+	}
 }
 
 // answer decides what becomes of a question.

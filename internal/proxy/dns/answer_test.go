@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // A world is a scripted upstream: what it answers, in lines of a zone.
 type world struct {
 	mu    sync.Mutex
-	zone  map[string][]string // "www.x. A" -> records; "fail": an error; absent: NXDOMAIN
+	zone  map[string][]string // "www.x. A" -> records; "fail": an error; "panic"; absent: NXDOMAIN
 	asked []string
 	last  *dns.Msg
 }
@@ -41,6 +41,9 @@ func (w *world) exchange(_ context.Context, q *dns.Msg, _ netip.AddrPort) (*dns.
 		reply.Rcode = dns.RcodeNameError
 	}
 	for _, line := range records {
+		if line == "panic" {
+			panic("scripted")
+		}
 		if line == "fail" {
 			return nil, errors.New("answered SERVFAIL")
 		}
@@ -330,5 +333,46 @@ func TestNamesOfAddresses(t *testing.T) {
 	}
 	if got := ask(t, open, "1.0.240.240.in-addr.arpa.", "PTR", nil); got != "NOERROR; 1.0.240.240.in-addr.arpa. 30 IN PTR vip.corp." {
 		t.Errorf("PTR of a declared address: %q", got)
+	}
+}
+
+// A fault of our own in what a workload or a server sent costs one question.
+func TestAPanicIsAnsweredAndCounted(t *testing.T) {
+	s := serverOf(&world{zone: map[string][]string{"www.baidu.com. A": {"panic"}}}, declared(), mesh.RegistryOnly)
+	if got := ask(t, s, "www.baidu.com.", "A", nil); !strings.HasPrefix(got, "SERVFAIL") {
+		t.Errorf("over an answer: %s", got)
+	}
+	if got := s.Panics(); got == 0 {
+		t.Error("not counted")
+	}
+
+	var log bytes.Buffer
+	c := declared()
+	broken := true
+	s = New(Options{
+		Config: func() *config.Config {
+			if broken {
+				panic("no state")
+			}
+			return c
+		},
+		Policy: func() mesh.OutboundPolicy { return mesh.RegistryOnly },
+		Log:    slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if got := ask(t, s, "four.corp.", "A", nil); got != "SERVFAIL" {
+		t.Errorf("over a question: %s, want SERVFAIL and nothing more", got)
+	}
+	if got := s.Panics(); got != 1 {
+		t.Errorf("%d counted, want 1", got)
+	}
+	if !strings.Contains(log.String(), "no state") || !strings.Contains(log.String(), "answer_test.go") {
+		t.Errorf("the log says neither what nor where: %s", log.String())
+	}
+	broken = false
+	if got := ask(t, s, "four.corp.", "A", nil); !strings.Contains(got, vip4.String()) {
+		t.Errorf("the next question: %s", got)
+	}
+	if unread([]byte("too short")) != nil || unread([]byte{1, 2, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0}) != nil {
+		t.Error("a reply to what is no question")
 	}
 }

@@ -34,23 +34,19 @@ type Options struct {
 	exchange exchange.Func // for tests; nil: the network
 }
 
-// An upstream finds the answer to a question elsewhere.
-type upstream interface {
-	Ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error)
-}
-
 // A Server answers a workload's questions. It is safe for concurrent use.
 type Server struct {
 	config   func() *config.Config
 	policy   func() mesh.OutboundPolicy
 	search   []string
-	upstream upstream
+	upstream *exchange.Client
 	network  *exchange.Network
 	memory   *memory
 	notes    *notes
 	slots    chan struct{} // one for each question being answered
 	refused  atomic.Uint64
 	shed     atomic.Uint64
+	panics   atomic.Uint64
 }
 
 // New returns a Server.
@@ -95,6 +91,10 @@ func (s *Server) Refused() uint64 { return s.refused.Load() }
 // Shed is how many questions were answered SERVFAIL, and how many connections
 // closed, because too many were there at one time.
 func (s *Server) Shed() uint64 { return s.shed.Load() }
+
+// Panics is how many questions were answered SERVFAIL, or servers given up,
+// because what they sent made this program panic.
+func (s *Server) Panics() uint64 { return s.panics.Load() + s.upstream.Panics() }
 
 // Ignored is how many datagrams came from a name server's address without
 // being the answer to what it was asked: somebody may be forging.

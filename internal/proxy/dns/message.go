@@ -90,6 +90,16 @@ func bare(q *dns.Msg, rcode int) []byte {
 	return wire
 }
 
+// unread is the reply SERVFAIL to a message that is better not looked at again,
+// of its header alone; nil where silence is right.
+func unread(wire []byte) []byte {
+	const response, opcodeAndRD = 0x80, 0x79
+	if len(wire) < headerSize || wire[2]&response != 0 {
+		return nil
+	}
+	return append([]byte{wire[0], wire[1], response | wire[2]&opcodeAndRD, dns.RcodeServerFailure}, make([]byte, headerSize-4)...)
+}
+
 // say is a reply without records: its code and, for clients that can hear it,
 // why.
 func say(q *dns.Msg, rcode int, code uint16, why string) *dns.Msg {

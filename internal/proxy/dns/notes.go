@@ -2,6 +2,7 @@ package dns
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -52,6 +53,13 @@ func (n *notes) unanswered(name, qtype string, err error) {
 	}
 	if n.due("unanswered " + name) {
 		n.log.Warn("no name server answered a question of the workload", "name", printable(name), "type", qtype, "error", err)
+	}
+}
+
+// failed notes a fault of our own, found in a question or an answer to one.
+func (n *notes) failed(p any, stack []byte) {
+	if n.due("failed") {
+		n.log.Error("a question of the workload made the proxy fail; it was answered SERVFAIL", "panic", fmt.Sprint(p), "stack", string(stack))
 	}
 }
 

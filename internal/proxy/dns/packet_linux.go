@@ -49,7 +49,7 @@ func (s *Server) servePackets(ctx context.Context, conn *net.UDPConn) error {
 			}
 		}
 		if !s.within(&wg, func() { send(s.respond(alive, wire, false)) }) {
-			send(overloaded(wire))
+			send(s.overloaded(wire))
 		}
 	}
 }

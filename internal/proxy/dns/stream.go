@@ -86,7 +86,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		}
 		if !s.within(&wg, answer) {
 			<-room
-			send(overloaded(wire))
+			send(s.overloaded(wire))
 		}
 	}
 }

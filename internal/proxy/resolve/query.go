@@ -102,8 +102,15 @@ func (r *Resolver) families(ctx context.Context, full string) found {
 	return f
 }
 
-// family asks for one type of address.
-func (r *Resolver) family(ctx context.Context, full string, qtype uint16) finding {
+// family asks for one type of address. An answer that cannot be read, whatever
+// the fault, is none.
+func (r *Resolver) family(ctx context.Context, full string, qtype uint16) (f finding) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.panics.Add(1)
+			f = finding{err: fmt.Errorf("%s: the proxy failed at the answer, a fault of its own: %v", strings.TrimSuffix(full, "."), p)}
+		}
+	}()
 	q := new(dns.Msg)
 	q.SetQuestion(full, qtype)
 	q.SetEdns0(exchange.UDPSize, false)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
@@ -65,6 +66,7 @@ type Resolver struct {
 	cancel  context.CancelFunc
 	slots   chan struct{} // one for each name being asked about
 	wg      sync.WaitGroup
+	panics  atomic.Uint64
 
 	mu     sync.Mutex // guards the variables below
 	names  map[string]*name
@@ -125,6 +127,9 @@ func New(o Options) *Resolver {
 // Ignored is how many datagrams came from a name server's address without
 // being the answer to what it was asked: somebody may be forging.
 func (r *Resolver) Ignored() uint64 { return r.network.Ignored() }
+
+// Panics is how many answers were given up because reading them panicked.
+func (r *Resolver) Panics() uint64 { return r.panics.Load() + r.client.Panics() }
 
 // Lookup asks once (cached within the TTL, failures until they are tried
 // again). If ctx ends first it returns what is known, with ctx's error.

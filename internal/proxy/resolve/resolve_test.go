@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // A zone is a scripted name server: what it answers by name and type.
 type zone struct {
 	mu    sync.Mutex
-	says  map[string]string // "www.x. A" -> "1.1.1.1/60", "none", "nxdomain", "servfail", "silent"; absent: "none"
+	says  map[string]string // "www.x. A" -> "1.1.1.1/60", "none", "nxdomain", "servfail", "silent", "panic", "questionless"; absent: "none"
 	asked []string
 }
 
@@ -58,6 +58,10 @@ func (z *zone) exchange(ctx context.Context, q *dns.Msg, _ netip.AddrPort) (*dns
 		reply.Rcode = dns.RcodeNameError
 	case "servfail":
 		reply.Rcode = dns.RcodeServerFailure
+	case "panic":
+		panic("scripted")
+	case "questionless": // no exchange of ours returns such a thing
+		reply.Question = nil
 	case "silent":
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -313,4 +317,21 @@ func TestWatchesComeAndGo(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A fault of our own in what a server sent costs that answer.
+func TestAPanicIsAnAnswerLost(t *testing.T) {
+	for _, how := range []string{"panic", "questionless"} {
+		r := resolver(t, &zone{says: map[string]string{"a.test. A": how, "a.test. AAAA": how, "b.test. A": "10.0.0.1/60"}})
+		a := r.Lookup(t.Context(), "a.test")
+		if len(a.Addrs) > 0 || a.Err == nil || !strings.Contains(a.Err.Error(), "a fault of") {
+			t.Errorf("%s: %+v", how, a)
+		}
+		if r.Panics() < 2 {
+			t.Errorf("%s: %d counted, want one for each family at least", how, r.Panics())
+		}
+		if b := r.Lookup(t.Context(), "b.test"); len(b.Addrs) != 1 {
+			t.Errorf("%s: the next name: %+v", how, b)
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -29,7 +30,13 @@ type Client struct {
 	Next     time.Duration // 0: 1 s
 	Attempts int           // rounds over all servers; 0: 2
 	Exchange Func
+
+	panics atomic.Uint64
 }
+
+// Panics is how often an exchange panicked: a fault in the reading of what a
+// server sent, which counted as no answer of that server.
+func (c *Client) Panics() uint64 { return c.panics.Load() }
 
 // An RcodeError is a server's refusal to answer.
 type RcodeError struct{ Rcode int }
@@ -65,8 +72,7 @@ func (c *Client) Ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 		server := begun % len(c.Servers)
 		begun++
 		wg.Go(func() {
-			reply, err := c.Exchange(ctx, q, c.Servers[server])
-			results <- result{server, reply, err}
+			results <- c.try(ctx, q, server)
 		})
 	}
 
@@ -101,6 +107,20 @@ func (c *Client) Ask(ctx context.Context, q *dns.Msg) (*dns.Msg, error) {
 			}
 		}
 	}
+}
+
+// try asks one server. What comes over the wire must not end the proxy, whatever
+// it is.
+func (c *Client) try(ctx context.Context, q *dns.Msg, server int) (r result) {
+	r.server = server
+	defer func() {
+		if p := recover(); p != nil {
+			c.panics.Add(1)
+			r.reply, r.err = nil, fmt.Errorf("was asked, and the proxy failed at its answer, a fault of the proxy's own: %v", p)
+		}
+	}()
+	r.reply, r.err = c.Exchange(ctx, q, c.Servers[server])
+	return r
 }
 
 // failure says what each server that was asked did. A server without a cause,
