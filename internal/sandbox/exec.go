@@ -8,9 +8,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/peer"
 )
+
+// orderWithin is how long a client of exec may take to say what it wants. It
+// has it at hand; a command line of any size is there in less.
+const orderWithin = 10 * time.Second
 
 // ServeExec serves one client of ExecClient: it starts the command that the
 // client asks for with the files that it passes, says how it ended and passes
@@ -19,12 +24,15 @@ import (
 // the other end can do what this user can: let it be a connection that a
 // listener of package peer accepted.
 func (s *Sandbox) ServeExec(ctx context.Context, conn *net.UnixConn) error {
+	return s.serveExec(ctx, conn, orderWithin)
+}
+
+func (s *Sandbox) serveExec(ctx context.Context, conn *net.UnixConn, within time.Duration) error {
 	c := peer.NewChannel(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	defer conn.Close()
-	var o order
-	files, err := c.Receive(peer.MaxFrame, &o)
+	o, files, err := firstOrder(conn, within)
 	if err != nil {
 		return fmt.Errorf("serve a client of exec: %w", err)
 	}
@@ -64,6 +72,25 @@ func (s *Sandbox) ServeExec(ctx context.Context, conn *net.UnixConn) error {
 		return fmt.Errorf("serve a client of exec: %w", err)
 	}
 	return nil
+}
+
+// firstOrder receives what a client wants, and leaves conn without a deadline.
+func firstOrder(conn *net.UnixConn, within time.Duration) (o order, files []*os.File, err error) {
+	if err := conn.SetReadDeadline(time.Now().Add(within)); err != nil {
+		return o, nil, err
+	}
+	files, err = peer.NewChannel(conn).Receive(peer.MaxFrame, &o)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return o, nil, fmt.Errorf("it did not say within %s what to run", within)
+	}
+	if err == nil {
+		err = conn.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		peer.CloseAll(files)
+		return o, nil, err
+	}
+	return o, files, nil
 }
 
 // passOn passes the client's signals on to p until the client goes.

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -11,8 +12,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/peer"
 )
@@ -145,5 +148,49 @@ func TestExecEndsWithTheCommand(t *testing.T) {
 	}
 	if _, err := p.Wait(); !errors.Is(err, ErrEnded) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAClientOfExecThatSaysNothingIsNotWaitedFor(t *testing.T) {
+	s := open(t, Options{})
+	ours, theirs, err := peer.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	if err := s.serveExec(t.Context(), ours, time.Millisecond); err == nil || !strings.Contains(err.Error(), "did not say within 1ms") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestASlowTerminalGetsAllOfTheOutput(t *testing.T) {
+	master, command := pipe(t)
+	screen, out := pipe(t)
+	fill(t, out)
+	fill(t, command)
+	v := &view{master: master, out: out}
+	v.relaying.Go(v.relayOutput)
+	closed := make(chan error, 1)
+	go func() { closed <- errors.Join(v.close(), out.Close()) }() // the command has ended, but another holds its terminal
+	time.Sleep(lastOutput * 3 / 2)                                // the terminal takes longer than a quiet one is read
+	got, err := io.ReadAll(screen)
+	if err := errors.Join(err, <-closed); err != nil {
+		t.Error(err)
+	}
+	if want := 2 * pipeSize; len(got) != want {
+		t.Errorf("%d bytes came to the terminal, want %d", len(got), want)
+	}
+}
+
+// pipeSize is what fits into a pipe.
+const pipeSize = 64 << 10
+
+func fill(t *testing.T, pipe *os.File) {
+	t.Helper()
+	if _, err := unix.FcntlInt(pipe.Fd(), unix.F_SETPIPE_SZ, pipeSize); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pipe.Write(make([]byte, pipeSize)); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -65,7 +65,11 @@ func initMain(self []string) error {
 	if _, err := c.Receive(peer.MaxFrame, &s); err != nil {
 		return fmt.Errorf("receive the setup: %w", err)
 	}
-	starter, sockets, noIPv6, err := build(s, self)
+	words, err := hearLastWords()
+	if err != nil {
+		return err
+	}
+	starter, sockets, noIPv6, err := build(s, self, words.end)
 	if err != nil {
 		var errno syscall.Errno
 		errors.As(err, &errno)
@@ -77,7 +81,7 @@ func initMain(self []string) error {
 	peer.CloseAll(sockets)
 	gone := make(chan error, 2)
 	go func() { gone <- serveCounters(c) }()
-	go func() { gone <- reap(starter) }()
+	go func() { gone <- reap(starter, words) }()
 	return <-gone // and with us everybody
 }
 
@@ -95,7 +99,7 @@ func deafen() {
 
 // build does network and mounts side by side, and starts the starter as soon
 // as the mounts are done.
-func build(s setup, self []string) (starter int, sockets []*os.File, noIPv6 string, err error) {
+func build(s setup, self []string, stderr *os.File) (starter int, sockets []*os.File, noIPv6 string, err error) {
 	if err := closeOnExec(channelFD); err != nil {
 		return 0, nil, "", err
 	}
@@ -117,7 +121,7 @@ func build(s setup, self []string) (starter int, sockets []*os.File, noIPv6 stri
 		built <- n
 	}()
 	if err = buildMounts(s); err == nil {
-		starter, err = startStarter(s, self)
+		starter, err = startStarter(s, self, stderr)
 	}
 	n := <-built
 	if err = errors.Join(err, n.err); err != nil {
@@ -128,8 +132,10 @@ func build(s setup, self []string) (starter int, sockets []*os.File, noIPv6 stri
 }
 
 // startStarter starts the starter in namespaces of its own below init's. What
-// it inherits is its channel, the standard streams and nothing else.
-func startStarter(s setup, self []string) (pid int, err error) {
+// it inherits is its channel, the standard streams and nothing else. The
+// commands can open the files of its streams (/proc/PID/fd): none may be the
+// supervisor's log. It closes stderr.
+func startStarter(s setup, self []string, stderr *os.File) (pid int, err error) {
 	if err := os.Chdir("/"); err != nil {
 		return 0, fmt.Errorf("change to /: %w", err)
 	}
@@ -140,7 +146,7 @@ func startStarter(s setup, self []string) (pid int, err error) {
 	argv := append(append([]string{}, self...), roleStarter)
 	pid, err = syscall.ForkExec(selfExe, argv, &syscall.ProcAttr{
 		Env:   []string{},
-		Files: []uintptr{0, 1, 2, starterFD},
+		Files: []uintptr{0, 1, stderr.Fd(), starterFD},
 		Sys: &syscall.SysProcAttr{
 			Cloneflags:                 unix.CLONE_NEWUSER | unix.CLONE_NEWNS,
 			UidMappings:                users,
@@ -151,7 +157,7 @@ func startStarter(s setup, self []string) (pid int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("start the starter of commands: %w", err)
 	}
-	return pid, unix.Close(starterFD)
+	return pid, errors.Join(stderr.Close(), unix.Close(starterFD))
 }
 
 // closeOnExec keeps every descriptor from first on out of what is executed.
@@ -197,7 +203,7 @@ func serveCounters(c *peer.Channel) error {
 
 // reap waits for whatever ends, which for pid 1 is every orphan, and returns
 // when the starter has ended.
-func reap(starter int) error {
+func reap(starter int, words *lastWords) error {
 	for {
 		var ws syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &ws, 0, nil)
@@ -206,7 +212,7 @@ func reap(starter int) error {
 		case err != nil:
 			return fmt.Errorf("wait for the starter of commands: %w", err)
 		case pid == starter && (!ws.Exited() || ws.ExitStatus() != 0):
-			return fmt.Errorf("the starter of commands ended: %s", describe(ws))
+			return fmt.Errorf("the starter of commands ended: %s%s", describe(ws), words.quoted())
 		case pid == starter:
 			return nil
 		}

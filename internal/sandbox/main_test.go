@@ -103,7 +103,9 @@ func self() []string { return []string{"sandbox.test", asInit} }
 func open(t testing.TB, o Options) *Sandbox {
 	t.Helper()
 	o.Self = self()
-	o.Stderr = os.Stderr
+	if o.Stderr == nil {
+		o.Stderr = os.Stderr
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	s, err := Start(ctx, o)

@@ -278,6 +278,39 @@ func TestCloseEndsEverything(t *testing.T) {
 	}
 }
 
+func TestACommandCannotWriteToTheLog(t *testing.T) {
+	path := filepath.Join(testDir(t), "log")
+	log, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	if _, err := log.WriteString("before\n"); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, Options{Stderr: log})
+	// Its parent is the starter.
+	err = s.Run(Command{Args: []string{"sh", "-c", `
+		for f in /proc/$PPID/fd/*; do true > $f; echo "forged
+line" > $f; done
+		kill -9 $PPID`}, Env: os.Environ(), Dir: "/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Wait(); !errors.Is(err, ErrEnded) {
+		t.Errorf("Wait without a starter: %v", err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What it could say comes as the starter's last words, quoted.
+	want := "before\nsandbox: the starter of commands ended: killed by SIGKILL: \"forged\\nline\\n\"\n"
+	if d := cmp.Diff(want, string(text)); d != "" {
+		t.Error(d)
+	}
+}
+
 func BenchmarkStart(b *testing.B) {
 	for b.Loop() {
 		s, err := Start(b.Context(), Options{Self: self()})

@@ -3,9 +3,9 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/creack/pty"
@@ -13,8 +13,9 @@ import (
 	"golang.org/x/term"
 )
 
-// lastWords is how long a terminal is read after the command has ended.
-const lastWords = 200 * time.Millisecond
+// lastOutput is how long a terminal stays quiet after the command has ended
+// until its output counts as read.
+const lastOutput = 200 * time.Millisecond
 
 // A view is what a command in the sandbox has for standard streams: the
 // caller's own files, or, in the place of terminals, a new terminal whose other
@@ -31,6 +32,7 @@ type view struct {
 	before   *term.State
 	wake     *os.File // closing it ends the relay of input
 	relaying sync.WaitGroup
+	ending   atomic.Bool // the command has ended
 }
 
 func openView(files [3]*os.File) (*view, error) {
@@ -99,7 +101,7 @@ func (v *view) relay() error {
 	v.relaying.Add(2)
 	go func() {
 		defer v.relaying.Done()
-		_, _ = io.Copy(v.out, v.master) // EIO at the end
+		v.relayOutput()
 	}()
 	go func() {
 		defer v.relaying.Done()
@@ -107,6 +109,27 @@ func (v *view) relay() error {
 		v.relayInput(r)
 	}()
 	return nil
+}
+
+// relayOutput copies until the last of the command's terminals is closed (EIO),
+// or, once the command has ended, nothing comes for a while. The caller's
+// terminal may be slow, and take any time for what has come.
+func (v *view) relayOutput() {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := v.master.Read(buf)
+		if n > 0 {
+			if _, err := v.out.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err == nil && v.ending.Load() {
+			err = v.master.SetReadDeadline(time.Now().Add(lastOutput))
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 // relayInput copies until wake is closed, and never takes a byte after that:
@@ -148,7 +171,8 @@ func (v *view) close() error {
 	}
 	// What the command wrote is there to be read. What it left running in the
 	// background may hold the terminal: the caller does not wait for that.
-	errs = append(errs, v.master.SetReadDeadline(time.Now().Add(lastWords)))
+	v.ending.Store(true)
+	errs = append(errs, v.master.SetReadDeadline(time.Now().Add(lastOutput)))
 	v.relaying.Wait()
 	errs = append(errs, v.master.Close())
 	if v.before != nil {
