@@ -123,6 +123,27 @@ func TestAKeptConnectionThatDiesIsReplacedOnce(t *testing.T) {
 	}
 }
 
+func TestARequestThatTimesOutIsNotSentTwice(t *testing.T) {
+	up := newEndpoint(t, func(c *caller) {
+		c.hear(get)
+		c.say(ok)
+		c.hear(get) // and is still thinking
+		c.ended()
+	}, func(c *caller) { c.t.Fatal("the request came a second time") })
+	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up.addr}, change: func(r *config.Route) { r.Timeout = 200 * time.Millisecond }})
+	c := r.dial()
+	c.say(get)
+	c.hear(ok)
+	r.record()
+	c.say(get)
+	if res, body := c.answer("GET"); res.StatusCode != 504 {
+		t.Error(res.StatusCode, body)
+	}
+	if rec := r.record(); rec.Flags != decision.UT || rec.Tries != 1 {
+		t.Error(rec.Flags, rec.Tries)
+	}
+}
+
 func TestAPostIsNotSentTwice(t *testing.T) {
 	r := one(t, func(c *caller) {
 		c.hear(get)

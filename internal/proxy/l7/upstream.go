@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
@@ -46,7 +47,7 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) bool {
 		if failed == nil {
 			return x.respond(ctx)
 		}
-		if !x.replayable(n, err) {
+		if !x.replayable(n, err, failed) {
 			return x.fail(ctx, failed)
 		}
 		// The endpoint ended the kept connection while the request was on its
@@ -57,10 +58,14 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) bool {
 }
 
 // replayable reports whether the request may be sent once more after a kept
-// connection broke: certainly if nothing of it went out, else if doing it twice
-// does no harm and all of it is at hand.
-func (x *exchange) replayable(written int, err error) bool {
+// connection was ended by the endpoint, which failed tells: certainly if nothing
+// of it went out, else if doing it twice does no harm and all of it is at hand.
+// An endpoint that only says nothing is still at work on it.
+func (x *exchange) replayable(written int, err, failed error) bool {
 	if !x.reused || x.answered > 0 || x.interim > 0 || x.upload.running {
+		return false
+	}
+	if !errors.Is(failed, io.EOF) && !errors.Is(failed, syscall.ECONNRESET) && !errors.Is(failed, syscall.EPIPE) {
 		return false
 	}
 	if err != nil && written == 0 {
