@@ -183,7 +183,11 @@ func direct(path string, m *routev3.DirectResponseAction, r *config.Route) error
 	if m.GetStatus() < 200 || m.GetStatus() > 599 {
 		return fmt.Errorf("%s.status: %d is no final status", path, m.GetStatus())
 	}
-	r.Direct = &config.DirectResponse{Status: int(m.GetStatus()), Body: m.GetBody().GetInlineString() + string(m.GetBody().GetInlineBytes())}
+	body := m.GetBody().GetInlineString() + string(m.GetBody().GetInlineBytes())
+	if s := m.GetStatus(); body != "" && (s == 204 || s == 304) {
+		return fmt.Errorf("%s.body: an answer %d has none", path, s)
+	}
+	r.Direct = &config.DirectResponse{Status: int(m.GetStatus()), Body: body}
 	return nil
 }
 
