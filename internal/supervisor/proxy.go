@@ -57,26 +57,26 @@ func (p *proxies) Run(ctx context.Context) error {
 	// The death signal of a child is tied to the thread that started it: this
 	// goroutine keeps its thread to the end.
 	runtime.LockOSThread()
-	pause := restartAfter
-	for {
+	for pause := time.Duration(0); ; {
 		wasReady, err := p.one(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		p.restarts.Add(1)
+		pause = restartPause(pause, wasReady)
 		p.log.Error("the proxy ended; the command has no network until the next one is ready", "error", err, "restart_after", pause.String())
-		if wasReady {
-			pause = restartAfter
+		if err := sleep(ctx, pause); err != nil {
+			return err
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
-		}
-		pause = min(2*pause, restartMax)
 	}
+}
+
+// restartPause is the pause before the next proxy, given the one before this.
+func restartPause(last time.Duration, wasReady bool) time.Duration {
+	if wasReady {
+		return restartAfter
+	}
+	return min(max(2*last, restartAfter), restartMax)
 }
 
 // one runs one proxy process to its end.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -30,6 +31,8 @@ type Status struct {
 	AccessLog string           `json:"access_log"`
 	Types     []TypeStatus     `json:"types"`
 	Refused   sandbox.Counters `json:"refused"` // packets, by the sandbox
+	// Error says why nothing but the name is known; empty as a rule.
+	Error string `json:"error,omitempty"`
 }
 
 // A TypeStatus says how far the proxy is with one type of resource.
@@ -53,10 +56,18 @@ func AskStatus(ctx context.Context, name string) (s Status, err error) {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	b, err := io.ReadAll(io.LimitReader(conn, maxStatus))
+	if ctx.Err() != nil {
+		return s, fmt.Errorf("the run %q does not answer: %w", name, ctx.Err())
+	}
 	if err != nil {
 		return s, fmt.Errorf("ask the run %q: %w", name, err)
 	}
-	if err := json.Unmarshal(b, &s); err != nil {
+	if len(b) == 0 {
+		err = io.ErrUnexpectedEOF // it ended
+	} else {
+		err = json.Unmarshal(b, &s)
+	}
+	if err != nil {
 		return s, fmt.Errorf("ask the run %q: %w", name, err)
 	}
 	return s, nil
@@ -79,7 +90,7 @@ func Names() ([]string, error) {
 
 // serveStatus answers every connection with the status, and closes it.
 func (w *workload) serveStatus(ctx context.Context, ln net.Listener) error {
-	return accept(ctx, ln, func(_ context.Context, c net.Conn) {
+	return accept(ctx, ln, w.log, func(_ context.Context, c net.Conn) {
 		defer c.Close()
 		b, err := json.Marshal(w.status())
 		if err != nil {
@@ -119,14 +130,35 @@ func (w *workload) status() Status {
 	return s
 }
 
+// The pause after a failed Accept, doubled while it goes on failing.
+const (
+	acceptAfter = 5 * time.Millisecond
+	acceptMax   = time.Second
+)
+
+// sleep returns nil after the pause, or ctx's error when that ends.
+func sleep(ctx context.Context, pause time.Duration) error {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // accept serves each connection of ln in a goroutine of its own until ctx ends,
 // then closes ln and returns when the last is served.
-func accept(ctx context.Context, ln net.Listener, serve func(context.Context, net.Conn)) error {
+//
+// Whatever Accept fails with, descriptors that ran out or a client that has
+// gone, the run goes on: it is tried again, after a pause.
+func accept(ctx context.Context, ln net.Listener, log *slog.Logger, serve func(context.Context, net.Conn)) error {
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for {
+	for pause := time.Duration(0); ; {
 		c, err := ln.Accept()
 		if ctx.Err() != nil {
 			if err == nil {
@@ -135,8 +167,16 @@ func accept(ctx context.Context, ln net.Listener, serve func(context.Context, ne
 			return ctx.Err()
 		}
 		if err != nil {
-			return err
+			if pause == 0 {
+				log.Warn("cannot accept connections for now; they wait", "socket", ln.Addr().String(), "error", err)
+			}
+			pause = min(max(2*pause, acceptAfter), acceptMax)
+			if err := sleep(ctx, pause); err != nil {
+				return err
+			}
+			continue
 		}
+		pause = 0
 		wg.Go(func() { serve(ctx, c) })
 	}
 }

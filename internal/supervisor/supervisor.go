@@ -10,12 +10,15 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/bootstrap"
 	"github.com/fairlead/fairlead/internal/control"
+	"github.com/fairlead/fairlead/internal/control/file"
 	"github.com/fairlead/fairlead/internal/eventlog"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/peer"
@@ -57,20 +60,52 @@ func Run(ctx context.Context, o Options) (code int, err error) {
 	if err := errors.Join(CheckName("name", o.Workload.Name), CheckName("namespace", o.Workload.Namespace)); err != nil {
 		return 0, err
 	}
-	claim, err := peer.Listen(socket(o, "run"))
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return 0, fmt.Errorf("a run named %q is there already; choose another --name, or end that one", o.Workload.Name)
-	}
+	sockets, err := claim(o)
 	if err != nil {
 		return 0, err
 	}
-	defer claim.Close()
+	defer sockets.close()
 	w, err := prepare(o)
 	if err != nil {
 		return 0, err
 	}
 	defer w.logFile.Close()
-	return w.run(ctx, claim)
+	return w.run(ctx, sockets)
+}
+
+// listeners are the sockets of a run.
+type listeners struct{ status, exec, xds, admin net.Listener }
+
+// claim takes the name of a run and with it all sockets, so that nobody else
+// can have one of them later.
+func claim(o Options) (l listeners, err error) {
+	for _, s := range []struct {
+		what string
+		ln   *net.Listener
+	}{{"run", &l.status}, {"exec", &l.exec}, {"xds", &l.xds}, {"admin", &l.admin}} {
+		if *s.ln, err = peer.Listen(socket(o, s.what)); err == nil {
+			continue
+		}
+		l.close()
+		switch {
+		case !errors.Is(err, syscall.EADDRINUSE):
+		case s.what == "run":
+			err = fmt.Errorf("a run named %q is there already; choose another --name, or end that one", o.Workload.Name)
+		default:
+			err = fmt.Errorf("the socket %s is in use, though there is no run of that name; choose another --name", socket(o, s.what))
+		}
+		return listeners{}, err
+	}
+	return l, nil
+}
+
+// close closes what is open; a second time does no harm.
+func (l listeners) close() {
+	for _, ln := range []net.Listener{l.status, l.exec, l.xds, l.admin} {
+		if ln != nil {
+			_ = ln.Close()
+		}
+	}
 }
 
 // socket is the name of a socket of the run.
@@ -83,13 +118,14 @@ type workload struct {
 	logFile *os.File
 	log     *slog.Logger
 	started time.Time
+	signals signals
 
 	plane   *control.Plane
 	sandbox *sandbox.Sandbox
 	proxies *proxies
 }
 
-// prepare makes the folder and the log.
+// prepare makes the folder and the logs.
 func prepare(o Options) (*workload, error) {
 	dir, err := o.State.Create(o.Workload.Name)
 	if err != nil {
@@ -102,21 +138,61 @@ func prepare(o Options) (*workload, error) {
 	if o.AccessLog == "" {
 		o.AccessLog = filepath.Join(dir, state.AccessFile)
 	} else if o.AccessLog, err = filepath.Abs(o.AccessLog); err != nil {
-		return nil, err
+		return nil, errors.Join(err, logFile.Close())
 	}
-	return &workload{
+	if err := create(o.AccessLog); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the access log: %w", err), logFile.Close())
+	}
+	w := &workload{
 		Options: o,
 		dir:     dir,
 		logFile: logFile,
 		log:     eventlog.New(logFile),
 		started: time.Now(),
-	}, nil
+	}
+	w.prune()
+	return w, nil
 }
 
-func (w *workload) run(ctx context.Context, claim net.Listener) (code int, err error) {
-	// From here on a signal is the command's; until there is one, it ends the run.
-	interrupted, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
-	defer stop()
+// create makes the file if there is nothing of that name. What is there may be
+// a pipe, which is not to be opened for nothing.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// prune removes the folders of runs long ended. That some cannot be removed is
+// no reason not to run.
+func (w *workload) prune() {
+	names, err := Names()
+	if err == nil {
+		err = w.State.Prune(func(name string) bool { return name == w.Workload.Name || slices.Contains(names, name) })
+	}
+	if err != nil {
+		w.log.Warn("folders of ended runs are not removed", "error", err)
+	}
+}
+
+func (w *workload) run(ctx context.Context, sockets listeners) (code int, err error) {
+	interrupted, interrupt := context.WithCancel(ctx)
+	w.signals.end = interrupt
+	got := make(chan os.Signal, 16)
+	subscribe(got)
+	followed := make(chan struct{})
+	following, unfollow := context.WithCancel(ctx)
+	go func() {
+		defer close(followed)
+		w.signals.follow(following, got, func(sig os.Signal, err error) {
+			w.log.Warn("a signal was not passed on", "signal", sig.String(), "error", err)
+		})
+	}()
+	defer func() { signal.Stop(got); unfollow(); <-followed; interrupt() }()
 
 	// The proxy's process starts while the rest is being made.
 	proxied, endProxy := context.WithCancel(ctx)
@@ -126,24 +202,27 @@ func (w *workload) run(ctx context.Context, claim net.Listener) (code int, err e
 		defer close(over)
 		_ = w.proxies.Run(proxied) // it ends with proxied alone
 	}()
-	defer func() { endProxy(); <-over }()
+	endProxies := func() { endProxy(); <-over }
+	defer endProxies()
 
 	if err := w.start(interrupted); err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, w.sandbox.Close()) }()
-	sockets, err := w.listen()
+	admin, err := peer.Pass(sockets.admin)
 	if err != nil {
 		return 0, err
 	}
-	w.bootProxies()
+	defer admin.Close()
+	w.bootProxies(admin)
 	var failed error
 	err = run.All(ctx, map[string]run.Task{
 		"control plane": func(ctx context.Context) error { return w.plane.Serve(ctx, sockets.xds) },
 		"exec":          func(ctx context.Context) error { return w.serveExec(ctx, sockets.exec) },
-		"status":        func(ctx context.Context) error { return w.serveStatus(ctx, claim) },
+		"status":        func(ctx context.Context) error { return w.serveStatus(ctx, sockets.status) },
 		"command": func(ctx context.Context) error {
-			code, failed = w.command(ctx, interrupted, stop)
+			code, failed = w.command(ctx, interrupted)
+			endProxies() // before the control plane goes, which they would miss
 			return failed
 		},
 	})
@@ -157,90 +236,97 @@ func (w *workload) run(ctx context.Context, claim net.Listener) (code int, err e
 
 // start reads the objects and makes the sandbox, side by side.
 func (w *workload) start(ctx context.Context) error {
-	var (
-		warnings           []api.Problem
-		planeErr, boxError error
-	)
-	loaded := make(chan struct{})
+	type outcome struct {
+		plane    *control.Plane
+		warnings []api.Problem
+		err      error
+	}
+	loaded := make(chan outcome, 1)
+	// What comes through a pipe may never end: then this goroutine ends with the
+	// process, which is about to.
 	go func() {
-		defer close(loaded)
-		w.plane, warnings, planeErr = control.New(control.Options{
+		var o outcome
+		o.plane, o.warnings, o.err = control.New(control.Options{
 			Paths:     w.Paths,
 			Stdin:     w.Stdin,
 			Namespace: w.Workload.Namespace,
 			Policy:    w.Policy,
 			Log:       w.log,
 		})
+		loaded <- o
 	}()
-	readOnly, err := w.readOnly()
+	objects := file.Real(w.Paths)
+	protected, err := w.readOnly(objects)
 	if err == nil {
-		w.sandbox, boxError = sandbox.Start(ctx, sandbox.Options{
+		w.sandbox, err = sandbox.Start(ctx, sandbox.Options{
 			Self:     []string{"fairlead", SandboxCommand},
-			ReadOnly: readOnly,
+			ReadOnly: protected,
 			Env:      w.Env,
 			Stderr:   w.logFile,
 			Log:      w.log,
 		})
+		if ctx.Err() != nil {
+			err = nil // whatever it says, the interruption is why
+		}
 	}
-	<-loaded
-	for _, p := range warnings {
+	var o outcome
+	select {
+	case o = <-loaded:
+	case <-ctx.Done():
+		o.err = errInterrupted
+	}
+	for _, p := range o.warnings {
 		if p.Severity == api.Warning {
 			fmt.Fprintf(w.Notices, "fairlead: warning: %s\n", p)
 		}
 	}
-	if err = errors.Join(err, planeErr, boxError); err != nil {
+	if err = errors.Join(err, o.err); err == nil {
+		err = unprotected(objects, file.Real(w.Paths))
+	}
+	if err != nil {
 		if w.sandbox != nil {
 			err = errors.Join(err, w.sandbox.Close())
 		}
 		return err
+	}
+	w.plane = o.plane
+	return nil
+}
+
+// unprotected says that a link came to lead elsewhere after the sandbox had
+// been told what to protect.
+func unprotected(protected, now []string) error {
+	for _, path := range now {
+		if !slices.Contains(protected, path) {
+			return fmt.Errorf("%s became part of what is given with -f while the run was starting, too late to protect it from the command; start it again", path)
+		}
 	}
 	return nil
 }
 
 // readOnly lists what the command must not change: the objects it is held to,
 // and what is written about it.
-func (w *workload) readOnly() ([]string, error) {
-	var paths []string
-	for _, p := range append([]string{w.dir}, w.Paths...) {
-		if p == "-" {
-			continue
-		}
-		abs, err := filepath.Abs(p)
-		if err != nil {
-			return nil, err
-		}
-		target, err := filepath.EvalSymlinks(abs)
-		if errors.Is(err, os.ErrNotExist) {
-			continue // the control plane says so, with more to it
-		}
-		if err != nil {
-			return nil, err
-		}
-		paths = append(paths, target)
+func (w *workload) readOnly(objects []string) ([]string, error) {
+	dir, err := filepath.EvalSymlinks(w.dir)
+	if err != nil {
+		return nil, err
+	}
+	paths := append([]string{dir}, objects...)
+	log, err := filepath.EvalSymlinks(w.AccessLog)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := os.Stat(log); err == nil && info.Mode().IsRegular() && !strings.HasPrefix(log, dir+"/") {
+		paths = append(paths, log)
 	}
 	return paths, nil
 }
 
-// listeners are the sockets of a run beside the one that claims its name.
-type listeners struct{ xds, exec net.Listener }
-
-// listen opens the sockets of the run.
-func (w *workload) listen() (l listeners, err error) {
-	if l.xds, err = peer.Listen(socket(w.Options, "xds")); err != nil {
-		return l, err
-	}
-	if l.exec, err = peer.Listen(socket(w.Options, "exec")); err != nil {
-		return l, errors.Join(err, l.xds.Close())
-	}
-	return l, nil
-}
-
 // bootProxies tells the proxy, and all that follow it, what to serve.
-func (w *workload) bootProxies() {
+func (w *workload) bootProxies(admin *os.File) {
 	boot := bootstrap.Proxy{
 		Workload:  w.Workload,
 		XDS:       socket(w.Options, "xds"),
-		Admin:     socket(w.Options, "admin"),
 		AccessLog: w.AccessLog,
 		Own:       sandbox.Addresses(),
 	}
@@ -249,7 +335,7 @@ func (w *workload) bootProxies() {
 	for _, group := range []struct {
 		kind  bootstrap.SocketKind
 		files []*os.File
-	}{{bootstrap.Capture, s.TCP}, {bootstrap.DNSPacket, s.DNSPackets}, {bootstrap.DNSStream, s.DNSStreams}} {
+	}{{bootstrap.Admin, []*os.File{admin}}, {bootstrap.Capture, s.TCP}, {bootstrap.DNSPacket, s.DNSPackets}, {bootstrap.DNSStream, s.DNSStreams}} {
 		for _, f := range group.files {
 			files = append(files, f)
 			boot.Sockets = append(boot.Sockets, group.kind)
@@ -260,7 +346,7 @@ func (w *workload) bootProxies() {
 
 // command starts the command when the proxy is ready, and waits for its end.
 // Until then a signal (interrupted) ends the run; then they are the command's.
-func (w *workload) command(ctx, interrupted context.Context, stop func()) (code int, err error) {
+func (w *workload) command(ctx, interrupted context.Context) (code int, err error) {
 	timer := time.NewTimer(readyWithin)
 	defer timer.Stop()
 	select {
@@ -268,7 +354,7 @@ func (w *workload) command(ctx, interrupted context.Context, stop func()) (code 
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	case <-interrupted.Done():
-		return 0, errors.New("interrupted before the command was started")
+		return 0, errInterrupted
 	case <-timer.C:
 		return 0, fmt.Errorf("the proxy was not ready within %s: `fairlead logs %s` says why", readyWithin, w.Workload.Name)
 	}
@@ -276,15 +362,12 @@ func (w *workload) command(ctx, interrupted context.Context, stop func()) (code 
 	if err != nil {
 		return 0, fmt.Errorf("find the working folder for the command: %w", err)
 	}
-	relaying, cancel := context.WithCancel(ctx)
-	relayed := make(chan struct{})
-	go func() {
-		defer close(relayed)
-		w.sandbox.Relay(relaying)
-	}()
-	defer func() { cancel(); <-relayed }()
-	stop() // signals are relayed from here on
-	fmt.Fprintf(w.Notices, "fairlead: %s in namespace %s, %s\n", w.Workload.Name, w.Workload.Namespace, w.policyInWords())
+	if err := w.announce(interrupted); err != nil {
+		return 0, err
+	}
+	if err := w.signals.hand(interrupted); err != nil {
+		return 0, err
+	}
 	err = w.sandbox.Run(sandbox.Command{
 		Args:  w.Command,
 		Env:   w.Env,
@@ -293,6 +376,9 @@ func (w *workload) command(ctx, interrupted context.Context, stop func()) (code 
 	})
 	if err != nil {
 		return 0, err
+	}
+	if err := w.signals.to(w.sandbox.Signal); err != nil {
+		w.log.Warn("a signal was not passed on", "error", err)
 	}
 	ended := context.AfterFunc(ctx, func() { _ = w.sandbox.Close() }) // another part failed: nothing may run on
 	defer ended()
@@ -304,6 +390,22 @@ func (w *workload) command(ctx, interrupted context.Context, stop func()) (code 
 	return status.ExitCode(), nil
 }
 
+// announce writes the line that says what is about to run, and where nobody
+// reads it waits until the run is interrupted.
+func (w *workload) announce(interrupted context.Context) error {
+	written := make(chan struct{})
+	go func() { // if it is stuck, it ends with the process
+		defer close(written)
+		fmt.Fprintf(w.Notices, "fairlead: %s in namespace %s, %s\n", w.Workload.Name, w.Workload.Namespace, w.policyInWords())
+	}()
+	select {
+	case <-written:
+		return nil
+	case <-interrupted.Done():
+		return errInterrupted
+	}
+}
+
 func (w *workload) policyInWords() string {
 	if w.Policy == mesh.RegistryOnly {
 		return "REGISTRY_ONLY: what no entry declares is refused"
@@ -313,7 +415,7 @@ func (w *workload) policyInWords() string {
 
 // serveExec serves the clients of `fairlead exec`.
 func (w *workload) serveExec(ctx context.Context, ln net.Listener) error {
-	return accept(ctx, ln, func(ctx context.Context, c net.Conn) {
+	return accept(ctx, ln, w.log, func(ctx context.Context, c net.Conn) {
 		conn, ok := c.(*net.UnixConn)
 		if !ok {
 			c.Close()
