@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead/fairlead/internal/peer"
 	"github.com/fairlead/fairlead/internal/supervisor"
 	"github.com/fairlead/fairlead/internal/xds"
 )
@@ -22,7 +26,7 @@ func newProxyStatus(env Env) *cobra.Command {
 		Short:   "List the runs and whether their proxies have what was sent",
 		Long: `List this user's runs. For every type of resource: SYNCED the proxy has what there
 is, STALE it has not answered yet, NOT SENT there was nothing to send, REFUSED it
-refused the last change (with -o json: why).`,
+refused the last change (with -o json: why). A run that is stopped gives no answer.`,
 		Example: `  fairlead proxy-status
   fairlead proxy-status client -o json`,
 		Args:              cobra.MaximumNArgs(1),
@@ -39,10 +43,12 @@ refused the last change (with -o json: why).`,
 	return cmd
 }
 
-// statuses asks the runs named, or all.
+// answerWithin bounds the wait for one run.
+const answerWithin = 2 * time.Second
+
+// statuses asks the runs named, or all, at once. A run named that cannot be
+// asked is an error; of all runs, one that does not answer is listed as that.
 func statuses(ctx context.Context, names []string) ([]supervisor.Status, error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	wanted := len(names) > 0
 	if !wanted {
 		var err error
@@ -50,19 +56,37 @@ func statuses(ctx context.Context, names []string) ([]supervisor.Status, error) 
 			return nil, err
 		}
 	}
-	all := []supervisor.Status{}
-	var errs []error
-	for _, name := range names {
-		s, err := supervisor.AskStatus(ctx, name)
-		if err != nil {
-			if wanted {
-				errs = append(errs, err)
-			}
-			continue // it ended meanwhile, or belongs to somebody else
-		}
-		all = append(all, s)
+	answers := make([]supervisor.Status, len(names))
+	errs := make([]error, len(names))
+	var wg sync.WaitGroup
+	for i, name := range names {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, answerWithin)
+			defer cancel()
+			answers[i], errs[i] = supervisor.AskStatus(ctx, name)
+		})
 	}
-	return all, errors.Join(errs...)
+	wg.Wait()
+	if wanted {
+		return answers, errors.Join(errs...)
+	}
+	return listed(names, answers, errs), nil
+}
+
+// listed leaves out runs that ended meanwhile and those that are somebody
+// else's in truth.
+func listed(names []string, answers []supervisor.Status, errs []error) []supervisor.Status {
+	all := []supervisor.Status{}
+	for i, name := range names {
+		switch err := errs[i]; {
+		case err == nil:
+			all = append(all, answers[i])
+		case errors.Is(err, peer.ErrStranger), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.ErrUnexpectedEOF):
+		default:
+			all = append(all, supervisor.Status{Name: name, Error: err.Error()})
+		}
+	}
+	return all
 }
 
 // columns are the types of resources in the order of the table.
@@ -82,6 +106,10 @@ func statusTable(w *tabwriter.Writer, all []supervisor.Status, now time.Time) {
 	}
 	fmt.Fprintln(w, "\tPROXY\tRESTARTS\tAGE\tCOMMAND")
 	for _, s := range all {
+		if s.Error != "" {
+			fmt.Fprintf(w, "%s\tno answer\n", s.Name)
+			continue
+		}
 		fmt.Fprintf(w, "%s\t%s\t%s", s.Name, s.Namespace, s.Policy)
 		for _, c := range columns {
 			fmt.Fprint(w, "\t", stateOf(s.Types, xds.ShortType(c.typeName)))
