@@ -5,7 +5,6 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/benbjohnson/immutable"
 )
@@ -20,6 +19,7 @@ type Config struct {
 	clusters  *immutable.Map[string, *Cluster]
 	endpoints *immutable.Map[string, *Assignment]
 	names     *immutable.Map[string, *Name]
+	wildNames lengths // of what stands behind the star in names
 }
 
 // A Delta is what one message of the control plane changes. Within a type,
@@ -57,7 +57,7 @@ func (c *Config) Apply(d Delta) *Config {
 	next.version++
 	next.clusters = change(next.clusters, d.RemovedClusters, d.Clusters, func(x *Cluster) string { return x.Name })
 	next.endpoints = change(next.endpoints, d.RemovedAssignments, d.Assignments, func(x *Assignment) string { return x.Name })
-	next.names = change(next.names, d.RemovedNames, d.Names, func(x *Name) string { return x.Host })
+	next.applyNames(d)
 	next.applyListeners(d)
 	next.applyTables(d)
 	return &next
@@ -86,6 +86,29 @@ func (c *Config) applyListeners(d Delta) {
 		}
 	}
 	c.listeners = change(c.listeners, d.RemovedListeners, d.Listeners, func(x *Listener) string { return x.Name })
+}
+
+func (c *Config) applyNames(d Delta) {
+	count := func(host string, there bool) {
+		suffix, ok := wildcard(host)
+		if _, had := get(c.names, host); !ok || had == there {
+			return
+		}
+		by := 1
+		if !there {
+			by = -1
+		}
+		c.wildNames = c.wildNames.with(len(suffix), by)
+	}
+	name := func(x *Name) string { return x.Host }
+	for _, host := range d.RemovedNames {
+		count(host, false)
+		c.names = change(c.names, []string{host}, nil, name)
+	}
+	for _, n := range d.Names {
+		count(n.Host, true)
+		c.names = change(c.names, nil, []*Name{n}, name)
+	}
 }
 
 func (c *Config) applyTables(d Delta) {
@@ -209,19 +232,19 @@ func (c *Config) ListenerFor(dst netip.AddrPort) *Listener {
 // Name returns the declared name that host falls under: itself, else the
 // longest wildcard, else nil. Host is lower case without a trailing dot.
 func (c *Config) Name(host string) *Name {
-	if n, ok := get(c.or().names, host); ok {
+	c = c.or()
+	if n, ok := get(c.names, host); ok {
 		return n
 	}
-	for rest := host; ; {
-		i := strings.IndexByte(rest, '.')
-		if i < 0 {
-			return nil
+	for _, l := range c.wildNames {
+		if l.n >= len(host) {
+			continue // the star stands for something
 		}
-		if n, ok := get(c.or().names, "*"+rest[i:]); ok {
+		if n, ok := get(c.names, "*"+host[len(host)-l.n:]); ok {
 			return n
 		}
-		rest = rest[i+1:]
 	}
+	return nil
 }
 
 // Clusters yields the clusters sorted by name; so do its siblings.

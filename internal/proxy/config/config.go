@@ -152,7 +152,7 @@ type Endpoint struct {
 
 // A Name is a declared host as the DNS server sees it.
 type Name struct {
-	Host      string       // lower case, may start with "*."
+	Host      string       // lower case, may start with "*"
 	Addresses []netip.Addr // VIPs to answer with; empty: forward the question
 	Entry     mesh.Ref
 	Raw       []byte

@@ -16,13 +16,12 @@ type RouteTable struct {
 	Name string
 	Raw  []byte
 
-	domains  *immutable.Map[string, *VirtualHost]   // by exact domain, and "*"
-	wild     *immutable.Map[string, *VirtualHost]   // by what stands behind the star
-	rivals   *immutable.Map[string, []*VirtualHost] // who else wants a domain, in order of arrival
-	suffixes []int                                  // lengths of the keys of wild, longest first
-	counts   *immutable.Map[int, int]               // keys of wild per length
-	own      []*VirtualHost                         // came with the table itself
-	hosted   *immutable.Map[string, *VirtualHost]   // delivered one by one, by resource host
+	domains *immutable.Map[string, *VirtualHost]   // by exact domain, and "*"
+	wild    *immutable.Map[string, *VirtualHost]   // by what stands behind the star
+	rivals  *immutable.Map[string, []*VirtualHost] // who else wants a domain, in order of arrival
+	lengths lengths                                // of the keys of wild
+	own     []*VirtualHost                         // came with the table itself
+	hosted  *immutable.Map[string, *VirtualHost]   // delivered one by one, by resource host
 }
 
 // NewRouteTable makes a table of the given virtual hosts. Where two claim one
@@ -34,7 +33,6 @@ func NewRouteTable(name string, hosts []*VirtualHost, raw []byte) *RouteTable {
 		domains: immutable.NewMap[string, *VirtualHost](nil),
 		wild:    immutable.NewMap[string, *VirtualHost](nil),
 		rivals:  immutable.NewMap[string, []*VirtualHost](nil),
-		counts:  immutable.NewMap[int, int](nil),
 		own:     hosts,
 		hosted:  immutable.NewMap[string, *VirtualHost](nil),
 	}
@@ -50,12 +48,12 @@ func (t *RouteTable) Lookup(host string) *VirtualHost {
 	if h, ok := t.domains.Get(host); ok {
 		return h
 	}
-	for _, n := range t.suffixes {
+	for _, l := range t.lengths {
 		// The wildcard never stands for the empty string: *.x does not match .x
-		if n >= len(host) {
+		if l.n >= len(host) {
 			continue
 		}
-		if h, ok := t.wild.Get(host[len(host)-n:]); ok {
+		if h, ok := t.wild.Get(host[len(host)-l.n:]); ok {
 			return h
 		}
 	}
@@ -138,7 +136,7 @@ func (t *RouteTable) claim(h *VirtualHost) {
 		case !taken:
 			t.give(d, h)
 			if suffix, ok := wildcard(d); ok {
-				t.count(len(suffix), +1)
+				t.lengths = t.lengths.with(len(suffix), +1)
 			}
 		case owner != h:
 			waiting, _ := t.rivals.Get(d)
@@ -164,7 +162,7 @@ func (t *RouteTable) release(domain string) {
 	}
 	if suffix, ok := wildcard(domain); ok {
 		t.wild = t.wild.Delete(suffix)
-		t.count(len(suffix), -1)
+		t.lengths = t.lengths.with(len(suffix), -1)
 		return
 	}
 	t.domains = t.domains.Delete(domain)
@@ -183,20 +181,21 @@ func (t *RouteTable) withdraw(domain string, h *VirtualHost) {
 	}
 }
 
-func (t *RouteTable) count(n, by int) {
-	had, _ := t.counts.Get(n)
-	now := had + by
-	t.counts = t.counts.Set(n, now)
-	if (had == 0) == (now == 0) {
-		return
+// lengths are how many suffixes of each length there are, longest first: what a
+// lookup has to try. They are immutable.
+type lengths []struct{ n, count int }
+
+// with returns the lengths with by more suffixes of n bytes.
+func (l lengths) with(n, by int) lengths {
+	i, found := slices.BinarySearchFunc(l, n, func(x struct{ n, count int }, n int) int { return n - x.n })
+	next := slices.Clone(l)
+	if !found {
+		next = slices.Insert(next, i, struct{ n, count int }{n, 0})
 	}
-	s := slices.DeleteFunc(slices.Clone(t.suffixes), func(x int) bool { return x == n })
-	if now > 0 {
-		s = append(s, n)
-		slices.Sort(s)
-		slices.Reverse(s)
+	if next[i].count += by; next[i].count == 0 {
+		next = slices.Delete(next, i, i+1)
 	}
-	t.suffixes = s
+	return next
 }
 
 // wildcard returns what a wildcard domain must end with. The lone "*" is none.

@@ -93,9 +93,8 @@ func TestATableIsWhatItsVirtualHostsAre(t *testing.T) {
 			}
 			if table := c.RouteTable("80"); table != nil {
 				lengths := 0
-				for _, n := range table.suffixes {
-					k, _ := table.counts.Get(n)
-					lengths += k
+				for _, l := range table.lengths {
+					lengths += l.count
 				}
 				wild := 0
 				for _, d := range []string{"*.x", "*.y.x"} {
@@ -134,15 +133,32 @@ func TestAListenerIsFoundByAddressThenByPort(t *testing.T) {
 }
 
 func TestANameFallsUnderTheLongestWildcard(t *testing.T) {
-	c := (*Config)(nil).Apply(Delta{Names: []*Name{{Host: "*.x"}, {Host: "*.y.x"}, {Host: "a.x"}}})
-	for in, want := range map[string]string{"a.x": "a.x", "b.x": "*.x", "c.y.x": "*.y.x", "y.x": "*.x", "d.c.y.x": "*.y.x", "x": "", "z": ""} {
-		got := ""
-		if n := c.Name(in); n != nil {
-			got = n.Host
+	check := func(c *Config, tests map[string]string) {
+		t.Helper()
+		for in, want := range tests {
+			got := ""
+			if n := c.Name(in); n != nil {
+				got = n.Host
+			}
+			if got != want {
+				t.Errorf("%s falls under %q, want %q", in, got, want)
+			}
 		}
-		if got != want {
-			t.Errorf("%s falls under %q, want %q", in, got, want)
-		}
+	}
+	c := (*Config)(nil).Apply(Delta{Names: []*Name{{Host: "*.x"}, {Host: "*.y.x"}, {Host: "a.x"}, {Host: "*foo.x"}, {Host: "*-api.foo.x"}}})
+	check(c, map[string]string{
+		"a.x": "a.x", "b.x": "*.x", "c.y.x": "*.y.x", "y.x": "*.x", "d.c.y.x": "*.y.x", "x": "", "z": "",
+		"barfoo.x": "*foo.x", "bar.foo.x": "*foo.x", "a.barfoo.x": "*foo.x", "foo.x": "*.x", "fo.x": "*.x",
+		"eu-api.foo.x": "*-api.foo.x", "-api.foo.x": "*foo.x",
+	})
+	// Told again, then removed, one of them twice.
+	c = c.Apply(Delta{Names: []*Name{{Host: "*foo.x"}, {Host: "*.y.x"}, {Host: "*.y.x"}}})
+	c = c.Apply(Delta{RemovedNames: []string{"*.x", "*foo.x", "*foo.x", "*never.x"}})
+	check(c, map[string]string{"b.x": "", "barfoo.x": "", "eu-api.foo.x": "*-api.foo.x", "c.y.x": "*.y.x"})
+	c = c.Apply(Delta{RemovedNames: []string{"*.y.x", "*-api.foo.x"}})
+	check(c, map[string]string{"eu-api.foo.x": "", "c.y.x": "", "a.x": "a.x"})
+	if len(c.wildNames) != 0 {
+		t.Errorf("lengths of no wildcard are looked for: %v", c.wildNames)
 	}
 }
 
