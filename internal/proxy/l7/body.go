@@ -84,6 +84,9 @@ func (x *exchange) passUp(down, up *transport.Conn) {
 		}
 		if last {
 			u.last.Store(true)
+			if x.timeout > 0 {
+				_ = up.SetDeadline(time.Now().Add(x.timeout)) // fails on a closed conn alone
+			}
 		}
 		if len(piece) == 0 {
 			continue
@@ -316,6 +319,7 @@ func (x *exchange) relay(ctx context.Context) bool {
 	// A drain is not the end of a conversation that has no requests to stop
 	// between: the listener cuts what is left at its deadline.
 	x.conn.down.Untie() // the relay sees to both ends itself
+	x.stopTimer()
 	sent, received, err := l4.Relay(ctx, x.conn.down, x.up)
 	r.Received += sent
 	r.Sent += received

@@ -59,7 +59,8 @@ type exchange struct {
 	resp     h1.Response
 	interim  int // 1xx answers so far
 	sentAt   time.Time
-	deadline time.Time // of the route; zero: none
+	timeout  time.Duration // of the route, from the last byte of the request on; 0: none
+	deadline time.Time     // when that ends, if the request was whole when it was sent
 
 	rec      decision.Record
 	closing  bool // the caller's connection ends with this exchange
@@ -107,7 +108,7 @@ func (x *exchange) begin() {
 	x.cluster, x.endpoint, x.up, x.reused = nil, nil, nil, false
 	x.tried = x.ownTried[:0]
 	x.answered, x.interim = 0, 0
-	x.deadline = time.Time{}
+	x.timeout, x.deadline = 0, time.Time{}
 	x.closing, x.linger, x.started, x.recorded = false, false, false, false
 	x.rec = *x.conn.base
 }
@@ -173,6 +174,7 @@ func (x *exchange) readHead() bool {
 			continue
 		}
 		if x.filled > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			x.describe()
 			x.rec.Reason, x.rec.Err, x.rec.Details = decision.BadRequest, "its head was not complete within 10 seconds", "request_header_timeout"
 			x.closing = true
 			return x.reply(408)
@@ -186,12 +188,13 @@ func (x *exchange) readHead() bool {
 	return true
 }
 
-// describe fills the record with what is known of the request.
+// describe fills the record with what is known of the request, whose head may
+// be broken or not whole.
 func (x *exchange) describe() {
 	r, in := &x.rec, x.in
 	r.ID = x.server.NextID()
 	r.Protocol = decision.HTTP11
-	if x.req.Minor == 0 {
+	if x.req.Minor == 0 && x.req.Method.Len() > 0 {
 		r.Protocol = decision.HTTP10
 	}
 	r.Method = x.req.Method.In(in)

@@ -29,13 +29,16 @@ var errSwitch = errors.New("it switched protocols (101) unasked, or to another o
 // forward sends the request to an endpoint and its answer to the caller.
 func (x *exchange) forward(ctx context.Context, rt *config.Route) bool {
 	x.compose()
-	if rt.Timeout > 0 && x.whole {
-		x.deadline = time.Now().Add(rt.Timeout)
+	if x.timeout = rt.Timeout; x.timeout > 0 && x.whole {
+		x.deadline = time.Now().Add(x.timeout)
 	}
 	fresh := false
 	for {
 		if status := x.connect(ctx, rt, fresh); status != 0 {
 			return x.reply(status)
+		}
+		if !x.deadline.IsZero() {
+			_ = x.up.SetDeadline(x.deadline) // fails on a closed conn alone
 		}
 		renew(x.up, x.conn.manager)
 		n, err := x.up.Write(x.out)
@@ -127,7 +130,7 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route, fresh bool) (s
 			r.Tries++
 		}
 		if x.reused = !fresh && x.takeKept(); !x.reused {
-			x.up, err = e.Dial(ctx)
+			x.up, err = x.dial(ctx)
 		}
 		if err == nil {
 			x.conn.down.Tie(x.up)
@@ -140,6 +143,10 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route, fresh bool) (s
 		}
 		x.up, x.endpoint = nil, nil
 		e.Done()
+		if !x.deadline.IsZero() && !time.Now().Before(x.deadline) {
+			x.timedOut(false)
+			return 504
+		}
 		x.connectFailed(err)
 		if !rt.Retry.ConnectFailure || rt.Retry.Attempts == 0 || ctx.Err() != nil {
 			return 503
@@ -155,6 +162,16 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route, fresh bool) (s
 		}
 		r.Flags &^= decision.UF
 	}
+}
+
+// dial connects to the endpoint, within what is left of the route's time.
+func (x *exchange) dial(ctx context.Context) (*transport.Conn, error) {
+	if !x.deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, x.deadline)
+		defer cancel()
+	}
+	return x.endpoint.Dial(ctx)
 }
 
 // takeKept takes a kept connection. One on which anything has arrived is not
@@ -207,9 +224,6 @@ func backOff(retry int, base time.Duration, random uint64) time.Duration {
 // readAnswer reads the head of the final answer; interim ones are sent on.
 func (x *exchange) readAnswer() error {
 	toHEAD := string(x.rec.Method) == "HEAD"
-	if !x.deadline.IsZero() {
-		_ = x.up.SetReadDeadline(x.deadline) // fails on a closed conn alone
-	}
 	x.resp.Reset()
 	for {
 		if x.answered > 0 {
@@ -324,7 +338,7 @@ func (x *exchange) breakOff(ctx context.Context, cause error) (status int) {
 func (x *exchange) timedOut(idle bool) {
 	r := &x.rec
 	r.Reason, r.Flags, r.Details = decision.Timeout, r.Flags|decision.UT, "upstream_response_timeout"
-	if idle && x.deadline.IsZero() {
+	if idle {
 		r.Flags, r.Details = r.Flags&^decision.UT|decision.SI, "stream_idle_timeout"
 	}
 }
@@ -336,14 +350,19 @@ func renew(up *transport.Conn, m *config.HTTPManager) {
 	}
 }
 
+// stopTimer ends the time of the route.
+func (x *exchange) stopTimer() {
+	if x.timeout > 0 {
+		_ = x.up.SetDeadline(time.Time{}) // fails on a closed conn alone
+	}
+}
+
 // letGo ends the use of the endpoint; keep says that the connection can serve
 // again.
 func (x *exchange) letGo(keep bool) {
 	if x.up != nil {
 		if x.conn.down.Untie() && keep {
-			if !x.deadline.IsZero() {
-				_ = x.up.SetReadDeadline(time.Time{}) // fails on a closed conn alone
-			}
+			x.stopTimer()
 			x.endpoint.Keep(x.up)
 			x.up = nil
 		}
