@@ -234,27 +234,44 @@ func (w *workload) run(ctx context.Context, sockets listeners) (code int, err er
 	return code, err
 }
 
-// start reads the objects and makes the sandbox, side by side.
-func (w *workload) start(ctx context.Context) error {
-	type outcome struct {
-		plane    *control.Plane
-		warnings []api.Problem
-		err      error
-	}
-	loaded := make(chan outcome, 1)
-	// What comes through a pipe may never end: then this goroutine ends with the
-	// process, which is about to.
+// A loading is how the control plane came about.
+type loading struct {
+	plane    *control.Plane
+	warnings []api.Problem
+	err      error
+}
+
+// load reads the objects meanwhile. What comes through a pipe may never end:
+// then the goroutine ends with the process, which is about to.
+func (w *workload) load() <-chan loading {
+	loaded := make(chan loading, 1)
 	go func() {
-		var o outcome
-		o.plane, o.warnings, o.err = control.New(control.Options{
+		var l loading
+		l.plane, l.warnings, l.err = control.New(control.Options{
 			Paths:     w.Paths,
 			Stdin:     w.Stdin,
 			Namespace: w.Workload.Namespace,
 			Policy:    w.Policy,
 			Log:       w.log,
 		})
-		loaded <- o
+		loaded <- l
 	}()
+	return loaded
+}
+
+// await waits for what load reads, or for an interruption.
+func await(ctx context.Context, loaded <-chan loading) loading {
+	select {
+	case l := <-loaded:
+		return l
+	case <-ctx.Done():
+		return loading{err: errInterrupted}
+	}
+}
+
+// start reads the objects and makes the sandbox, side by side.
+func (w *workload) start(ctx context.Context) error {
+	loaded := w.load()
 	objects := file.Real(w.Paths)
 	protected, err := w.readOnly(objects)
 	if err == nil {
@@ -269,12 +286,7 @@ func (w *workload) start(ctx context.Context) error {
 			err = nil // whatever it says, the interruption is why
 		}
 	}
-	var o outcome
-	select {
-	case o = <-loaded:
-	case <-ctx.Done():
-		o.err = errInterrupted
-	}
+	o := await(ctx, loaded)
 	for _, p := range o.warnings {
 		if p.Severity == api.Warning {
 			fmt.Fprintf(w.Notices, "fairlead: warning: %s\n", p)
