@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/balance"
@@ -34,6 +35,7 @@ type Cluster struct {
 	assignment *config.Assignment // guarded by mu; of an EDS cluster, may be nil
 	endpoints  map[key]*Endpoint  // guarded by mu; all that have a pool, parked ones too
 	names      map[string]*name   // guarded by mu; what is resolved, by host
+	rerouted   time.Time          // guarded by mu; of the last look at routes after a failure
 	gone       bool               // guarded by mu
 }
 

@@ -214,9 +214,20 @@ func TestAddressesWithoutARouteAreLeftOut(t *testing.T) {
 	}
 	w.names.answer("a.test", fresh("10.0.0.1", "fd00::1"))
 	v6 = true
-	w.Get("x").reroute()
+	now := time.Now()
+	w.Get("x").reroute(now)
 	if n := len(w.picked()); n != 2 {
 		t.Errorf("%d endpoints once there is a route, want 2", n)
+	}
+	// Where nothing has a route every request fails, and must not look again.
+	v6 = false
+	w.Get("x").reroute(now.Add(rerouteInterval - 1))
+	if n := len(w.picked()); n != 2 {
+		t.Errorf("%d endpoints after a second look within a second, want 2 as before", n)
+	}
+	w.Get("x").reroute(now.Add(rerouteInterval))
+	if n := len(w.picked()); n != 1 {
+		t.Errorf("%d endpoints after a look a second later, want 1", n)
 	}
 }
 

@@ -70,7 +70,7 @@ func (e *Endpoint) Dial(ctx context.Context) (*transport.Conn, error) {
 	conn, err := e.dial(ctx, timeout)
 	if err != nil {
 		if errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH) {
-			e.cluster.reroute()
+			e.cluster.reroute(time.Now())
 		}
 		return nil, &DialError{Addr: e.String(), Cause: cause(ctx, err, timeout), Err: err}
 	}

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/config"
@@ -73,14 +74,20 @@ func (c *Cluster) answered(n *name, a answer) {
 	c.rebuildLocked()
 }
 
+// rerouteInterval bounds how often a cluster asks for the routes to its
+// addresses: where there are none every request fails for want of one.
+const rerouteInterval = time.Second
+
 // reroute looks again which addresses this host has a route to, after a
-// connection failed for want of one.
-func (c *Cluster) reroute() {
+// connection failed at now for want of one.
+func (c *Cluster) reroute(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.names) > 0 {
-		c.rebuildLocked()
+	if len(c.names) == 0 || now.Sub(c.rerouted) < rerouteInterval {
+		return
 	}
+	c.rerouted = now
+	c.rebuildLocked()
 }
 
 // wantLocked lists the endpoints that the cluster should have now, and how
