@@ -12,9 +12,8 @@ import (
 
 // A Request is what routes look at. It borrows its bytes for the call.
 type Request struct {
-	Host   []byte // canonical: lower case, no port, no trailing dot
-	Path   []byte // with query
-	Method []byte
+	Host []byte // canonical: lower case, no port, no trailing dot
+	Path []byte // with query
 }
 
 // Match returns the virtual host and the first route of it that matches. Route
