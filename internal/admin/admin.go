@@ -118,7 +118,7 @@ type EndpointState struct {
 
 // Traffic counts what has ended since the proxy started.
 type Traffic struct {
-	Connections uint64            `json:"connections"`
+	Connections uint64            `json:"connections"` // that were not HTTP
 	Requests    uint64            `json:"requests"`
 	Refused     uint64            `json:"refused"` // by REGISTRY_ONLY
 	Received    int64             `json:"received_bytes"`

@@ -44,7 +44,7 @@ func (t *tally) count(rec *decision.Record) {
 
 // Stats are the counts since the proxy started.
 type Stats struct {
-	Connections uint64            `json:"connections"` // ended, of those that carried bytes
+	Connections uint64            `json:"connections"` // ended, that were not HTTP
 	Requests    uint64            `json:"requests"`    // ended
 	Refused     uint64            `json:"refused"`     // by REGISTRY_ONLY
 	Received    int64             `json:"received_bytes"`
