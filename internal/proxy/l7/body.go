@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/proxy/h1"
@@ -170,6 +171,8 @@ func (x *exchange) blame(ctx context.Context, cause error) error {
 		return errCut
 	case x.conn.down.PeerGone():
 		return errGone
+	case x.conn.down.TimedOut():
+		return os.ErrDeadlineExceeded
 	}
 	if err := x.upload.err; err != nil && !errors.Is(err, errUpstream) && !errors.Is(err, errStopped) {
 		return err
@@ -220,8 +223,8 @@ func (x *exchange) respond(ctx context.Context) bool {
 		}
 	}
 	x.started = true
-	if _, err := x.conn.down.Write(x.out); err != nil {
-		return x.broken(ctx, errGone, d.chunked)
+	if err := x.send(x.out); err != nil {
+		return x.broken(ctx, err, d.chunked)
 	}
 	x.rec.Sent += int64(len(data))
 	if !d.over {
@@ -254,6 +257,21 @@ func (d *download) take(b []byte) ([]byte, error) {
 	return b, nil
 }
 
+// send sends a part of the answer to the caller, which is bounded in how long
+// it may take nothing of it. The wait for the endpoint begins anew after it.
+func (x *exchange) send(b []byte) error {
+	down, idle := x.conn.down, x.conn.manager.StreamIdleTimeout
+	if idle > 0 {
+		renew(x.up, x.conn.manager)
+		down.SetTimeout(idle)
+		defer down.SetTimeout(0) // it is not the caller that is waited for
+	}
+	if _, err := down.Write(b); err != nil {
+		return errGone
+	}
+	return nil
+}
+
 // passDown passes the rest of the body on.
 func (x *exchange) passDown(d *download) error {
 	b := x.server.buffers.Get().(*buffer)
@@ -278,8 +296,8 @@ func (x *exchange) passDown(d *download) error {
 		if d.chunked {
 			piece = b.frame(len(data), d.over)
 		}
-		if _, err := x.conn.down.Write(piece); err != nil {
-			return errGone
+		if err := x.send(piece); err != nil {
+			return err
 		}
 		x.rec.Sent += int64(len(data))
 	}
@@ -306,8 +324,8 @@ func (x *exchange) relay(ctx context.Context) bool {
 	x.out = x.resp.AppendTo(x.out[:0], x.answer, h1.Reply{WebSocket: true})
 	x.out = append(x.out, early...)
 	x.started = true
-	if _, err := x.conn.down.Write(x.out); err != nil {
-		return x.broken(ctx, errGone, false)
+	if err := x.send(x.out); err != nil {
+		return x.broken(ctx, err, false)
 	}
 	r.Sent += int64(len(early))
 	if ahead := x.in[x.used:x.filled]; len(ahead) > 0 {

@@ -274,8 +274,8 @@ func (x *exchange) sendInterim() error {
 	if x.req.Minor == 1 {
 		// The request in x.out is done with: there is no replay after this.
 		x.out = x.resp.AppendTo(x.out[:0], x.answer, h1.Reply{})
-		if _, err := x.conn.down.Write(x.out); err != nil {
-			return errGone
+		if err := x.send(x.out); err != nil {
+			return err
 		}
 	}
 	x.answered = copy(x.answer, x.answer[x.resp.Len:x.answered])
@@ -295,7 +295,7 @@ func (x *exchange) fail(ctx context.Context, cause error) bool {
 // breakOff ends the work on an exchange that broke, and records why. It returns
 // the status to answer with; 0: there is nobody to tell.
 func (x *exchange) breakOff(ctx context.Context, cause error) (status int) {
-	idle := x.up.TimedOut()
+	idle := x.up.TimedOut() || x.conn.down.TimedOut()
 	x.stopUpload()
 	x.letGo(false)
 	r := &x.rec
