@@ -70,8 +70,9 @@ const unixTable = `Num       RefCount Protocol Flags    Type St Inode Path
 `
 
 func TestSocketsToHideAreFound(t *testing.T) {
-	if d := cmp.Diff([]string{"/tmp/a socket", "/dev/log"}, boundSockets(unixTable)); d != "" {
-		t.Error(d)
+	bound, err := boundSockets(strings.NewReader(unixTable))
+	if d := cmp.Diff([]string{"/tmp/a socket", "/dev/log"}, bound); d != "" || err != nil {
+		t.Error(d, err)
 	}
 	env := []string{
 		"DOCKER_HOST=unix:///home/u/docker.sock", "DBUS_SESSION_BUS_ADDRESS=unix:path=/tmp/dbus%2d1,guid=1;unix:abstract=x",
@@ -88,7 +89,8 @@ func FuzzHostTables(f *testing.F) {
 	f.Add("36 35 98:0 / /a\\040b rw - ext3 x rw\n")
 	f.Add("search a\noptions b")
 	f.Fuzz(func(t *testing.T, text string) {
-		for _, p := range append(boundSockets(text), socketsOf([]string{"TMUX=" + text})...) {
+		bound, _ := boundSockets(strings.NewReader(text))
+		for _, p := range append(bound, socketsOf([]string{"TMUX=" + text})...) {
 			if !filepath.IsAbs(p) || filepath.Clean(p) != p {
 				t.Errorf("%q is not a path", p)
 			}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -215,9 +216,10 @@ func below(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, dir+"/")
 }
 
-// hide covers each path with something empty: a folder with a folder, anything
-// else with a file (to connect to it fails with ECONNREFUSED). What is not
-// there, or not to be reached by this user, needs no cover.
+// hide covers each path with something empty: a socket with a file (to connect
+// to it fails with ECONNREFUSED), a folder that is known to hold sockets with a
+// folder. What is not there, or not to be reached by this user, needs no cover.
+// What is no socket has none: the list has names that strangers chose.
 func hide(paths []string) error {
 	const empty = "/run/hidden"
 	if err := os.WriteFile(empty, nil, 0o666); err != nil {
@@ -228,9 +230,9 @@ func hide(paths []string) error {
 		switch {
 		case err != nil:
 			continue
-		case s.IsDir():
+		case s.IsDir() && slices.Contains(hiddenFolders(), path):
 			err = unix.Mount("tmpfs", path, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=01777,size=1m")
-		default:
+		case s.Mode()&fs.ModeSocket != 0:
 			err = unix.Mount(empty, path, "", unix.MS_BIND, "")
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

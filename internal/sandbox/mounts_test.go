@@ -3,9 +3,11 @@ package sandbox
 import (
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -54,28 +56,71 @@ func TestRunIsEmpty(t *testing.T) {
 
 func TestSocketsOfTheHostAreHidden(t *testing.T) {
 	dir := testDir(t)
-	path, kept := filepath.Join(dir, "a socket"), filepath.Join(dir, "kept")
-	for _, p := range []string{path, kept} {
-		l, err := net.Listen("unix", p)
+	path, elsewhere := filepath.Join(dir, "a  socket"), filepath.Join(dir, "in another namespace")
+	listen := func(path string) {
+		t.Helper()
+		l, err := net.Listen("unix", path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
+		t.Cleanup(func() { l.Close() })
+	}
+	listen(path)
+	// A name that passes for another line of the kernel's table.
+	passedOff := filepath.Join(dir, "x\n0: 2 0 00010000 0001 01 1 "+dir)
+	if err := os.MkdirAll(passedOff, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	listen(filepath.Join(passedOff, "s"))
+	file := filepath.Join(dir, "s")
+	if err := os.WriteFile(file, []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
 	}
 	abstract, err := net.Listen("unix", "@fairlead-test-"+filepath.Base(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer abstract.Close()
-	s := open(t, Options{Sockets: []string{kept}})
+	listenInNamespace(t, elsewhere)
+
+	s := open(t, Options{})
 	keep(t, s)
-	for address, want := range map[string]string{
-		path:                     "ECONNREFUSED\n",
-		kept:                     "error: it was sent\n",
-		abstract.Addr().String(): "ECONNREFUSED\n",
-	} {
-		if got := inside(t, s, program("send", "unix", address)...); got.Out != want {
-			t.Errorf("%s: got %q, want %q", address, got.Out, want)
+	for _, address := range []string{path, elsewhere, abstract.Addr().String()} {
+		if got := inside(t, s, program("send", "unix", address)...); got.Out != "ECONNREFUSED\n" {
+			t.Errorf("%s: got %q", address, got.Out)
+		}
+	}
+	if got := inside(t, s, "cat", file); got.Out != "text" {
+		t.Errorf("a file was hidden: %+v", got)
+	}
+}
+
+// listenInNamespace has a process in a network namespace of its own listen at
+// path until the test ends.
+func listenInNamespace(t *testing.T, path string) {
+	t.Helper()
+	out, end := pipe(t)
+	cmd := exec.Command(executablePath(t), append([]string{asProgram}, "listen", path)...)
+	cmd.Stdout = end
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getuid(), HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: os.Getgid(), HostID: os.Getgid(), Size: 1}},
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	end.Close()
+	(&lines{t: t, from: out}).until("listening\n")
+}
+
+func TestTooManyNetworkNamespacesAreTold(t *testing.T) {
+	listenInNamespace(t, filepath.Join(testDir(t), "s"))
+	for limit, want := range map[int]bool{1: false, 1 << 20: true} {
+		tables, complete, err := socketTables("/proc", limit)
+		if err != nil || complete != want || len(tables) > limit || want && len(tables) < 2 {
+			t.Errorf("at most %d: %q, complete %v, %v", limit, tables, complete, err)
 		}
 	}
 }

@@ -28,6 +28,7 @@ func programMain(args []string) int {
 		"dns-tcp": func(a []string) error { return askStream(a[0]) },
 		"send":    func(a []string) error { return send(a[0], a[1]) },
 		"serve":   func(a []string) error { return serveSelf(a[0], a[1]) },
+		"listen":  func(a []string) error { return listenAt(a[0]) },
 		"socket":  func(a []string) error { return openAny(a[0]) },
 		"type":    func([]string) error { return typeInto() },
 		"keys":    func([]string) error { return useKeys() },
@@ -235,6 +236,20 @@ func serveSelf(network, address string) error {
 		_, _ = io.WriteString(c, "served by myself")
 	}()
 	return get(l.Addr().String(), false)
+}
+
+// listenAt listens at a path until it is killed.
+func listenAt(path string) error {
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return err
+	}
+	fmt.Println("listening")
+	for {
+		if _, err := l.Accept(); err != nil {
+			return err
+		}
+	}
 }
 
 // tellSignals tells each signal as it comes, until SIGUSR1.

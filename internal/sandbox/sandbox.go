@@ -26,9 +26,6 @@ type Options struct {
 	// ReadOnly are absolute paths that commands cannot change: Fairlead's own
 	// configuration and state. Give links resolved.
 	ReadOnly []string
-	// Sockets are absolute paths of sockets that commands may keep although they
-	// lead out, beyond those in /run, which are hidden in any case.
-	Sockets []string
 	// Env is the caller's environment, which may name sockets to hide.
 	Env []string
 	// Stderr takes what init says when it fails; nil: nobody.
@@ -155,9 +152,12 @@ func (s *Sandbox) parent(cmd *exec.Cmd, started chan<- error) {
 
 // greet tells init what to do and takes the sockets.
 func (s *Sandbox) greet(o Options) error {
-	hidden, err := hiddenPaths(o.Env, o.Sockets)
+	hidden, complete, err := hiddenPaths(o.Env)
 	if err != nil {
 		return err
+	}
+	if !complete {
+		s.log.Warn("there are too many network namespaces or sockets to hide every socket from the command", "namespaces", maxNamespaces)
 	}
 	err = s.init.Send(setup{Root: isRoot(), UID: os.Geteuid(), GID: os.Getegid(), ReadOnly: o.ReadOnly, Hide: hidden})
 	if err != nil {

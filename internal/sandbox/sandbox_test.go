@@ -289,14 +289,16 @@ func TestACommandCannotWriteToTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := open(t, Options{Stderr: log})
+	in, inEnd := pipe(t)
 	// Its parent is the starter.
-	err = s.Run(Command{Args: []string{"sh", "-c", `
+	err = s.Run(Command{Args: []string{"sh", "-c", `read go
 		for f in /proc/$PPID/fd/*; do true > $f; echo "forged
 line" > $f; done
-		kill -9 $PPID`}, Env: os.Environ(), Dir: "/"})
+		kill -9 $PPID`}, Env: os.Environ(), Dir: "/", Files: [3]*os.File{in, nil, nil}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	inEnd.Close()
 	if _, err := s.Wait(); !errors.Is(err, ErrEnded) {
 		t.Errorf("Wait without a starter: %v", err)
 	}
