@@ -106,6 +106,28 @@ func TestADeclaredNameCannotPointInwards(t *testing.T) {
 	})
 }
 
+// Under resolution NONE the caller says the address, and so is held to those that
+// the entry lists, or else to what leads outward.
+func TestADeclaredNameIsNoWayToAnyAddress(t *testing.T) {
+	asOrdinary(t, func(b *bed) {
+		b.background("client", "--closed -f "+b.file("e.yaml", strings.Join([]string{
+			entry("open", "open.example", "8080 http HTTP", "resolution: NONE"),
+			entry("listed", "listed.example", "8080 http HTTP", "resolution: NONE", "addresses: [203.0.113.0/24]"),
+		}, "---\n")))
+		for _, tt := range []struct{ host, to, why string }{
+			{"open.example", "169.254.169.254", "list it in the entry's addresses. 503"},
+			{"open.example", "[fd00:ec2::254]", "list it in the entry's addresses. 503"},
+			{"listed.example", "169.254.169.254", "none of those that the entry lists in addresses. 503"},
+			{"listed.example", "198.51.100.10", "none of those that the entry lists in addresses. 503"},
+		} {
+			r := b.in("client", "curl -s -m 20 -w ' %{http_code}' --resolve "+tt.host+":8080:"+tt.to+" http://"+tt.host+":8080")
+			if r.code != 0 || !strings.Contains(strings.ReplaceAll(r.out, ".\n ", ". "), tt.why) {
+				b.Errorf("%s at %s: %s; want %q", tt.host, tt.to, r, tt.why)
+			}
+		}
+	})
+}
+
 // hostSite is a server on the host's own loopback.
 func (b *bed) hostSite(at string) *atomic.Int64 {
 	b.Helper()
