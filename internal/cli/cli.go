@@ -71,6 +71,14 @@ func Main(args []string, env Env) int {
 	return 1
 }
 
+// oneRun wants the name of one run.
+func oneRun(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("give the name of one run, as in: %s client", cmd.CommandPath())
+	}
+	return nil
+}
+
 func newRoot(env Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "fairlead",
@@ -87,6 +95,9 @@ them, say which services outside it may reach and how; Fairlead always says why.
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; `%s --help` lists the flags", err, cmd.CommandPath())
+	})
 	root.AddCommand(
 		newRun(env),
 		newExec(env),

@@ -31,7 +31,7 @@ line per request or connection. The logs of ended runs stay for a while.`,
 		Example: `  fairlead logs client
   fairlead logs client --access --tail 10
   fairlead logs client --access -f | jq .why`,
-		Args:              cobra.ExactArgs(1),
+		Args:              oneRun,
 		ValidArgsFunction: completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if form != short && form != jsonForm {

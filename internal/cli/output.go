@@ -21,7 +21,16 @@ const (
 func outputFlag(cmd *cobra.Command) *string {
 	form := cmd.Flags().StringP("output", "o", short, "form of the output: short, json or yaml")
 	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{short, jsonForm, yamlForm}, cobra.ShellCompDirectiveNoFileComp)))
+	cmd.PreRunE = func(*cobra.Command, []string) error { return checkForm(*form) } // before anybody is asked
 	return form
+}
+
+func checkForm(form string) error {
+	switch form {
+	case short, jsonForm, yamlForm:
+		return nil
+	}
+	return fmt.Errorf("-o %s: use short, json or yaml", form)
 }
 
 // write writes v as JSON or YAML, or calls table for the short form.
@@ -46,7 +55,7 @@ func write(out io.Writer, form string, v any, table func(*tabwriter.Writer)) err
 		_, err = out.Write(b)
 		return err
 	}
-	return fmt.Errorf("-o %s: use short, json or yaml", form)
+	return checkForm(form)
 }
 
 // dash is what a table shows where there is nothing.

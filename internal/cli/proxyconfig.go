@@ -48,6 +48,14 @@ yaml: the resources themselves, as xDS has them; for endpoints their state now.`
 		Example: `  fairlead proxy-config cluster client
   fairlead pc listener client -o yaml
   fairlead pc all client -o json | jq .endpoints`,
+		// Without these cobra shows the help and calls it a success.
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("there is no %q to show; `fairlead proxy-config --help` lists what there is", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	for _, s := range sections() {
 		cmd.AddCommand(sectionCommand(env, s))
@@ -62,7 +70,7 @@ func sectionCommand(env Env, s section) *cobra.Command {
 		Aliases:           []string{s.alias, s.name + "s"},
 		Short:             s.short,
 		Example:           "  fairlead proxy-config " + s.name + " client",
-		Args:              cobra.ExactArgs(1),
+		Args:              oneRun,
 		ValidArgsFunction: completeRuns,
 	}
 	form := outputFlag(cmd)
@@ -81,7 +89,7 @@ func allCommand(env Env) *cobra.Command {
 		Use:               "all NAME",
 		Short:             "Everything",
 		Example:           "  fairlead proxy-config all client -o json",
-		Args:              cobra.ExactArgs(1),
+		Args:              oneRun,
 		ValidArgsFunction: completeRuns,
 	}
 	form := outputFlag(cmd)

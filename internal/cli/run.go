@@ -32,7 +32,12 @@ cannot be executed, 127 if it is not found, 128+n if signal n ended it.`,
   fairlead run --closed -f entries/ -- make fetch
   cat entries/*.yaml | fairlead run -f - -- curl -s http://www.baidu.com
   fairlead run --name client -n shop -l app=client -f entries/ -- sleep 3600`,
-		Args:                  cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("give a command, as in: fairlead run -f entries/ -- curl -s http://www.baidu.com")
+			}
+			return nil
+		},
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
