@@ -25,10 +25,15 @@ func (x *exchange) replyText(status int, text []byte) bool {
 		x.closing, x.linger = true, true
 	}
 	x.out = x.out[:0]
-	if x.isGRPC() {
+	switch {
+	case x.isGRPC():
 		x.appendGRPC(status, text)
 		text = nil
-	} else {
+	case status == 204 || status == 304: // these have no body, and end with their head
+		x.appendStatus(status)
+		x.out = append(x.out, "\r\n"...)
+		text = nil
+	default:
 		x.appendHead(status, text)
 	}
 	if string(x.rec.Method) != "HEAD" {

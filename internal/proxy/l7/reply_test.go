@@ -99,3 +99,22 @@ func TestLocalReplyToGRPCIsAStatusOfItsOwn(t *testing.T) {
 		t.Errorf("%v %q", res, body)
 	}
 }
+
+// An answer of these ends with its head: what followed would be read as the next.
+func TestDirectAnswersWithoutABody(t *testing.T) {
+	for _, status := range []int{204, 304} {
+		r := newRig(t, entry{host: "x.example", change: func(r *config.Route) {
+			r.Direct = &config.DirectResponse{Status: status, Body: "HTTP/1.1 200 OK\r\n\r\n"}
+		}})
+		c := r.dial()
+		for range 2 {
+			c.say(get)
+			if res, body := c.answer("GET"); res.StatusCode != status || body != "" || res.Header.Get("content-length") != "" {
+				t.Errorf("%d %q %v", res.StatusCode, body, res.Header)
+			}
+			if rec := r.record(); rec.Status != status || rec.Sent != 0 {
+				t.Error(rec.Status, rec.Sent)
+			}
+		}
+	}
+}
