@@ -74,7 +74,10 @@ func (c *conn) burst(ctx context.Context) (more bool) {
 	}()
 	for {
 		x.begin()
-		if !x.readHead() || !x.serve(ctx) {
+		if !x.readHead() {
+			return x.blank()
+		}
+		if !x.serve(ctx) {
 			return false
 		}
 		if x.next(); x.filled == 0 {

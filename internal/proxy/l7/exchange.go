@@ -141,12 +141,19 @@ func (x *exchange) growAnswer() {
 }
 
 // readHead reads until the head of a request is whole. If there will be none it
-// has answered what there was to answer and returns false.
+// has answered what there was to answer and returns false; so it does if there
+// is none yet, but a blank.
 func (x *exchange) readHead() bool {
 	down := x.conn.down
 	slow := false
 	x.rec.Start = time.Now()
 	for {
+		if x.blank() {
+			if slow { // its CR came alone
+				_ = down.SetReadDeadline(time.Time{}) // fails on a closed conn alone
+			}
+			return false
+		}
 		if x.filled > 0 {
 			done, err := x.req.Parse(x.in[:x.filled])
 			if err != nil {
@@ -159,7 +166,7 @@ func (x *exchange) readHead() bool {
 			if !slow {
 				// Only a head that comes in pieces pays for a timer.
 				slow = true
-				_ = down.SetReadDeadline(time.Now().Add(x.server.headTimeout)) // fails on a closed conn alone
+				_ = down.SetReadDeadline(time.Now().Add(x.server.headTimeout)) // likewise
 			}
 			if x.filled == len(x.in) {
 				x.growIn()
@@ -168,7 +175,7 @@ func (x *exchange) readHead() bool {
 		n, err := down.Read(x.in[x.filled:])
 		x.filled += n
 		if n > 0 {
-			if !x.conn.awake() {
+			if !x.blank() && !x.conn.awake() {
 				return false
 			}
 			continue
@@ -187,6 +194,10 @@ func (x *exchange) readHead() bool {
 	x.describe()
 	return true
 }
+
+// blank reports that all there is so far is an empty line, which some callers
+// send after a request. Nothing has begun with it.
+func (x *exchange) blank() bool { return x.filled == 2 && x.in[0] == '\r' && x.in[1] == '\n' }
 
 // describe fills the record with what is known of the request, whose head may
 // be broken or not whole.

@@ -394,6 +394,43 @@ func TestSlowHeadIsAnswered408(t *testing.T) {
 	}
 }
 
+// Some callers send an empty line after a request. It is not the beginning of
+// the next one: the connection goes on waiting, as long as any.
+func TestAnEmptyLineBeginsNoRequest(t *testing.T) {
+	r := one(t, func(c *caller) {
+		for range 4 {
+			c.hear(get)
+			c.say(ok)
+		}
+	})
+	r.server.headTimeout = 20 * time.Millisecond
+	c := r.dial()
+	c.say(get + "\r\n")
+	c.hear(ok)
+	time.Sleep(2 * r.server.headTimeout)
+	c.say(get)
+	c.hear(ok)
+	c.say("\r\n")
+	time.Sleep(2 * r.server.headTimeout)
+	c.say("\r\n" + get)
+	c.hear(ok)
+	c.say("\r")
+	time.Sleep(time.Millisecond)
+	c.say("\n")
+	time.Sleep(2 * r.server.headTimeout)
+	c.say(get)
+	c.hear(ok)
+	c.say("\r\n")
+	c.CloseWrite()
+	c.ended()
+	for range 4 {
+		r.record()
+	}
+	if n := len(r.log.added); n > 0 {
+		t.Errorf("%d records too many", n)
+	}
+}
+
 func TestDrainFinishesTheExchangeAtHand(t *testing.T) {
 	answer := make(chan struct{})
 	r := one(t, func(c *caller) {
