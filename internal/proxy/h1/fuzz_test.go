@@ -3,6 +3,7 @@ package h1
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -50,6 +51,13 @@ func FuzzRequestHead(f *testing.F) {
 		if again.Framing != once.Framing || again.Length != once.Length || again.Upgrade != once.Upgrade || again.Minor != 1 ||
 			!bytes.Equal(again.Authority.In(out), once.Authority.In(b)) || !bytes.Equal(again.Method.In(out), once.Method.In(b)) {
 			t.Fatalf("%q means another thing than %q", out, b)
+		}
+		path := string(once.Path.In(b))
+		if path == "" || path[0] == '?' {
+			path = "/" + path
+		}
+		if string(again.Path.In(out)) != path || again.Target != again.Path || !strings.HasSuffix(string(once.Target.In(b)), string(once.Path.In(b))) {
+			t.Fatalf("%q asks for %q; %q was asked for", out, again.Target.In(out), path)
 		}
 		if twice := again.AppendTo(nil, out); !bytes.Equal(twice, out) {
 			t.Fatalf("%q became %q", out, twice)

@@ -130,21 +130,21 @@ func TestWhatRequestsSay(t *testing.T) {
 		Method, Path, Authority string
 		Framing                 Framing
 		Length                  int64
-		Persistent, Continue    bool
+		Persistent              bool
 		Upgrade                 Upgrade
 	}
 	tests := []struct {
 		in   string
 		want said
 	}{
-		{"GET /a?b HTTP/1.1\r\nHost: c:1\r\n\r\n", said{"GET", "/a?b", "c:1", NoBody, 0, true, false, NoUpgrade}},
-		{"GET / HTTP/1.0\r\nHost: c\r\n\r\n", said{"GET", "/", "c", NoBody, 0, false, false, NoUpgrade}},
-		{"GET / HTTP/1.0\r\nHost: c\r\nConnection: Keep-Alive\r\n\r\n", said{"GET", "/", "c", NoBody, 0, true, false, NoUpgrade}},
-		{"PUT / HTTP/1.1\r\nHost: c\r\nConnection: close\r\nContent-Length: 12\r\nExpect: 100-Continue\r\n\r\n", said{"PUT", "/", "c", Length, 12, false, true, NoUpgrade}},
-		{"PUT / HTTP/1.1\r\nHost: c\r\nTransfer-Encoding: chunked\r\n\r\n", said{"PUT", "/", "c", Chunked, 0, true, false, NoUpgrade}},
-		{"GET http://d/x HTTP/1.1\r\nHost: D:80\r\n\r\n", said{"GET", "/x", "d", NoBody, 0, true, false, NoUpgrade}},
-		{"CONNECT d:443 HTTP/1.1\r\nHost: d:443\r\n\r\n", said{"CONNECT", "", "d:443", NoBody, 0, true, false, NoUpgrade}},
-		{"GET / HTTP/1.1\r\nHost: c\r\nConnection: upgrade\r\nUpgrade: foo/2\r\n\r\n", said{"GET", "/", "c", NoBody, 0, true, false, OtherUpgrade}},
+		{"GET /a?b HTTP/1.1\r\nHost: c:1\r\n\r\n", said{"GET", "/a?b", "c:1", NoBody, 0, true, NoUpgrade}},
+		{"GET / HTTP/1.0\r\nHost: c\r\n\r\n", said{"GET", "/", "c", NoBody, 0, false, NoUpgrade}},
+		{"GET / HTTP/1.0\r\nHost: c\r\nConnection: Keep-Alive\r\n\r\n", said{"GET", "/", "c", NoBody, 0, true, NoUpgrade}},
+		{"PUT / HTTP/1.1\r\nHost: c\r\nConnection: close\r\nContent-Length: 12\r\nExpect: 100-Continue\r\n\r\n", said{"PUT", "/", "c", Length, 12, false, NoUpgrade}},
+		{"PUT / HTTP/1.1\r\nHost: c\r\nTransfer-Encoding: chunked\r\n\r\n", said{"PUT", "/", "c", Chunked, 0, true, NoUpgrade}},
+		{"GET http://d/x HTTP/1.1\r\nHost: D:80\r\n\r\n", said{"GET", "/x", "d", NoBody, 0, true, NoUpgrade}},
+		{"CONNECT d:443 HTTP/1.1\r\nHost: d:443\r\n\r\n", said{"CONNECT", "", "d:443", NoBody, 0, true, NoUpgrade}},
+		{"GET / HTTP/1.1\r\nHost: c\r\nConnection: upgrade\r\nUpgrade: foo/2\r\n\r\n", said{"GET", "/", "c", NoBody, 0, true, OtherUpgrade}},
 	}
 	for _, test := range tests {
 		b := []byte(test.in)
@@ -153,7 +153,7 @@ func TestWhatRequestsSay(t *testing.T) {
 			t.Errorf("%q: %v, %v", test.in, done, err)
 			continue
 		}
-		got := said{string(r.Method.In(b)), string(r.Path.In(b)), string(r.Authority.In(b)), r.Framing, r.Length, r.Persistent(), r.Continue, r.Upgrade}
+		got := said{string(r.Method.In(b)), string(r.Path.In(b)), string(r.Authority.In(b)), r.Framing, r.Length, r.Persistent(), r.Upgrade}
 		if diff := cmp.Diff(test.want, got); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", test.in, diff)
 		}

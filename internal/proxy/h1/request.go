@@ -14,7 +14,6 @@ type Request struct {
 	Path      Span // origin form, with query; empty if the target has none (CONNECT, http://host)
 	Authority Span // the one effective authority: of the target, else of Host
 	Upgrade   Upgrade
-	Continue  bool // the sender waits for a 100 before it sends the body
 	Asterisk  bool // OPTIONS *
 	Connect   bool
 	absolute  bool
@@ -25,7 +24,7 @@ type Request struct {
 func (r *Request) Reset() {
 	r.reset()
 	r.Method, r.Target, r.Path, r.Authority = Span{}, Span{}, Span{}, Span{}
-	r.Upgrade, r.Continue, r.Asterisk, r.Connect, r.absolute = NoUpgrade, false, false, false, false
+	r.Upgrade, r.Asterisk, r.Connect, r.absolute = NoUpgrade, false, false, false
 }
 
 // Parse looks for a whole head at the beginning of b. If there is none yet it
@@ -142,7 +141,9 @@ func (r *Request) finish(b []byte) error {
 			return ErrBody
 		}
 	}
-	r.noteExpect(b)
+	if r.Minor == 0 && r.Has(Expect) && equalFold(r.Value(b, Expect), "100-continue") {
+		r.Drop(int(r.at[Expect]) - 1) // to be ignored (RFC 9110 section 10.1.1)
+	}
 	if r.upgrades && r.Minor == 1 {
 		r.Upgrade = upgradeOf(r.Value(b, UpgradeTo))
 	}
@@ -227,17 +228,6 @@ func (r *Request) frame() error {
 		r.Framing = Length
 	}
 	return nil
-}
-
-func (r *Request) noteExpect(b []byte) {
-	if !r.Has(Expect) || !equalFold(r.Value(b, Expect), "100-continue") {
-		return
-	}
-	if r.Minor == 0 { // to be ignored (RFC 9110 section 10.1.1)
-		r.Drop(int(r.at[Expect]) - 1)
-		return
-	}
-	r.Continue = r.Framing == Chunked || r.Length > 0
 }
 
 // upgradeOf tells what the value of an Upgrade field asks for.
