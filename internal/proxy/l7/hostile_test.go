@@ -38,6 +38,39 @@ func TestATornAnswerIsSeenTorn(t *testing.T) {
 	}
 }
 
+// Where only the end of the connection ends the answer, a reset that the upload
+// hears of first is no end.
+func TestAnAnswerTornWhileUploadingIsSeenTorn(t *testing.T) {
+	for range 50 {
+		r := one(t, func(c *caller) {
+			c.hear("POST / HTTP/1.1\r\n")
+			c.say("HTTP/1.0 200 OK\r\n\r\nhalf of it")
+			c.SetLinger(0)
+		})
+		c := r.dial()
+		c.say("POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 100000000\r\n\r\n")
+		wrote := make(chan struct{})
+		go func() {
+			defer close(wrote)
+			for b := make([]byte, 1<<10); ; {
+				if _, err := c.Write(b); err != nil {
+					return
+				}
+			}
+		}()
+		res, err := http.ReadResponse(c.r, nil)
+		var body []byte
+		if err == nil {
+			body, err = io.ReadAll(res.Body)
+		}
+		if rec := r.record(); err == nil && res.StatusCode == 200 || rec.Reason != decision.UpstreamReset {
+			t.Fatalf("the answer %q looks whole; reason %d", body, rec.Reason)
+		}
+		c.Close()
+		<-wrote
+	}
+}
+
 // faults.md 38: each is refused, and the connection it came on never used again.
 func Test38HostileAnswers(t *testing.T) {
 	for name, answer := range map[string]string{
@@ -75,22 +108,24 @@ func Test38HostileAnswers(t *testing.T) {
 			c.hear(ok)
 		})
 	}
-	for name, answer := range map[string]string{
-		"extra answer":   ok + ok,
-		"HEAD with body": "HTTP/1.1 204 No Content\r\n\r\n" + ok,
+	for name, tt := range map[string]struct{ method, answer, want string }{
+		"extra answer":   {"GET", ok + ok, ok},
+		"204 with body":  {"GET", "HTTP/1.1 204 No Content\r\n\r\n" + ok, "HTTP/1.1 204 No Content\r\n\r\n"},
+		"HEAD with body": {"HEAD", ok, strings.TrimSuffix(ok, "ok")},
 	} {
 		t.Run(name, func(t *testing.T) {
+			request := tt.method + strings.TrimPrefix(get, "GET")
 			r := one(t, func(c *caller) {
-				c.hear(get)
-				c.say(answer)
+				c.hear(request)
+				c.say(tt.answer)
 				c.ended()
 			}, func(c *caller) {
 				c.hear(get)
 				c.say(fine)
 			})
 			c := r.dial()
-			c.say(get)
-			c.answer("GET")
+			c.say(request)
+			c.hear(tt.want)
 			c.say(get)
 			c.hear(fine)
 		})
