@@ -57,6 +57,11 @@ const (
 // object that declared the destination (all strings but line, a number).
 const MetadataKey = "fairlead.dev"
 
+// AddressesKey is a further field of it in clusters whose callers say the
+// address (resolution NONE): the list of those that the entry allows, each with
+// the length of its prefix. Where it is missing the entry lists none.
+const AddressesKey = "addresses"
+
 // OutboundCluster is Istio's name for the cluster of one port and subset of a
 // host: outbound|80||www.baidu.com.
 func OutboundCluster(port uint16, subset, host string) string {

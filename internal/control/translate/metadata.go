@@ -67,7 +67,7 @@ func listAddresses(m *corev3.Metadata, addresses []netip.Prefix) {
 		own = &structpb.Struct{Fields: make(map[string]*structpb.Value)}
 		m.FilterMetadata[xds.MetadataKey] = own
 	}
-	own.Fields["addresses"] = structpb.NewListValue(list)
+	own.Fields[xds.AddressesKey] = structpb.NewListValue(list)
 }
 
 // nameOf makes the name by which DNS knows a service.

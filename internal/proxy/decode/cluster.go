@@ -45,7 +45,7 @@ func cluster(name string, raw []byte) (*config.Cluster, error) {
 	if c.ConnectTimeout, err = duration("connect_timeout", m.GetConnectTimeout()); err != nil {
 		return nil, err
 	}
-	if c.Entry, err = entry("metadata", m.GetMetadata()); err != nil {
+	if c.Entry, err = entry("metadata", m.GetMetadata(), xds.AddressesKey); err != nil {
 		return nil, err
 	}
 	if c.Addresses, err = listed("metadata", m.GetMetadata()); err != nil {

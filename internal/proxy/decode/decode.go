@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,8 +119,9 @@ func canonical(s string) error {
 	return nil
 }
 
-// entry reads the object that declared something out of its metadata.
-func entry(path string, m *corev3.Metadata) (mesh.Ref, error) {
+// entry reads the object that declared something out of its metadata. The fields
+// named in others are read elsewhere.
+func entry(path string, m *corev3.Metadata, others ...string) (mesh.Ref, error) {
 	s := m.GetFilterMetadata()[xds.MetadataKey]
 	if s == nil {
 		return mesh.Ref{}, nil
@@ -144,25 +146,21 @@ func entry(path string, m *corev3.Metadata) (mesh.Ref, error) {
 			r.Line = int(x)
 			continue
 		}
-		if key == addressesKey {
-			continue // of a cluster: see listed
+		if slices.Contains(others, key) {
+			continue
 		}
 		return r, fmt.Errorf("%s.%s is not supported by this proxy", path, key)
 	}
 	return r, nil
 }
 
-// addressesKey is the field of a cluster's metadata that holds the addresses of
-// its entry, as far as those decide where a caller may go.
-const addressesKey = "addresses"
-
 // listed reads the addresses that an entry lists out of a cluster's metadata.
 func listed(path string, m *corev3.Metadata) ([]netip.Prefix, error) {
-	v := m.GetFilterMetadata()[xds.MetadataKey].GetFields()[addressesKey]
+	v := m.GetFilterMetadata()[xds.MetadataKey].GetFields()[xds.AddressesKey]
 	if v == nil {
 		return nil, nil
 	}
-	path = join(path, "filter_metadata["+xds.MetadataKey+"]."+addressesKey)
+	path = join(path, "filter_metadata["+xds.MetadataKey+"]."+xds.AddressesKey)
 	values := v.GetListValue().GetValues()
 	if len(values) == 0 || len(values) > maxAddresses {
 		return nil, fmt.Errorf("%s is no list of 1 to %d addresses", path, maxAddresses)

@@ -161,6 +161,7 @@ func TestWhatIsNotUnderstoodIsRefusedByName(t *testing.T) {
 		{xds.VirtualHostType, "80/a", `{"name":"v","domains":["a"],"routes":[{"match":{"prefix":"/"},"direct_response":{"status":100}}]}`, `VirtualHost "80/a": routes[0].direct_response.status: 100 is no final status`},
 		{xds.VirtualHostType, "80/a", `{"name":"v","domains":["a"],"routes":[{"match":{"prefix":"/"},"direct_response":{"status":204,"body":{"inline_string":"x"}}}]}`, `VirtualHost "80/a": routes[0].direct_response.body: an answer 204 has none`},
 		{xds.VirtualHostType, "80/a", `{"name":"v","domains":["a"],"routes":[{"match":{"prefix":"/"},"direct_response":{"status":304,"body":{"inline_bytes":"eA=="}}}]}`, `VirtualHost "80/a": routes[0].direct_response.body: an answer 304 has none`},
+		{xds.VirtualHostType, "80/a", `{"name":"v","domains":["a"],"metadata":{"filter_metadata":{"fairlead.dev":{"addresses":["10.0.0.1/32"]}}}}`, `VirtualHost "80/a": metadata.filter_metadata[fairlead.dev].addresses is not supported by this proxy`},
 		{xds.VirtualHostType, "nothing", `{"name":"v","domains":["a"]}`, `VirtualHost "nothing": the name is not of the form table/host`},
 		{xds.VirtualHostType, "80/a", `{"name":"v"}`, `VirtualHost "80/a": domains: at least one is needed`},
 		{xds.NameType, "A.x", `{"host":"A.x"}`, `Name "A.x": host: "A.x" is not in canonical form (a.x)`},
