@@ -55,11 +55,23 @@
 // # Bounds
 //
 // The command keeps the caller's files, and with them what files can do. Known
-// and listening path-name sockets are hidden when the sandbox starts; a socket
-// that somebody opens later on is not. Root can write what root can write: a
-// cron table, a disk's device node. ReadOnly paths are mounts: a folder above
-// them can still be renamed away, so whoever watches them should hold them
-// open. An inherited file descriptor above 2 is not passed on.
+// and listening path-name sockets are hidden when the sandbox starts, whatever
+// network namespace they belong to; a socket that somebody opens later on is
+// not, nor one whose namespace has no process that is seen, nor one under a path
+// other than it was bound to. Root can write what root can write: a cron table,
+// a disk's device node. An inherited file descriptor above 2 is not passed on.
+//
+// ReadOnly paths are mounts. The command can neither change, rename nor remove
+// them, nor rename or remove a folder above them: those that it could are mounts
+// too, if writable ones. (So to rename or link a file across such a folder's
+// border fails with EXDEV, as between two file systems; mv copies then.) What
+// somebody outside does there counts as ever, with one consequence:
+//
+//   - A ReadOnly folder is held against the command whatever is replaced in it.
+//   - A ReadOnly file that is replaced from outside by a rename, as editors do,
+//     or removed, is exposed from then on: the kernel takes the mount off, and
+//     the command can change the new file as its user can. Prefer folders.
+//   - A link is not followed: give the paths that links lead to.
 //
 // Sockets of kinds that belong to no network namespace (AF_VSOCK, Bluetooth, …)
 // io_uring and the kernel's keys are not there, and nobody types into a terminal

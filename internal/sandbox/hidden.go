@@ -69,11 +69,11 @@ func hiddenPaths(env []string) (paths []string, complete bool, err error) {
 	paths = slices.Concat(hiddenFolders(), hiddenSockets(), socketsOf(env))
 	for _, table := range tables {
 		bound, whole, err := socketsIn(table)
-		if err != nil {
+		if err != nil && table == tables[0] {
 			return nil, false, fmt.Errorf("find the sockets to hide: %w", err)
 		}
 		paths = append(paths, bound...)
-		complete = complete && whole
+		complete = complete && whole && err == nil
 	}
 	slices.Sort(paths)
 	return slices.Compact(paths), complete, nil

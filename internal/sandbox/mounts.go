@@ -36,10 +36,8 @@ func buildMounts(s setup) error {
 	if err := hide(s.Hide); err != nil {
 		return err
 	}
-	for _, path := range s.ReadOnly {
-		if err := protect(path); err != nil {
-			return err
-		}
+	if err := protectAll(s.ReadOnly); err != nil {
+		return err
 	}
 	return setReadOnly("/sys")
 }
@@ -240,73 +238,4 @@ func hide(paths []string) error {
 		}
 	}
 	return os.Remove(empty)
-}
-
-// protect makes path and what is mounted in it read-only, and a mount point,
-// so that it cannot be renamed or removed. What is not there is left out.
-func protect(path string) error {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err := unix.Mount(path, path, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
-		return fmt.Errorf("protect %s: %w", path, err)
-	}
-	return setReadOnly(path)
-}
-
-// setReadOnly makes the mount at path and those in it read-only.
-func setReadOnly(path string) error {
-	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	err := unix.MountSetattr(-1, path, unix.AT_RECURSIVE, attr)
-	if errors.Is(err, unix.ENOSYS) { // before Linux 5.12
-		err = remountReadOnly(path)
-	}
-	if err != nil {
-		return fmt.Errorf("make %s read-only: %w", path, err)
-	}
-	return nil
-}
-
-// remountReadOnly does the same mount by mount, keeping each one's flags, which
-// may be locked.
-func remountReadOnly(path string) error {
-	text, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return err
-	}
-	for _, point := range mountPoints(text) {
-		if !below(point, path) {
-			continue
-		}
-		var s unix.Statfs_t
-		if err := unix.Statfs(point, &s); err != nil {
-			return fmt.Errorf("%s: %w", point, err)
-		}
-		// The ST_ flags and the MS_ flags are the same numbers up to RELATIME.
-		const same = unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC | unix.MS_NOATIME | unix.MS_NODIRATIME
-		flags := uintptr(s.Flags) & same
-		if s.Flags&unix.ST_RELATIME != 0 {
-			flags |= unix.MS_RELATIME
-		}
-		if err := unix.Mount("", point, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY|flags, ""); err != nil {
-			return fmt.Errorf("%s: %w", point, err)
-		}
-	}
-	return nil
-}
-
-// mountPoints returns the fifth field of each line of a mountinfo file.
-func mountPoints(text []byte) []string {
-	var points []string
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) > 4 {
-			points = append(points, unescape(f[4]))
-		}
-	}
-	return points
-}
-
-// unescape undoes the kernel's octal escapes of blanks and backslashes.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }

@@ -163,6 +163,58 @@ func TestProtectedPathsStayAsTheyAre(t *testing.T) {
 	}
 }
 
+func TestFoldersAboveProtectedPathsStayWhereTheyAre(t *testing.T) {
+	dir := testDir(t)
+	entries := filepath.Join(dir, "work", "a", "b", "entries")
+	for _, err := range []error{
+		os.MkdirAll(entries, 0o755),
+		os.WriteFile(filepath.Join(entries, "a.yaml"), []byte("good"), 0o644),
+		os.Chmod(filepath.Join(dir, "work", "a"), 0o311), // not to be listed
+		os.Mkdir(filepath.Join(dir, "work", "mine"), 0o755),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := open(t, Options{ReadOnly: []string{entries, filepath.Join(dir, "work", "a", "b", "other", "missing")}})
+	got := runIn(t, s, Command{Env: os.Environ(), Dir: filepath.Dir(entries), Args: []string{"sh", "-c", `
+		try() { if "$@"; then echo "worked: $*"; fi; }
+		top=` + dir + `
+		try mv entries others
+		try mv $top/work/a/b $top/work/a/c
+		try mv $top/work/a $top/work/c
+		try mv $top/work $top/work2
+		try mv $top $top-2
+		try rm -rf $top
+		try umount -l $top/work
+		try unshare -Ur mv $top/work $top/work2
+		try unshare -Urm mv $top/work $top/work2
+		pwd; ls
+		echo new > file && mkdir $top/work/d && mv file $top/work/d/file && cat $top/work/d/file entries/a.yaml`}})
+	if want := filepath.Dir(entries) + "\nentries\nnew\ngood"; got.Out != want {
+		t.Errorf("got %+v, want %q", got, want)
+	}
+	if text, err := os.ReadFile(filepath.Join(entries, "a.yaml")); string(text) != "good" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+func TestOnlyFoldersThatCouldBeRenamedAreFixed(t *testing.T) {
+	if d := cmp.Diff([]string{"/a", "/a/b", "/a/b/c", "/a/x"}, above([]string{"/a/b/c/file", "/a/x/y", "/a/b/e", "/top"})); d != "" {
+		t.Error(d)
+	}
+	dir := testDir(t)
+	own := filepath.Join(dir, "own")
+	if err := os.Mkdir(own, 0o555); err != nil { // its owner can change that
+		t.Fatal(err)
+	}
+	for folder, want := range map[string]bool{own: true, "/tmp": true, "/usr/bin": os.Geteuid() == 0} {
+		if got := mayChange(folder); got != want {
+			t.Errorf("mayChange(%s) = %v, want %v", folder, got, want)
+		}
+	}
+}
+
 // TestNothingLeadsOut tries what root, or whoever makes himself root, might.
 func TestNothingLeadsOut(t *testing.T) {
 	s := open(t, Options{})
