@@ -107,7 +107,8 @@ func statusTable(w *tabwriter.Writer, all []supervisor.Status, now time.Time) {
 	fmt.Fprintln(w, "\tPROXY\tRESTARTS\tAGE\tCOMMAND")
 	for _, s := range all {
 		if s.Error != "" {
-			fmt.Fprintf(w, "%s\tno answer\n", s.Name)
+			// Every cell, for a short row ends the columns of those after it.
+			fmt.Fprintf(w, "%s\t-\t-%s\tno answer\t-\t-\t-\n", s.Name, strings.Repeat("\t-", len(columns)))
 			continue
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s", s.Name, s.Namespace, s.Policy)
