@@ -4,7 +4,8 @@
 // proxy running as long as the command runs, and passes signals and the exit
 // status on. It never imports the proxy: they meet at the bootstrap and at xDS.
 //
-// Sockets of a run, all abstract and so out of the sandbox's reach:
+// Sockets of a run, all abstract and so out of the sandbox's reach, and all taken
+// at once when it claims its name:
 //
 //	@fairlead/<uid>/<name>/run    status, for `fairlead proxy-status`; claims the name
 //	@fairlead/<uid>/<name>/exec   `fairlead exec`

@@ -309,7 +309,7 @@ func (w *workload) start(ctx context.Context) error {
 // been told what to protect.
 func unprotected(protected, now []string) error {
 	for _, path := range now {
-		if !slices.Contains(protected, path) {
+		if !slices.ContainsFunc(protected, func(p string) bool { return path == p || strings.HasPrefix(path, p+"/") }) {
 			return fmt.Errorf("%s became part of what is given with -f while the run was starting, too late to protect it from the command; start it again", path)
 		}
 	}

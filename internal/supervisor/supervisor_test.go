@@ -315,10 +315,10 @@ func TestWhatIsWrittenAndReadIsProtected(t *testing.T) {
 	if diff := cmp.Diff([]string{w.dir}, got); diff != "" || err != nil {
 		t.Errorf("with a pipe: %v (-want +got):\n%s", err, diff)
 	}
-	if err := unprotected([]string{"/a", "/b"}, []string{"/a"}); err != nil {
+	if err := unprotected([]string{"/a", "/b"}, []string{"/a/new"}); err != nil {
 		t.Error(err)
 	}
-	if err := unprotected([]string{"/a"}, []string{"/a", "/b"}); err == nil || !strings.HasPrefix(err.Error(), "/b became part") {
+	if err := unprotected([]string{"/a"}, []string{"/a", "/ab"}); err == nil || !strings.HasPrefix(err.Error(), "/ab became part") {
 		t.Errorf("a file that came too late: %v", err)
 	}
 }

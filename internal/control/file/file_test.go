@@ -485,21 +485,21 @@ func TestALinkInAFolderIsFollowedToItsTarget(t *testing.T) {
 }
 
 func TestRealIsWhereTheObjectsAre(t *testing.T) {
-	d := newFolder(t, "real/x.yaml", "", "real/notes.txt", "", "entries/b.yaml", "", "entries/sub/c.yaml", "", "single", "")
+	d := newFolder(t, "real/x.yaml", "", "real/notes.txt", "", "entries/b.yaml", "", "entries/sub/c.yaml", "", "entries-2/x", "", "single", "")
 	for link, target := range map[string]string{
 		"entries/a.yaml": "../real/x.yaml", "entries/again.yaml": "a.yaml", "entries/notes.txt": "../real/notes.txt",
-		"entries/gone.yaml": "../nothing.yaml", "entries/dir.yaml": "sub", "links": "entries", "one": "links/a.yaml",
+		"entries/gone.yaml": "../nothing.yaml", "entries/dir.yaml": "sub", "links": "entries", "one": "links/a.yaml", "entries/d.yaml": "sub/c.yaml",
 	} {
 		d.must(os.Symlink(target, d.at(link)))
 	}
 	t.Chdir(d.path)
 	var got []string
-	for _, path := range Real([]string{"links", "-", "single", "one", "nothing"}) {
+	for _, path := range Real([]string{"links", "entries-2", "-", "single", "one", "entries/b.yaml", "nothing"}) {
 		rel, err := filepath.Rel(d.path, path)
 		d.must(err)
 		got = append(got, rel)
 	}
-	if diff := cmp.Diff([]string{"entries", "real/x.yaml", "single"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"entries", "entries-2", "real/x.yaml", "single"}, got); diff != "" {
 		t.Error(diff)
 	}
 }

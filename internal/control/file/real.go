@@ -9,8 +9,8 @@ import (
 
 // Real returns what the paths come down to once links are followed: each file
 // or folder, and what the links in a folder lead to. The paths are absolute,
-// sorted and without doubles. Who can change none of them cannot change the
-// objects. What is not there or cannot be followed is left out, for Load says
+// sorted and none below another. Who can change none of them, and no link on
+// the way to them, cannot change the objects. What is not there or cannot be followed is left out, for Load says
 // so; so are Stdin and pipes.
 func Real(paths []string) []string {
 	var all []string
@@ -25,7 +25,16 @@ func Real(paths []string) []string {
 		all = append(append(all, target), linkedFrom(target)...)
 	}
 	slices.Sort(all)
-	return slices.Compact(all)
+	all = slices.Compact(all)
+	return slices.DeleteFunc(slices.Clone(all), func(path string) bool {
+		for path != filepath.Dir(path) {
+			path = filepath.Dir(path)
+			if _, ok := slices.BinarySearch(all, path); ok {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // linkedFrom returns the files to which the links in a folder lead.
