@@ -210,12 +210,6 @@ func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.
 		return nil
 	}
 	rec.Chain = chain.Name
-	if undeclared(cfg, l, chain, rec) {
-		rec.Flags |= decision.UH
-		rec.Reason = decision.NotDeclared
-		rec.Err = "link-local addresses, where clouds keep their metadata, have to be listed in the entry's addresses"
-		return nil
-	}
 	return chain
 }
 
@@ -283,25 +277,6 @@ func Policy(c *config.Config) (closed bool) {
 		chain = l.Chains[len(l.Chains)-1]
 	}
 	return chain == nil || chain.TCP == nil || chain.TCP.Cluster == xds.BlackHoleCluster
-}
-
-// undeclared reports that the policy is REGISTRY_ONLY and a connection goes to
-// a link-local address of the caller's choice, through an entry that declares a
-// port and no addresses.
-func undeclared(c *config.Config, l *config.Listener, chain *config.FilterChain, rec *decision.Record) bool {
-	if rec.Policy != mesh.RegistryOnly || chain.TCP == nil || !rec.Original.Addr().IsLinkLocalUnicast() {
-		return false
-	}
-	to := c.Cluster(chain.TCP.Cluster)
-	if to == nil || to.Type != config.OriginalDst || len(chain.Match.Prefixes) > 0 {
-		return false
-	}
-	for _, a := range l.Addresses {
-		if a == rec.Original {
-			return false
-		}
-	}
-	return true
 }
 
 func localAddress(c net.Conn) (netip.AddrPort, error) {

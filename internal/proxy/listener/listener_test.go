@@ -427,8 +427,8 @@ func TestFault62LinkLocalHasToBeListed(t *testing.T) {
 	}
 	b := newBed(t, options{closed: true, delta: func(_ *bed, d *config.Delta) { original(d, any80) }})
 	b.wantRefused(t, "169.254.169.254:80")
-	if rec := b.records.next(t); rec.Reason != decision.NotDeclared || rec.Endpoint.IsValid() {
-		t.Errorf("record %+v", rec)
+	if rec := b.records.next(t); rec.Flags != decision.UH || rec.Endpoint.IsValid() || !strings.Contains(rec.Sentence(), "169.254.169.254, which the caller chose, is loopback, link-local") {
+		t.Errorf("record %+v: %s", rec, rec.Sentence())
 	}
 }
 
