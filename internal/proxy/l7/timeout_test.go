@@ -113,3 +113,45 @@ func TestACallerThatStopsReadingIsLeft(t *testing.T) {
 		t.Error(rec.Flags, rec.Details, rec.Sent)
 	}
 }
+
+func TestARequestThatTimesOutIsNotSentTwice(t *testing.T) {
+	up := newEndpoint(t, func(c *caller) {
+		c.hear(get)
+		c.say(ok)
+		c.hear(get) // and is still thinking
+		c.ended()
+	}, func(c *caller) { c.t.Fatal("the request came a second time") })
+	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up.addr}, change: func(r *config.Route) { r.Timeout = 200 * time.Millisecond }})
+	c := r.dial()
+	c.say(get)
+	c.hear(ok)
+	r.record()
+	c.say(get)
+	if res, body := c.answer("GET"); res.StatusCode != 504 {
+		t.Error(res.StatusCode, body)
+	}
+	if rec := r.record(); rec.Flags != decision.UT || rec.Tries != 1 {
+		t.Error(rec.Flags, rec.Tries)
+	}
+}
+
+func TestSlowHeadIsAnswered408(t *testing.T) {
+	r := newRig(t)
+	r.server.headTimeout = 20 * time.Millisecond
+	c := r.dial()
+	c.say("GET / HTTP/1.1\r\nHo")
+	if res, body := c.answer("GET"); res.StatusCode != 408 || !res.Close {
+		t.Error(res.StatusCode, body)
+	}
+	c.ended()
+	first := r.record()
+	if first.Status != 408 || first.Protocol != decision.HTTP11 || string(first.Path) != "/" || first.ID == 0 {
+		t.Errorf("record %+v", first)
+	}
+	c = r.dial()
+	c.say("GET / HTTP/1.1 and so on\r\n\r\n")
+	c.answer("GET")
+	if rec := r.record(); rec.Status != 400 || rec.Protocol != decision.HTTP11 || rec.ID == first.ID {
+		t.Errorf("record %+v", rec)
+	}
+}
