@@ -168,6 +168,17 @@ spec:
 	}
 }
 
+func TestAnUnknownProtocolIsOneFault(t *testing.T) {
+	for _, hosts := range []string{"  - www.baidu.com\n", "  - www.baidu.com\n  - other.example\n"} {
+		text := strings.Replace(entry, "protocol: HTTP", "protocol: HTP", 1)
+		text = strings.Replace(text, "  - www.baidu.com\n", hosts, 1)
+		_, problems := Read("a.yaml", []byte(text), "default")
+		if len(problems) != 1 || problems[0].Field != "spec.ports[0].protocol" || problems[0].Severity != Error {
+			t.Errorf("hosts:\n%s\n%s", hosts, listed(problems))
+		}
+	}
+}
+
 func TestHostileFilesAreRefusedQuickly(t *testing.T) {
 	laughs := "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
 	for c := 'b'; c <= 'z'; c++ {

@@ -27,6 +27,7 @@ type entryFacts struct {
 	selects    bool // has a workloadSelector
 	hosts      []hostname.Name
 	protocols  []mesh.Protocol // of each port; Unset where it did not parse
+	unknown    []bool          // of each port: the protocol did not parse
 	portNames  map[string]bool
 }
 
@@ -126,6 +127,7 @@ func (v *validator) ports(e *entryFacts) {
 			v.err(field+".protocol", "%s is no protocol; use HTTP, HTTPS, GRPC, GRPC-Web, HTTP2, TLS, TCP, MONGO, REDIS or MYSQL", quote(p.Protocol))
 		}
 		e.protocols = append(e.protocols, protocol)
+		e.unknown = append(e.unknown, !ok)
 		switch protocol { //nolint:exhaustive // the others need no word
 		case mesh.UDP:
 			v.warn(field+".protocol", "UDP is not acted on yet; the port is left out")
@@ -183,8 +185,8 @@ func (v *validator) addresses(e *entryFacts) {
 		return
 	}
 	for i, protocol := range e.protocols {
-		if protocol == mesh.UDP {
-			continue
+		if protocol == mesh.UDP || e.unknown[i] {
+			continue // left out, or refused already
 		}
 		named := protocol.IsTLS() || protocol.IsHTTP() // connections say whom they mean
 		field, number := index("spec.ports", i), e.Ports[i].Number
@@ -298,7 +300,7 @@ func (v *validator) dynamic(e *entryFacts) {
 		v.err("spec.workloadSelector", "a workloadSelector is not allowed with DYNAMIC_DNS; remove it")
 	}
 	for i, p := range e.protocols {
-		if p != mesh.HTTP && p != mesh.HTTP2 && p != mesh.GRPC && p != mesh.TLS {
+		if !e.unknown[i] && p != mesh.HTTP && p != mesh.HTTP2 && p != mesh.GRPC && p != mesh.TLS {
 			v.err(index("spec.ports", i)+".protocol", "DYNAMIC_DNS needs a protocol that carries the host: HTTP, HTTP2, GRPC or TLS")
 		}
 	}
@@ -315,7 +317,7 @@ func (v *validator) distinguishable(e *entryFacts) {
 	for i, p := range e.protocols {
 		field := index("spec.ports", i)
 		switch {
-		case p.IsHTTP():
+		case p.IsHTTP(), e.unknown[i]:
 		case !p.IsTLS():
 			v.err(field, "port %d carries no host name, so its connections cannot be told apart between %d hosts; make one entry for each host", e.Ports[i].Number, len(e.Hosts))
 		case e.resolution != mesh.Static && len(e.Addresses) > 0:
