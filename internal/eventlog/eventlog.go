@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -55,6 +56,32 @@ func Show(w io.Writer, r io.Reader, colour bool) error {
 			return err
 		}
 	}
+}
+
+// LastError returns, in one line, the last error that a part of Fairlead (the
+// attribute "part") logged in the last 64 KiB of r, or "".
+func LastError(r io.ReadSeeker, part string) string {
+	if end, err := r.Seek(0, io.SeekEnd); err != nil {
+		return ""
+	} else if _, err := r.Seek(max(0, end-maxLine), io.SeekStart); err != nil {
+		return ""
+	}
+	text, err := io.ReadAll(io.LimitReader(r, maxLine))
+	if err != nil {
+		return ""
+	}
+	lines := bytes.Split(text, []byte("\n"))
+	for _, line := range slices.Backward(lines) {
+		_, values, ok := fields(line)
+		if !ok || values["part"] != part || values["level"] != slog.LevelError.String() {
+			continue
+		}
+		if cause := values["error"]; cause != "" {
+			return printable(values["msg"] + ": " + cause)
+		}
+		return printable(values["msg"])
+	}
+	return ""
 }
 
 // human rewrites one line.

@@ -77,3 +77,23 @@ func TestColourIsForTheLevelAlone(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestTheLastErrorOfAPart(t *testing.T) {
+	var log bytes.Buffer
+	l := New(&log)
+	proxy := l.With("part", "proxy")
+	if got := LastError(bytes.NewReader(log.Bytes()), "proxy"); got != "" {
+		t.Errorf("of an empty log: %q", got)
+	}
+	proxy.Error("proxy failed", "error", "the first")
+	proxy.Error("proxy failed", "error", "open the \x1b log")
+	proxy.Info("proxy said")
+	l.Error("the proxy ended", "error", "exit status 1")
+	log.WriteString("panic: oh\n")
+	for _, before := range []int{0, 1 << 20} {
+		text := strings.Repeat("x", before) + "\n" + log.String()
+		if got := LastError(strings.NewReader(text), "proxy"); got != "proxy failed: open the \uFFFD log" {
+			t.Errorf("after %d bytes: %q", before, got)
+		}
+	}
+}

@@ -39,10 +39,15 @@ type proxies struct {
 	restarts atomic.Int64
 	ready    chan struct{} // closed when the first proxy has said it is ready
 	once     sync.Once
+	hopeless chan struct{} // closed when none was ever ready and maxStillborn are gone
 }
 
+// maxStillborn is how many proxies may end before one was ever ready until the
+// run is given up: what stops three of them stops the next.
+const maxStillborn = 3
+
 func newProxies(logFile *os.File, log *slog.Logger) *proxies {
-	return &proxies{logFile: logFile, log: log, known: make(chan struct{}), ready: make(chan struct{})}
+	return &proxies{logFile: logFile, log: log, known: make(chan struct{}), ready: make(chan struct{}), hopeless: make(chan struct{})}
 }
 
 // serve sets the sockets to serve. It is called once.
@@ -57,12 +62,19 @@ func (p *proxies) Run(ctx context.Context) error {
 	// The death signal of a child is tied to the thread that started it: this
 	// goroutine keeps its thread to the end.
 	runtime.LockOSThread()
+	everReady := false
 	for pause := time.Duration(0); ; {
 		wasReady, err := p.one(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		p.restarts.Add(1)
+		everReady = everReady || wasReady
+		if p.restarts.Add(1) == maxStillborn && !everReady {
+			p.log.Error("the proxy ended before it was ready, again and again; the run is given up", "times", maxStillborn, "error", err)
+			close(p.hopeless)
+			<-ctx.Done()
+			return ctx.Err()
+		}
 		pause = restartPause(pause, wasReady)
 		p.log.Error("the proxy ended; the command has no network until the next one is ready", "error", err, "restart_after", pause.String())
 		if err := sleep(ctx, pause); err != nil {

@@ -367,8 +367,10 @@ func (w *workload) command(ctx, interrupted context.Context) (code int, err erro
 		return 0, ctx.Err()
 	case <-interrupted.Done():
 		return 0, errInterrupted
+	case <-w.proxies.hopeless:
+		return 0, fmt.Errorf("the proxy ended %d times before it was ready: %s", maxStillborn, w.proxyFault())
 	case <-timer.C:
-		return 0, fmt.Errorf("the proxy was not ready within %s: `fairlead logs %s` says why", readyWithin, w.Workload.Name)
+		return 0, fmt.Errorf("the proxy was not ready within %s: %s", readyWithin, w.proxyFault())
 	}
 	dir, err := os.Getwd()
 	if err != nil {
@@ -400,6 +402,21 @@ func (w *workload) command(ctx, interrupted context.Context) (code int, err erro
 	}
 	w.log.Info("command ended", "exit_code", status.ExitCode())
 	return status.ExitCode(), nil
+}
+
+// proxyFault is the last error that the proxy wrote to the log, and where there
+// is more of it.
+func (w *workload) proxyFault() string {
+	where := fmt.Sprintf("`fairlead logs %s` says more", w.Workload.Name)
+	f, err := os.Open(filepath.Join(w.dir, state.LogFile))
+	if err != nil {
+		return where
+	}
+	defer f.Close()
+	if fault := eventlog.LastError(f, "proxy"); fault != "" {
+		return fault + "; " + where
+	}
+	return where
 }
 
 // announce writes the line that says what is about to run, and where nobody

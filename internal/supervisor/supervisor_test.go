@@ -21,10 +21,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/fairlead/fairlead/internal/bootstrap"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/peer"
 	"github.com/fairlead/fairlead/internal/state"
 )
+
+// TestMain is also what a proxy is in these tests: one that ends at once.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == ProxyCommand {
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
 
 func TestCheckName(t *testing.T) {
 	for name, ok := range map[string]bool{
@@ -346,5 +355,26 @@ func TestAStatusThatDoesNotCome(t *testing.T) {
 	})
 	if _, err := AskStatus(t.Context(), o.Workload.Name); !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("a run that ends: %v", err)
+	}
+}
+
+func TestAProxyThatIsNeverReadyEndsTheRun(t *testing.T) {
+	w, err := prepare(options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.logFile.Close()
+	w.proxies = newProxies(w.logFile, w.log)
+	w.proxies.serve(bootstrap.Proxy{}, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var proxies sync.WaitGroup
+	proxies.Go(func() { _ = w.proxies.Run(ctx) })
+	w.log.With("part", "proxy").Error("proxy failed", "error", "no memory")
+	_, err = w.command(t.Context(), t.Context())
+	cancel()
+	proxies.Wait()
+	want := "the proxy ended 3 times before it was ready: proxy failed: no memory; `fairlead logs " + w.Workload.Name + "` says more"
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
