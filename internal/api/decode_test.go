@@ -242,8 +242,8 @@ func TestNearest(t *testing.T) {
 		"host": "hosts", "protocoll": "protocol", "protoclo": "protocol", "target_port": "targetPort",
 		"RESOLUTION": "resolution", "x": "", "": "", "somethingelse": "", "prots": "ports",
 	} {
-		if got := nearest(text, names); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", text, got, want)
+		if got := Nearest(text, names); got != want {
+			t.Errorf("Nearest(%q) = %q, want %q", text, got, want)
 		}
 	}
 }

@@ -81,7 +81,7 @@ func newSpec(apiVersion, name string) (spec proto.Message, known bool, fault str
 		}
 		names = append(names, k.name)
 	}
-	if near := nearest(name, names); near != "" {
+	if near := Nearest(name, names); near != "" {
 		return nil, true, "kind " + quote(name) + " does not exist in " + domain + "; did you mean " + near + "?"
 	}
 	return nil, true, "kind " + quote(name) + " does not exist in " + domain + "; it has " + strings.Join(names, ", ")

@@ -14,8 +14,8 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// nearest returns the candidate that s was probably meant to be, or "".
-func nearest(s string, candidates []string) string {
+// Nearest returns the candidate that s was probably meant to be, or "".
+func Nearest(s string, candidates []string) string {
 	const longest = 64
 	if s == "" || len(s) > longest {
 		return ""

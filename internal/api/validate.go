@@ -72,7 +72,7 @@ func (v *validator) metadata() {
 // with an object that is otherwise acted on.
 func (v *validator) istioKey(field, key string) {
 	domain, _, ok := strings.Cut(key, "/")
-	if !ok || v.object.Kind != KindServiceEntry || domain == "service.istio.io" { // those only name a workload
+	if !ok || v.object.Kind != KindServiceEntry || key == noVIP || domain == "service.istio.io" { // those only name a workload
 		return
 	}
 	if domain == "istio.io" || strings.HasSuffix(domain, ".istio.io") {
@@ -83,13 +83,23 @@ func (v *validator) istioKey(field, key string) {
 // labels checks keys and values as the API server does.
 func (v *validator) labels(field string, labels map[string]string) {
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		if fault := qualifiedNameFault(key); fault != "" {
-			v.err(join(field, key), "%s is no label: %s", quote(key), fault)
-		}
-		if fault := labelValueFault(labels[key]); fault != "" {
-			v.err(join(field, key), "%s is no value of a label: %s", quote(labels[key]), fault)
+		for _, fault := range labelFaults(key, labels[key]) {
+			v.err(join(field, key), "%s", fault)
 		}
 	}
+}
+
+// LabelFault says what keeps key and value from being a label, or "".
+func LabelFault(key, value string) string { return strings.Join(labelFaults(key, value), "; ") }
+
+func labelFaults(key, value string) (faults []string) {
+	if fault := qualifiedNameFault(key); fault != "" {
+		faults = append(faults, fmt.Sprintf("%s is no label: %s", quote(key), fault))
+	}
+	if fault := labelValueFault(value); fault != "" {
+		faults = append(faults, fmt.Sprintf("%s is no value of a label: %s", quote(value), fault))
+	}
+	return faults
 }
 
 // qualifiedNameFault says what keeps s from being a key such as

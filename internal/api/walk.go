@@ -56,7 +56,7 @@ func (w *walker) expected(n *yaml.Node, path, what string) {
 }
 
 func unknownField(name string, known []string) string {
-	if near := nearest(name, known); near != "" {
+	if near := Nearest(name, known); near != "" {
 		return "unknown field; did you mean " + near + "?"
 	}
 	return "unknown field"
@@ -320,7 +320,7 @@ func (w *walker) enum(n *yaml.Node, fd protoreflect.FieldDescriptor, path string
 	if i := slices.Index(names, n.Value); i >= 0 {
 		return protoreflect.ValueOfEnum(values.Get(i).Number()), true
 	}
-	if near := nearest(n.Value, names); near != "" {
+	if near := Nearest(n.Value, names); near != "" {
 		w.report(n.Line, path, quote(n.Value)+" is no value here; did you mean "+near+"?")
 	} else {
 		w.report(n.Line, path, quote(n.Value)+" is no value here; use one of "+strings.Join(names, ", "))

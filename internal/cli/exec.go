@@ -66,9 +66,13 @@ func execArgs(_ *cobra.Command, args []string) error {
 }
 
 func execIn(ctx context.Context, env Env, name string, command []string) (int, error) {
-	conn, err := peer.Dial(ctx, peer.Name(os.Getuid(), name, "exec"))
+	var conn net.Conn
+	err := whenThere(ctx, env, name, func(ctx context.Context) (err error) {
+		conn, err = peer.Dial(ctx, peer.Name(os.Getuid(), name, "exec"))
+		return err
+	})
 	if err != nil {
-		return 0, fmt.Errorf("no run named %q takes commands; `fairlead proxy-status` lists the runs there are: %w", name, err)
+		return 0, err
 	}
 	unixConn, ok := conn.(*net.UnixConn)
 	if !ok {

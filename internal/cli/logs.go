@@ -16,6 +16,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/eventlog"
 	"github.com/fairlead/fairlead/internal/state"
+	"github.com/fairlead/fairlead/internal/supervisor"
 )
 
 func newLogs(env Env) *cobra.Command {
@@ -41,6 +42,9 @@ line per request or connection. The logs of ended runs stay for a while.`,
 			if err != nil {
 				return err
 			}
+			if supervisor.CheckName("name", args[0]) != nil {
+				return noLog(root, args[0])
+			}
 			name := state.LogFile
 			if access {
 				name = state.AccessFile
@@ -48,7 +52,7 @@ line per request or connection. The logs of ended runs stay for a while.`,
 			path := filepath.Join(root.Run(args[0]), name)
 			f, err := os.Open(path)
 			if errors.Is(err, os.ErrNotExist) {
-				return fmt.Errorf("no %s of a run named %q: `fairlead proxy-status` lists the runs there are (an access log given with --access-log is there)", name, args[0])
+				return noLog(root, args[0])
 			}
 			if err != nil {
 				return err
@@ -74,6 +78,16 @@ line per request or connection. The logs of ended runs stay for a while.`,
 	cmd.Flags().StringVarP(&form, "output", "o", short, "form of the log: short for people, json as it is written")
 	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{short, jsonForm}, cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
+}
+
+// noLog says why there is no such log.
+func noLog(root state.Root, run string) error {
+	if supervisor.CheckName("name", run) == nil {
+		if _, err := os.Stat(filepath.Join(root.Run(run), state.LogFile)); err == nil {
+			return fmt.Errorf("the access log of the run %q is where --access-log put it", run)
+		}
+	}
+	return fmt.Errorf("no log of a run named %q; `fairlead proxy-status` lists the runs there are, and of ended runs only the newest leave their logs in %s", run, root)
 }
 
 // skipTo moves f to the beginning of its last n lines; n < 0: to its beginning.

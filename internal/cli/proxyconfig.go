@@ -75,7 +75,7 @@ func sectionCommand(env Env, s section) *cobra.Command {
 	}
 	form := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		k, err := ask(cmd.Context(), args[0], *form != short)
+		k, err := ask(cmd.Context(), env, args[0], *form != short)
 		if err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func allCommand(env Env) *cobra.Command {
 	}
 	form := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		k, err := ask(cmd.Context(), args[0], *form != short)
+		k, err := ask(cmd.Context(), env, args[0], *form != short)
 		if err != nil {
 			return err
 		}
@@ -118,15 +118,27 @@ func allCommand(env Env) *cobra.Command {
 	return cmd
 }
 
-// ask asks the proxy of a run.
-func ask(ctx context.Context, run string, raw bool) (k known, err error) {
+// ask asks the proxy of a run. That it answers at all must show soon; what it
+// knows may be much.
+func ask(ctx context.Context, env Env, run string, raw bool) (k known, err error) {
 	c := admin.NewClient(peer.Name(os.Getuid(), run, "admin"))
 	defer c.Close()
-	if k.Config, err = c.Config(ctx, raw); err != nil {
-		return k, fmt.Errorf("no proxy of a run named %q answers; `fairlead proxy-status` lists the runs there are: %w", run, err)
+	err = whenThere(ctx, env, run, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, answerWithin)
+		defer cancel()
+		_, err := c.Status(ctx)
+		return err
+	})
+	if err != nil {
+		return k, err
 	}
-	k.state, err = c.Clusters(ctx)
-	return k, err
+	if k.Config, err = c.Config(ctx, raw); err == nil {
+		k.state, err = c.Clusters(ctx)
+	}
+	if err != nil {
+		return k, inWords(env, run, err)
+	}
+	return k, nil
 }
 
 func rawOf[T any](list []T, raw func(T) json.RawMessage) []json.RawMessage {

@@ -34,7 +34,7 @@ refused the last change (with -o json: why). A run that is stopped gives no answ
 	}
 	form := outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		all, err := statuses(cmd.Context(), args)
+		all, err := statuses(cmd.Context(), env, args)
 		if err != nil {
 			return err
 		}
@@ -46,36 +46,39 @@ refused the last change (with -o json: why). A run that is stopped gives no answ
 // answerWithin bounds the wait for one run.
 const answerWithin = 2 * time.Second
 
-// statuses asks the runs named, or all, at once. A run named that cannot be
-// asked is an error; of all runs, one that does not answer is listed as that.
-func statuses(ctx context.Context, names []string) ([]supervisor.Status, error) {
-	wanted := len(names) > 0
-	if !wanted {
-		var err error
-		if names, err = supervisor.Names(); err != nil {
-			return nil, err
-		}
+// statuses asks the run named, or all at once. A run named that cannot be asked
+// is an error; of all runs, one that does not answer is listed as that.
+func statuses(ctx context.Context, env Env, named []string) ([]supervisor.Status, error) {
+	ask := func(ctx context.Context, name string) (supervisor.Status, error) {
+		ctx, cancel := context.WithTimeout(ctx, answerWithin)
+		defer cancel()
+		return supervisor.AskStatus(ctx, name)
+	}
+	if len(named) > 0 {
+		var answer supervisor.Status
+		err := whenThere(ctx, env, named[0], func(ctx context.Context) (err error) {
+			answer, err = ask(ctx, named[0])
+			return err
+		})
+		return []supervisor.Status{answer}, err
+	}
+	names, err := supervisor.Names()
+	if err != nil {
+		return nil, err
 	}
 	answers := make([]supervisor.Status, len(names))
 	errs := make([]error, len(names))
 	var wg sync.WaitGroup
 	for i, name := range names {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, answerWithin)
-			defer cancel()
-			answers[i], errs[i] = supervisor.AskStatus(ctx, name)
-		})
+		wg.Go(func() { answers[i], errs[i] = ask(ctx, name) })
 	}
 	wg.Wait()
-	if wanted {
-		return answers, errors.Join(errs...)
-	}
-	return listed(names, answers, errs), nil
+	return listed(env, names, answers, errs), nil
 }
 
 // listed leaves out runs that ended meanwhile and those that are somebody
 // else's in truth.
-func listed(names []string, answers []supervisor.Status, errs []error) []supervisor.Status {
+func listed(env Env, names []string, answers []supervisor.Status, errs []error) []supervisor.Status {
 	all := []supervisor.Status{}
 	for i, name := range names {
 		switch err := errs[i]; {
@@ -83,7 +86,7 @@ func listed(names []string, answers []supervisor.Status, errs []error) []supervi
 			all = append(all, answers[i])
 		case errors.Is(err, peer.ErrStranger), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.ErrUnexpectedEOF):
 		default:
-			all = append(all, supervisor.Status{Name: name, Error: err.Error()})
+			all = append(all, supervisor.Status{Name: name, Error: inWords(env, name, err).Error()})
 		}
 	}
 	return all

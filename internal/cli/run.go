@@ -3,10 +3,12 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/state"
 	"github.com/fairlead/fairlead/internal/supervisor"
@@ -42,7 +44,13 @@ cannot be executed, 127 if it is not found, 128+n if signal n ended it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if o.Policy, err = mesh.ParseOutboundPolicy(policy); err != nil {
-				return fmt.Errorf("--outbound-policy: %w", err)
+				return fmt.Errorf("--outbound-policy %q: use ALLOW_ANY or REGISTRY_ONLY", policy)
+			}
+			if slices.Contains(o.Paths, "") {
+				return errors.New(`-f "": give a file, a folder, or - for standard input`)
+			}
+			if cmd.Flags().Changed("name") && o.Workload.Name == "" {
+				return supervisor.CheckName("--name", "")
 			}
 			if closed {
 				if cmd.Flags().Changed("outbound-policy") && o.Policy != mesh.RegistryOnly {
@@ -88,6 +96,12 @@ func parseLabels(list []string) (map[string]string, error) {
 		key, value, ok := strings.Cut(s, "=")
 		if !ok || key == "" {
 			return nil, fmt.Errorf("--label %q: use key=value", s)
+		}
+		if fault := api.LabelFault(key, value); fault != "" {
+			return nil, fmt.Errorf("--label %q: %s", s, fault)
+		}
+		if _, twice := labels[key]; twice {
+			return nil, fmt.Errorf("--label %q: %s is given twice", s, key)
 		}
 		labels[key] = value
 	}

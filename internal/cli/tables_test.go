@@ -43,7 +43,10 @@ func TestParseLabels(t *testing.T) {
 		bad  string
 	}{
 		{nil, map[string]string{}, ""},
-		{[]string{"app=a", "b=", "c=d=e", "app=z"}, map[string]string{"app": "z", "b": "", "c": "d=e"}, ""},
+		{[]string{"app=a", "b=", "example.com/c=d_e"}, map[string]string{"app": "a", "b": "", "example.com/c": "d_e"}, ""},
+		{[]string{"a=b", "a=b"}, nil, `--label "a=b": a is given twice`},
+		{[]string{"a=b=c"}, nil, `--label "a=b=c": "b=c" is no value of a label: only letters, digits, '-', '_' and '.' are allowed`},
+		{[]string{"a b=c"}, nil, `--label "a b=c": "a b" is no label: only letters, digits, '-', '_' and '.' are allowed`},
 		{[]string{"a=b", "app"}, nil, `--label "app": use key=value`},
 		{[]string{"=v"}, nil, `--label "=v": use key=value`},
 		{[]string{""}, nil, `--label "": use key=value`},
@@ -92,7 +95,7 @@ func TestARunThatDoesNotAnswerIsListedAndOneThatEndedIsNot(t *testing.T) {
 	answers := make([]supervisor.Status, len(names))
 	answers[0] = supervisor.Status{Name: "runs", PID: 1}
 	want := []supervisor.Status{{Name: "runs", PID: 1}, {Name: "stopped", Error: "no answer in time"}}
-	if diff := cmp.Diff(want, listed(names, answers, errs)); diff != "" {
+	if diff := cmp.Diff(want, listed(Env{}, names, answers, errs)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -13,18 +13,23 @@ func newVersion(env Env) *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			info, ok := debug.ReadBuildInfo()
-			if !ok {
-				return fmt.Errorf("this binary carries no build information; build it with make build")
-			}
-			revision := "unknown"
-			for _, s := range info.Settings {
-				if s.Key == "vcs.revision" {
-					revision = s.Value
-				}
-			}
-			fmt.Fprintf(env.Out, "fairlead %s (revision %s, %s)\n", info.Main.Version, revision, info.GoVersion)
-			return nil
+			_, err := fmt.Fprintln(env.Out, version())
+			return err
 		},
 	}
+}
+
+// version is one line about this binary.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "fairlead (a binary without build information; `make build` makes one with it)"
+	}
+	revision := "unknown"
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			revision = s.Value
+		}
+	}
+	return fmt.Sprintf("fairlead %s (revision %s, %s)", info.Main.Version, revision, info.GoVersion)
 }
