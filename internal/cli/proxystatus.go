@@ -26,7 +26,8 @@ func newProxyStatus(env Env) *cobra.Command {
 		Short:   "List the runs and whether their proxies have what was sent",
 		Long: `List this user's runs. For every type of resource: SYNCED the proxy has what there
 is, STALE it has not answered yet, NOT SENT there was nothing to send, REFUSED it
-refused the last change (with -o json: why). A run that is stopped gives no answer.`,
+refused the last change (with -o json: why). ERRORS counts what is wrong in the
+files of objects now, for which the last good state holds. A run that is stopped gives no answer.`,
 		Example: `  fairlead proxy-status
   fairlead proxy-status client -o json`,
 		Args:              cobra.MaximumNArgs(1),
@@ -107,11 +108,11 @@ func statusTable(w *tabwriter.Writer, all []supervisor.Status, now time.Time) {
 	for _, c := range columns {
 		fmt.Fprint(w, "\t", c.head)
 	}
-	fmt.Fprintln(w, "\tPROXY\tRESTARTS\tAGE\tCOMMAND")
+	fmt.Fprintln(w, "\tERRORS\tPROXY\tRESTARTS\tAGE\tCOMMAND")
 	for _, s := range all {
 		if s.Error != "" {
 			// Every cell, for a short row ends the columns of those after it.
-			fmt.Fprintf(w, "%s\t-\t-%s\tno answer\t-\t-\t-\n", s.Name, strings.Repeat("\t-", len(columns)))
+			fmt.Fprintf(w, "%s\t-\t-%s\t-\tno answer\t-\t-\t-\n", s.Name, strings.Repeat("\t-", len(columns)))
 			continue
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s", s.Name, s.Namespace, s.Policy)
@@ -122,7 +123,7 @@ func statusTable(w *tabwriter.Writer, all []supervisor.Status, now time.Time) {
 		if s.ProxyPID != 0 {
 			proxy = strconv.Itoa(s.ProxyPID)
 		}
-		fmt.Fprintf(w, "\t%s\t%d\t%s\t%s\n", proxy, s.Restarts, age(now.Sub(s.Started)), commandLine(s.Command))
+		fmt.Fprintf(w, "\t%d\t%s\t%d\t%s\t%s\n", s.Errors, proxy, s.Restarts, age(now.Sub(s.Started)), commandLine(s.Command))
 	}
 }
 

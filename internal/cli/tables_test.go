@@ -64,7 +64,7 @@ func TestStatusTable(t *testing.T) {
 	w := tabwriter.NewWriter(&b, 0, 8, 3, ' ', 0)
 	statusTable(w, []supervisor.Status{
 		{
-			Name: "client", Namespace: "shop", Policy: "ALLOW_ANY", ProxyPID: 7, Restarts: 2, Started: now.Add(-3 * time.Hour),
+			Name: "client", Namespace: "shop", Policy: "ALLOW_ANY", ProxyPID: 7, Errors: 3, Restarts: 2, Started: now.Add(-3 * time.Hour),
 			Command: []string{"sh", "-c", "a\nb\x1b[31m"},
 			Types: []supervisor.TypeStatus{
 				{Type: "Cluster", State: "SYNCED"}, {Type: "ClusterLoadAssignment", State: "NOT SENT"}, {Type: "Listener", State: "STALE"},
@@ -77,10 +77,10 @@ func TestStatusTable(t *testing.T) {
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	want := `NAME      NAMESPACE   POLICY          CDS      EDS        LDS     RDS       VHDS     NAMES   PROXY       RESTARTS   AGE   COMMAND
-client    shop        ALLOW_ANY       SYNCED   NOT SENT   STALE   REFUSED   SYNCED   -       7           2          3h    sh -c a b [31m
-stopped   -           -               -        -          -       -         -        -       no answer   -          -     -
-young     default     REGISTRY_ONLY   -        -          -       -         -        -       none        0          0s    ` + strings.Repeat("x", 59) + "…\n"
+	want := `NAME      NAMESPACE   POLICY          CDS      EDS        LDS     RDS       VHDS     NAMES   ERRORS   PROXY       RESTARTS   AGE   COMMAND
+client    shop        ALLOW_ANY       SYNCED   NOT SENT   STALE   REFUSED   SYNCED   -       3        7           2          3h    sh -c a b [31m
+stopped   -           -               -        -          -       -         -        -       -        no answer   -          -     -
+young     default     REGISTRY_ONLY   -        -          -       -         -        -       0        none        0          0s    ` + strings.Repeat("x", 59) + "…\n"
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -91,6 +91,7 @@ func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	if err := faults(problems); err != nil {
 		return nil, problems, err
 	}
+	p.log.Info("objects loaded", "count", len(changes))
 	for _, x := range problems { // for those who look later; the caller shows them at once
 		file.Report(p.log, x)
 	}
@@ -119,6 +120,9 @@ func (p *Plane) Serve(ctx context.Context, ln net.Listener, opts ...grpc.ServerO
 
 // Status returns how far each connected proxy is, by id.
 func (p *Plane) Status() []ads.ProxyStatus { return p.server.Status() }
+
+// Errors returns how many problems of severity error the files have now.
+func (p *Plane) Errors() int { return p.source.Errors() }
 
 // Join implements ads.Catalog.
 func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) (leave func()) {

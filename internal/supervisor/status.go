@@ -29,6 +29,7 @@ type Status struct {
 	Restarts  int              `json:"restarts"`  // of the proxy
 	Logs      string           `json:"logs"`      // folder
 	AccessLog string           `json:"access_log"`
+	Errors    int              `json:"errors"` // that the files of objects have now; what was good before holds
 	Types     []TypeStatus     `json:"types"`
 	Refused   sandbox.Counters `json:"refused"` // packets, by the sandbox
 	// Error says why nothing but the name is known; empty as a rule.
@@ -117,6 +118,7 @@ func (w *workload) status() Status {
 		Restarts:  int(w.proxies.restarts.Load()),
 		Logs:      w.dir,
 		AccessLog: w.AccessLog,
+		Errors:    w.plane.Errors(),
 	}
 	for _, p := range w.plane.Status() {
 		for _, t := range p.Types {

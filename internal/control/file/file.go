@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/api"
@@ -37,15 +38,20 @@ type Options struct {
 	Log       *slog.Logger
 }
 
-// A Source reads objects from files. It is not safe for concurrent use: call
-// Run once, after Load.
+// A Source reads objects from files. It is not safe for concurrent use, but for
+// Errors: call Run once, after Load.
 type Source struct {
 	options  Options
 	files    map[string]*tracked      // by absolute path
 	objects  map[api.Key]*api.Object  // as last handed over
 	settle   time.Duration            // see the constant; tests wait longer
 	reported map[api.Problem]struct{} // said in the log, or by Load
+	errors   atomic.Int64             // what Errors returns
 }
+
+// Errors returns how many problems of severity Error the files have now: 0
+// after Load.
+func (s *Source) Errors() int { return int(s.errors.Load()) }
 
 // Load reads everything once. Any problem of severity Error makes err non-nil;
 // problems has the warnings too, sorted.
@@ -172,8 +178,29 @@ func (s *Source) replace(desired map[api.Key]*api.Object) []registry.Change {
 	return changes
 }
 
-// log says each problem that it did not say in the last round.
+// log says each problem that it did not say in the last round, and which files
+// have no error any more.
 func (s *Source) log(problems []api.Problem) {
+	faulty := map[string]bool{}
+	count := 0
+	for _, p := range problems {
+		if p.Severity == api.Error {
+			faulty[p.File] = true
+			count++
+		}
+	}
+	s.errors.Store(int64(count))
+	cured := map[string]bool{}
+	for p := range s.reported {
+		if p.Severity == api.Error && !faulty[p.File] {
+			cured[p.File] = true
+		}
+	}
+	for _, f := range s.ordered() {
+		if cured[f.path] { // one that is gone is not good
+			s.options.Log.Info("the file is good again", "file", f.path)
+		}
+	}
 	for _, p := range problems {
 		if _, ok := s.reported[p]; ok {
 			continue

@@ -78,6 +78,8 @@ func (s *Source) scan(now time.Time, first bool) (problems []api.Problem, again 
 		names, fault := s.list(path, first)
 		if fault != "" {
 			problems = append(problems, api.Problem{Severity: api.Error, File: path, Message: fault})
+		} else if first {
+			problems = append(problems, s.idle(order, path, names)...)
 		}
 		for _, name := range names {
 			key := absolute(name)
@@ -110,6 +112,20 @@ func (s *Source) scan(now time.Time, first bool) (problems []api.Problem, again 
 		problems = append(problems, f.problems...)
 	}
 	return problems, again
+}
+
+// idle says of a path that it adds nothing.
+func (s *Source) idle(order int, path string, names []string) []api.Problem {
+	message := ""
+	switch {
+	case len(names) == 0:
+		message = "the folder holds no *.yaml, *.yml or *.json (those below it and dotfiles do not count), so it declares nothing; a file that is added to it will be read"
+	case path == Stdin && slices.Contains(s.options.Paths[:order], Stdin):
+		message = "standard input is given twice; it is read once"
+	default:
+		return nil
+	}
+	return []api.Problem{{Severity: api.Warning, File: path, Message: message}}
 }
 
 func sooner(a, b time.Duration) time.Duration {
@@ -241,7 +257,7 @@ func (s *Source) read(path string, r io.Reader) *reading {
 		name = "stdin"
 	}
 	if r == nil {
-		return &reading{}
+		r = strings.NewReader("")
 	}
 	data, err := io.ReadAll(io.LimitReader(r, api.MaxFileSize+1))
 	if err != nil {
@@ -249,6 +265,9 @@ func (s *Source) read(path string, r io.Reader) *reading {
 	}
 	out := &reading{state: state{sum: sha256.Sum256(data)}}
 	out.objects, out.problems = api.Read(name, data, s.options.Namespace)
+	if len(out.objects) == 0 && len(out.problems) == 0 {
+		out.problems = []api.Problem{{Severity: api.Warning, File: name, Message: "holds no object, so it declares nothing"}}
+	}
 	return out
 }
 
