@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -27,11 +28,12 @@ func newLogs(env Env) *cobra.Command {
 		Use:   "logs NAME",
 		Short: "Print what Fairlead said about a run, or its access log",
 		Long: `Print the log of a run: configuration applied or refused (with file, line and
-field), names refused, proxies restarted. With --access, its access log: one JSON
-line per request or connection. The logs of ended runs stay for a while.`,
+field), names refused, proxies restarted. With --access, its access log: one line
+per request or connection. The logs of ended runs stay for a while. With -f, what
+is added follows, until the run has ended.`,
 		Example: `  fairlead logs client
   fairlead logs client --access --tail 10
-  fairlead logs client --access -f | jq .why`,
+  fairlead logs client --access -f -o json | jq .why`,
 		Args:              oneRun,
 		ValidArgsFunction: completeRuns,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -62,18 +64,22 @@ line per request or connection. The logs of ended runs stay for a while.`,
 				return err
 			}
 			show := func() error { _, err := io.Copy(env.Out, f); return err }
-			if !access && form == short {
+			switch {
+			case form == jsonForm:
+			case access:
+				show = func() error { return eventlog.ShowAccess(env.Out, f) }
+			default:
 				colour := term.IsTerminal(int(env.Out.Fd()))
 				show = func() error { return eventlog.Show(env.Out, f, colour) }
 			}
-			if err := show(); err != nil || !follow {
-				return err
+			if !follow {
+				return show()
 			}
-			return followFile(cmd.Context(), f, show)
+			return followFile(cmd.Context(), f, show, func() bool { return isRunning(args[0]) && isAt(f, path) })
 		},
 	}
 	cmd.Flags().BoolVar(&access, "access", false, "the access log")
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as lines are added")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on as lines are added, until the run has ended")
 	cmd.Flags().IntVar(&tail, "tail", -1, "only the last N lines")
 	cmd.Flags().StringVarP(&form, "output", "o", short, "form of the log: short for people, json as it is written")
 	must(cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]cobra.Completion{short, jsonForm}, cobra.ShellCompDirectiveNoFileComp)))
@@ -122,8 +128,26 @@ func skipTo(f *os.File, n int) error {
 	return err
 }
 
-// followFile calls show whenever something was added to f, until ctx ends.
-func followFile(ctx context.Context, f *os.File, show func() error) error {
+// isRunning reports whether there is such a run, as far as can be known.
+func isRunning(run string) bool {
+	names, err := supervisor.Names()
+	return err != nil || slices.Contains(names, run)
+}
+
+// isAt reports whether f is still what path names: a run takes the place of an
+// earlier one of its name.
+func isAt(f *os.File, path string) bool {
+	ours, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(ours, there)
+}
+
+// followFile calls show at once and whenever something was added to f, until
+// ctx ends or grows says that nothing will be; what came before that is shown.
+func followFile(ctx context.Context, f *os.File, show func() error, grows func() bool) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("follow %s: %w", f.Name(), err)
@@ -132,10 +156,11 @@ func followFile(ctx context.Context, f *os.File, show func() error) error {
 	if err := w.Add(f.Name()); err != nil {
 		return fmt.Errorf("follow %s: %w", f.Name(), err)
 	}
-	again := time.NewTicker(time.Second) // for file systems without notification
+	again := time.NewTicker(time.Second) // for the end, and file systems without notification
 	defer again.Stop()
+	more := grows()
 	for {
-		if err := show(); err != nil {
+		if err := show(); err != nil || !more {
 			return err
 		}
 		select {
@@ -145,6 +170,7 @@ func followFile(ctx context.Context, f *os.File, show func() error) error {
 			return err
 		case <-w.Events:
 		case <-again.C:
+			more = grows()
 		}
 	}
 }

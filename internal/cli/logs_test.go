@@ -39,3 +39,29 @@ func TestTailBeginsAtALine(t *testing.T) {
 		}
 	}
 }
+
+func TestFollowingEndsWithTheRunAndShowsItsLastWords(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	asked, shown, shownAtEnd := 0, 0, 0
+	err = followFile(t.Context(), f, func() error { shown++; return nil }, func() bool {
+		asked++
+		shownAtEnd = shown
+		return asked < 2
+	})
+	if err != nil || asked != 2 || shown != shownAtEnd+1 {
+		t.Errorf("%v: asked %d times, shown %d times after it ended", err, asked, shown-shownAtEnd)
+	}
+	if !isAt(f, f.Name()) || isRunning("nobody-of-that-name") {
+		t.Error("the file is not where it is, or nobody runs")
+	}
+	if err := os.Rename(f.Name(), f.Name()+".old"); err != nil {
+		t.Fatal(err)
+	}
+	if isAt(f, f.Name()) {
+		t.Error("a file that is gone is there")
+	}
+}

@@ -40,11 +40,15 @@ const maxLine = 64 << 10
 // A line that is no event is copied as it is. The last line need not be whole.
 // Colour, if asked for, is for the level alone.
 func Show(w io.Writer, r io.Reader, colour bool) error {
+	return show(w, r, func(line []byte) string { return human(line, colour) })
+}
+
+func show(w io.Writer, r io.Reader, rewrite func([]byte) string) error {
 	br := bufio.NewReaderSize(r, maxLine)
 	for {
 		line, err := br.ReadSlice('\n')
 		if len(line) > 0 {
-			if _, err := fmt.Fprintln(w, human(bytes.TrimSuffix(line, []byte("\n")), colour)); err != nil {
+			if _, err := fmt.Fprintln(w, rewrite(bytes.TrimSuffix(line, []byte("\n")))); err != nil {
 				return err
 			}
 		}
@@ -87,7 +91,7 @@ func LastError(r io.ReadSeeker, part string) string {
 // human rewrites one line.
 func human(line []byte, colour bool) string {
 	keys, values, ok := fields(line)
-	if !ok {
+	if !ok || values["msg"] == "" {
 		return printable(string(line))
 	}
 	var b strings.Builder
@@ -156,7 +160,7 @@ func fields(line []byte) (keys []string, values map[string]string, ok bool) {
 		keys = append(keys, key)
 		values[key] = s
 	}
-	return keys, values, values["msg"] != ""
+	return keys, values, true
 }
 
 func quoted(v string) string {

@@ -1,0 +1,56 @@
+package eventlog
+
+import (
+	"cmp"
+	"io"
+	"strings"
+	"time"
+)
+
+// ShowAccess copies the lines of an access log to w in a form for people, one
+// line for each request or connection:
+//
+//	20:36:44 GET http://www.baidu.com/path 503 UF,URX 12ms -> 192.168.0.100:80 outbound|80||www.baidu.com  ServiceEntry default/a …
+//	20:36:45 TLS www.baidu.com 240.0.0.1:443 - 30ms -> 103.235.46.115:443 outbound|443||www.baidu.com
+//
+// What is not known is left out, and a line that is no record is copied. The
+// last line need not be whole.
+func ShowAccess(w io.Writer, r io.Reader) error { return show(w, r, humanAccess) }
+
+// humanAccess rewrites one line.
+func humanAccess(line []byte) string {
+	_, v, ok := fields(line)
+	if !ok || v["start_time"] == "" || v["response_flags"] == "" {
+		return printable(string(line))
+	}
+	var words []string
+	say := func(word string) {
+		if word != "" {
+			words = append(words, word)
+		}
+	}
+	if t, err := time.Parse(time.RFC3339Nano, v["start_time"]); err == nil {
+		say(t.Local().Format(time.TimeOnly))
+	}
+	if v["method"] != "" || strings.HasPrefix(v["protocol"], "HTTP") {
+		say(cmp.Or(v["method"], v["protocol"]))
+		say("http://" + cmp.Or(v["authority"], v["downstream_local_address"]) + v["path"])
+		say(v["response_code"])
+	} else {
+		say(v["protocol"])
+		say(cmp.Or(v["requested_server_name"], v["name"]))
+		say(v["downstream_local_address"])
+	}
+	say(v["response_flags"])
+	if v["duration"] != "" {
+		say(v["duration"] + "ms")
+	}
+	if v["upstream_host"] != "" {
+		say("-> " + v["upstream_host"])
+	}
+	say(v["upstream_cluster"])
+	if v["why"] != "" {
+		say(" " + v["why"])
+	}
+	return printable(strings.Join(words, " "))
+}

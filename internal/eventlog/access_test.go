@@ -1,0 +1,44 @@
+package eventlog
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestRecordsAreShownOnOneLine(t *testing.T) {
+	clock := regexp.MustCompile(`^\d\d:\d\d:\d\d `)
+	const start = `{"start_time":"2026-11-22T19:04:05.067Z",`
+	for _, tt := range []struct{ name, line, want string }{
+		{
+			"a request that failed",
+			start + `"method":"GET","path":"/p","protocol":"HTTP/1.1","response_code":503,"response_flags":"UF,URX","duration":12,"authority":"a.example","upstream_host":"192.168.0.100:80","upstream_cluster":"outbound|80||a.example","why":"no route"}`,
+			"GET http://a.example/p 503 UF,URX 12ms -> 192.168.0.100:80 outbound|80||a.example  no route",
+		},
+		{
+			"a connection",
+			start + `"protocol":"TLS","response_code":0,"response_flags":"-","duration":0,"downstream_local_address":"192.0.2.1:443","requested_server_name":"a.example"}`,
+			"TLS a.example 192.0.2.1:443 - 0ms",
+		},
+		{
+			"a request that could not be read",
+			start + `"protocol":"HTTP/1.1","response_code":400,"response_flags":"DPE","duration":1,"downstream_local_address":"192.0.2.1:80"}`,
+			"HTTP/1.1 http://192.0.2.1:80 400 DPE 1ms",
+		},
+		{
+			"control characters do not reach the terminal",
+			start + `"method":"GET","path":"/\u001b[2J\n","protocol":"HTTP/1.1","response_code":200,"response_flags":"-","duration":1,"authority":"a"}`,
+			"GET http://a/\uFFFD[2J\uFFFD 200 - 1ms",
+		},
+		{"no record", `{"a":"` + "\x1b" + `"}`, `{"a":"` + "\uFFFD" + `"}`},
+	} {
+		var shown bytes.Buffer
+		if err := ShowAccess(&shown, strings.NewReader(tt.line)); err != nil {
+			t.Fatal(err)
+		}
+		if got := clock.ReplaceAllString(shown.String(), ""); got != tt.want+"\n" {
+			t.Errorf("%s:\ngot  %qwant %q", tt.name, got, tt.want)
+		}
+	}
+}
