@@ -195,10 +195,15 @@ func (v *validator) addresses(e *entryFacts) {
 			v.warn(field, "without spec.addresses any address is reachable on port %d; list the addresses that are meant", number)
 		case e.resolution == mesh.None:
 			v.warn(field, "without spec.addresses any address is reachable on port %d to a client that claims the name; list the addresses that are meant", number)
-		case !named:
-			v.warn(field, "without spec.addresses every connection to port %d, whatever its address, goes to this host; list its addresses", number)
+		case !named && !e.virtual(v.object):
+			v.warn(field, "without addresses, and with no virtual one, every connection to port %d, whatever its address, goes to this host; list its addresses", number)
 		}
 	}
+}
+
+// virtual reports whether every host of the entry is given a virtual address.
+func (e *entryFacts) virtual(o *Object) bool {
+	return o.Labels[noVIP] != "false" && !slices.ContainsFunc(e.Hosts, func(h string) bool { return strings.HasPrefix(h, "*") })
 }
 
 // parseAddress reads an IP address, as a prefix of its full length, or a CIDR.

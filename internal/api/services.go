@@ -10,6 +10,9 @@ import (
 	"github.com/fairlead/fairlead/internal/mesh"
 )
 
+// noVIP is Istio's label with which an entry says "false" to virtual addresses.
+const noVIP = "networking.istio.io/enable-autoallocate-ip"
+
 // Services returns what a valid ServiceEntry declares: one service for each
 // host. Other kinds declare none; nor does an entry that is not acted on yet.
 // The services share their slices.
@@ -29,6 +32,7 @@ func Services(o *Object) []*mesh.Service {
 		SubjectAltNames: se.SubjectAltNames,
 		Created:         o.Created,
 		Source:          o.Source,
+		NoVIP:           o.Labels[noVIP] == "false",
 	}
 	if se.Location == networking.ServiceEntry_MESH_INTERNAL {
 		common.Location = mesh.Internal

@@ -79,7 +79,7 @@ func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 		problems: make(map[api.Problem]struct{}),
 	}
 	p.server = ads.New(p, o.Log)
-	snapshot, delta := p.registry.Apply(changes)
+	snapshot, delta := p.registry.Apply(time.Now(), changes)
 	p.snapshot = snapshot
 	// The view of the namespace given is the one that will be asked for.
 	_, found := p.viewLocked(o.Namespace)
@@ -169,7 +169,7 @@ func (p *Plane) apply(changes []registry.Change) {
 	began := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	snapshot, delta := p.registry.Apply(changes)
+	snapshot, delta := p.registry.Apply(time.Now(), changes)
 	p.snapshot = snapshot
 	problems := delta.Problems
 	resources := 0

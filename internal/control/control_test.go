@@ -28,7 +28,7 @@ func plane(t *testing.T, yaml string) (*Plane, []string, error) {
 
 const entry = `apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: {name: NAME}
+metadata: {name: NAME, labels: {networking.istio.io/enable-autoallocate-ip: "false"}}
 spec: {hosts: [NAME.example.com], resolution: DNS, ports: [{number: 5432, name: pg, protocol: PROTOCOL}]}
 ---
 `
@@ -74,6 +74,6 @@ func TestWarningsOfTheFirstLoadAreLoggedOnce(t *testing.T) {
 		}
 	}
 	if len(problems) != 3 {
-		t.Errorf("%d warnings, want 3", len(problems))
+		t.Errorf("%d warnings, want 3: %v", len(problems), problems)
 	}
 }

@@ -190,7 +190,9 @@ func (e Endpoint) PortFor(p Port) (port uint16, ok bool) {
 type Service struct {
 	Host            hostname.Name
 	Namespace       string
-	Addresses       []netip.Prefix // VIPs and CIDRs; a plain IP is a /32 or /128
+	Addresses       []netip.Prefix // as the entry lists them; a plain IP is a /32 or /128
+	VIPs            []netip.Addr   // virtual addresses given to the host; none if it lists its own
+	NoVIP           bool           // the entry asks for none
 	Ports           []Port
 	Location        Location
 	Resolution      Resolution

@@ -58,7 +58,7 @@ func TestUndeclaredNamesCarryNothingOut(t *testing.T) {
 			b.Errorf("%d questions left the sandbox", n)
 		}
 		b.awaitLog("client", "secret.other.example")
-		b.want("a declared name", b.in("client", "busybox nslookup www.baidu.com"), 0, baidu4.String())
+		b.want("a declared name", b.in("client", "busybox nslookup www.baidu.com"), 0, "240.240.")
 		if r := b.fairlead("proxy-status", "-o", "json"); r.code != 0 || !strings.Contains(r.out, "refused") {
 			b.Errorf("proxy-status does not count refusals: %s", r)
 		}

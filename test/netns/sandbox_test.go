@@ -48,9 +48,10 @@ func TestUDPIsRefusedAtOnceButForDNS(t *testing.T) {
 		}
 		// No such server exists: the answer can only be the proxy's.
 		for _, server := range []string{"8.8.8.8", "127.0.0.53", "2001:4860:4860::8888"} {
-			b.want("DNS to "+server, b.run("-f "+f, "busybox nslookup www.baidu.com "+server), 0, baidu4.String())
+			b.want("DNS to "+server, b.run("-f "+f, "busybox nslookup www.baidu.com "+server+"; busybox nslookup other.example "+server), 0,
+				"240.240.", "2001:2::", other4.String()) // a declared host's own, and what is forwarded
 		}
-		b.want("DNS over TCP", b.run("-f "+f, "client lookup 8.8.4.4:53 www.baidu.com"), 0, baidu4.String())
+		b.want("DNS over TCP", b.run("-f "+f, "client lookup 8.8.4.4:53 other.example"), 0, other4.String())
 	})
 }
 

@@ -38,7 +38,7 @@ func BenchmarkBuild(b *testing.B) {
 			changes := many(n)
 			b.ReportAllocs()
 			for b.Loop() {
-				New(config.Default()).Apply(changes)
+				New(config.Default()).Apply(epoch, changes)
 			}
 		})
 	}
@@ -49,11 +49,11 @@ func BenchmarkOneChange(b *testing.B) {
 	for _, n := range []int{100, 10_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			r := New(config.Default())
-			r.Apply(many(n))
+			r.Apply(epoch, many(n))
 			flip := []Change{numbered(n/2, "10.0.0.2"), numbered(n/2, "10.0.0.3")}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				if _, d := r.Apply(flip[i%2 : i%2+1]); len(d.Hosts) != 1 {
+				if _, d := r.Apply(epoch, flip[i%2:i%2+1]); len(d.Hosts) != 1 {
 					b.Fatalf("touched %v", d.Hosts)
 				}
 			}
@@ -63,7 +63,7 @@ func BenchmarkOneChange(b *testing.B) {
 
 func BenchmarkService(b *testing.B) {
 	r := New(config.Default())
-	s, _ := r.Apply(many(50_000))
+	s, _ := r.Apply(epoch, many(50_000))
 	b.ReportAllocs()
 	for b.Loop() {
 		if s.Service("elsewhere", "host-31234.example.com") == nil {

@@ -17,6 +17,9 @@
 //     name; else what is public. Inside each of these groups age decides, then
 //     the name of the object, then its namespace. An object without a date
 //     counts as older than any with one.
+//   - A host whose owners list no addresses gets virtual ones, the same for
+//     every namespace, unless nothing but the caller's own address can lead to
+//     it (NONE), or it is a wildcard, or its entry says no.
 //   - Whoever loses anything by these rules is told in a Problem.
 package registry
 
@@ -26,11 +29,13 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/benbjohnson/immutable"
 
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/control/vip"
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 )
@@ -61,12 +66,14 @@ type Registry struct {
 	objects map[api.Key][]claim
 	claims  map[hostname.Name][]claim // each list in order of precedence
 	hosts   *immutable.SortedMap[hostname.Name, *host]
+	vips    *vip.Pool
 }
 
 // New returns an empty Registry.
 func New(m config.Mesh) *Registry {
 	return &Registry{
 		mesh:    m,
+		vips:    vip.New(vip.IPv4, vip.IPv6),
 		objects: map[api.Key][]claim{},
 		claims:  map[hostname.Name][]claim{},
 		hosts:   immutable.NewSortedMap[hostname.Name, *host](byName{}),
@@ -80,15 +87,17 @@ type byName struct{}
 func (byName) Compare(a, b hostname.Name) int { return strings.Compare(string(a), string(b)) }
 
 // Apply folds changes in. The result does not depend on their order, unless
-// they name an object twice: then the last holds. Objects must be valid.
-func (r *Registry) Apply(changes []Change) (*Snapshot, Delta) {
+// they name an object twice: then the last holds. (Of two hosts whose names
+// point to one virtual address, who came first has it.) Objects must be valid.
+// The time is for virtual addresses that rest.
+func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 	touched := map[hostname.Name]bool{}
 	for _, c := range changes {
 		r.replace(c, touched)
 	}
 	var delta Delta
 	for _, name := range slices.Sorted(maps.Keys(touched)) {
-		changed, problems := r.settle(name)
+		changed, problems := r.settle(now, name)
 		if changed {
 			delta.Hosts = append(delta.Hosts, name)
 		}
@@ -129,12 +138,13 @@ func (r *Registry) replace(c Change, touched map[hostname.Name]bool) {
 }
 
 // settle works out one host anew.
-func (r *Registry) settle(name hostname.Name) (changed bool, problems []api.Problem) {
+func (r *Registry) settle(at time.Time, name hostname.Name) (changed bool, problems []api.Problem) {
 	before, existed := r.hosts.Get(name)
 	claims := r.claims[name]
 	if len(claims) == 0 {
 		if existed {
 			r.hosts = r.hosts.Delete(name)
+			r.vips.Release(name, at)
 		}
 		return existed, nil
 	}
@@ -144,6 +154,7 @@ func (r *Registry) settle(name hostname.Name) (changed bool, problems []api.Prob
 	} else {
 		problems = r.contend(now, claims)
 	}
+	problems = append(problems, r.address(at, name, now)...)
 	if existed && reflect.DeepEqual(before.owners, now.owners) {
 		return false, problems
 	}

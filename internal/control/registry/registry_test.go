@@ -19,6 +19,15 @@ import (
 	"github.com/fairlead/fairlead/internal/mesh"
 )
 
+// epoch is when everything in these tests happens.
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// addresses compares what cmp cannot look into.
+var addresses = cmp.Options{
+	cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
+	cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
+}
+
 // entries reads objects written as "namespace/name: spec in flow style".
 func entries(t *testing.T, lines ...string) []Change {
 	t.Helper()
@@ -76,7 +85,7 @@ func TestWhoOwnsAHost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, order := range [][]string{c.entries, reversed(c.entries)} {
-				s, _ := New(config.Default()).Apply(entries(t, order...))
+				s, _ := New(config.Default()).Apply(epoch, entries(t, order...))
 				for namespace, want := range c.want {
 					got := ""
 					if service := s.Service(namespace, "x.example"); service != nil {
@@ -100,14 +109,14 @@ func reversed(s []string) []string {
 func TestTheDefaultOfExportToIsTheMeshs(t *testing.T) {
 	m := config.Default()
 	m.DefaultServiceExportTo = []string{"."}
-	s, _ := New(m).Apply(entries(t, "a/e: hosts: [x.example], resolution: DNS, "+http80))
+	s, _ := New(m).Apply(epoch, entries(t, "a/e: hosts: [x.example], resolution: DNS, "+http80))
 	if s.Service("a", "x.example") == nil || s.Service("b", "x.example") != nil {
 		t.Error("an entry without exportTo is not seen by its own namespace alone")
 	}
 }
 
 func TestEntriesOfOneHostAreMerged(t *testing.T) {
-	s, d := New(config.Default()).Apply(entries(t,
+	s, d := New(config.Default()).Apply(epoch, entries(t,
 		"a/e1: hosts: [x.example], resolution: STATIC, addresses: [192.0.2.1], ports: [{number: 80, name: http, protocol: HTTP}], endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2}]",
 		"a/e2: hosts: [X.example.], resolution: STATIC, addresses: [192.0.2.2], ports: [{number: 443, name: https, protocol: HTTPS, targetPort: 8443}], endpoints: [{address: 10.0.0.1}]",
 		"a/e3: hosts: [x.example], resolution: STATIC, addresses: [192.0.2.1], ports: [{number: 80, name: web, protocol: HTTP, targetPort: 8080}, {number: 8080, name: http, protocol: HTTP}], endpoints: [{address: 10.0.0.1}, {address: 10.0.0.3, ports: {http: 99}}]",
@@ -129,7 +138,7 @@ func TestEntriesOfOneHostAreMerged(t *testing.T) {
 		},
 		Source: mesh.Ref{Kind: "ServiceEntry", Namespace: "a", Name: "e1", File: "0.yaml", Line: 1},
 	}
-	if diff := cmp.Diff(want, s.Service("b", "x.example"), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, s.Service("b", "x.example"), addresses); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if got := problems(d); got != "" {
@@ -138,7 +147,7 @@ func TestEntriesOfOneHostAreMerged(t *testing.T) {
 }
 
 func TestMergedDNSEntriesKeepTheirOwnNames(t *testing.T) {
-	s, _ := New(config.Default()).Apply(entries(t,
+	s, _ := New(config.Default()).Apply(epoch, entries(t,
 		"a/e1: hosts: [x.example], resolution: DNS, "+http80,
 		"a/e2: hosts: [x.example], resolution: DNS, "+http80,
 		"a/e3: hosts: [x.example], resolution: DNS, "+https443+", endpoints: [{address: y.example}]",
@@ -153,7 +162,7 @@ func TestMergedDNSEntriesKeepTheirOwnNames(t *testing.T) {
 }
 
 func TestRoundRobinKeepsOneEndpointForAPort(t *testing.T) {
-	s, _ := New(config.Default()).Apply(entries(t,
+	s, _ := New(config.Default()).Apply(epoch, entries(t,
 		"a/e1: hosts: [x.example], resolution: DNS_ROUND_ROBIN, "+http80+", endpoints: [{address: y.example}]",
 		"a/e2: hosts: [x.example], resolution: DNS_ROUND_ROBIN, ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: more, protocol: HTTP}], endpoints: [{address: z.example}]",
 	))
@@ -209,7 +218,7 @@ func TestEveryLoserIsTold(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, d := New(config.Default()).Apply(entries(t, c.entries...))
+			_, d := New(config.Default()).Apply(epoch, entries(t, c.entries...))
 			if diff := cmp.Diff(c.want, problems(d)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
@@ -231,12 +240,12 @@ func TestADeltaNamesWhatChangedAndNothingElse(t *testing.T) {
 		if i < len(all) {
 			c = all[i]
 		}
-		_, d := r.Apply([]Change{c})
+		_, d := r.Apply(epoch, []Change{c})
 		if got := names(d.Hosts); got != want {
 			t.Errorf("change %d touched %q, want %q", i, got, want)
 		}
 	}
-	if _, d := r.Apply([]Change{{Key: api.Key{Kind: "ServiceEntry", Namespace: "no", Name: "such"}}}); len(d.Hosts) > 0 {
+	if _, d := r.Apply(epoch, []Change{{Key: api.Key{Kind: "ServiceEntry", Namespace: "no", Name: "such"}}}); len(d.Hosts) > 0 {
 		t.Errorf("removing nothing touched %v", d.Hosts)
 	}
 }
@@ -252,9 +261,9 @@ func names(hosts []hostname.Name) string {
 func TestOldSnapshotsStayAsTheyWere(t *testing.T) {
 	r := New(config.Default())
 	all := entries(t, "a/e1: hosts: [x.example], resolution: DNS, "+http80, "a/e2: hosts: [x.example], resolution: DNS, "+https443)
-	before, _ := r.Apply(all)
+	before, _ := r.Apply(epoch, all)
 	want := fingerprint(before)
-	after, _ := r.Apply([]Change{{Key: all[0].Key}})
+	after, _ := r.Apply(epoch, []Change{{Key: all[0].Key}})
 	if got := fingerprint(before); got != want {
 		t.Errorf("the old snapshot changed from\n%sto\n%s", want, got)
 	}
@@ -321,7 +330,7 @@ func drawEntry(t *rapid.T) *api.Object {
 func TestIncrementalEqualsFromScratch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := New(config.Default())
-		before, _ := r.Apply(nil)
+		before, _ := r.Apply(epoch, nil)
 		objects := map[api.Key]*api.Object{}
 		for range rapid.IntRange(1, 12).Draw(t, "rounds") {
 			var changes []Change
@@ -335,12 +344,12 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 					changes = append(changes, Change{Key: o.Key, Object: o})
 				}
 			}
-			after, delta := r.Apply(changes)
+			after, delta := r.Apply(epoch, changes)
 			var all []Change
 			for key, o := range objects { // in Go's random order
 				all = append(all, Change{Key: key, Object: o})
 			}
-			scratch, told := New(config.Default()).Apply(all)
+			scratch, told := New(config.Default()).Apply(epoch, all)
 			if got, want := fingerprint(after), fingerprint(scratch); got != want {
 				t.Fatalf("incremental and from scratch differ:\n%s", cmp.Diff(want, got))
 			}
@@ -354,7 +363,7 @@ func checkDelta(t *rapid.T, before, after *Snapshot, delta, scratch Delta) {
 	for _, host := range []hostname.Name{"x.example", "y.example", "z.example", "*.w.example"} {
 		changed := false
 		for _, namespace := range []string{"a", "b", "c", "elsewhere"} {
-			changed = changed || !cmp.Equal(before.Service(namespace, host), after.Service(namespace, host), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }))
+			changed = changed || !cmp.Equal(before.Service(namespace, host), after.Service(namespace, host), addresses)
 		}
 		if changed && !slices.Contains(delta.Hosts, host) {
 			t.Fatalf("%s changed and the delta names %v", host, delta.Hosts)
@@ -380,16 +389,16 @@ func TestTheOrderOfArrivalIsWithoutEffect(t *testing.T) {
 		"b/e1@2020: "+x+"resolution: DNS, "+http80, "b/e2: "+x+"resolution: DNS, exportTo: [a], "+http80,
 		"c/e1: "+x+"resolution: DNS, exportTo: [\".\"], "+http80, "c/e2: "+x+"resolution: STATIC, endpoints: [{address: 10.0.0.1}], "+http80,
 	)
-	first, told := New(config.Default()).Apply(all)
+	first, told := New(config.Default()).Apply(epoch, all)
 	want, wantProblems := fingerprint(first), problems(told)
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
 	for range 1000 {
 		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		s, d := New(config.Default()).Apply(all)
+		s, d := New(config.Default()).Apply(epoch, all)
 		one := New(config.Default())
 		var last *Snapshot
 		for _, c := range all {
-			last, _ = one.Apply([]Change{c})
+			last, _ = one.Apply(epoch, []Change{c})
 		}
 		if fingerprint(s) != want || fingerprint(last) != want || problems(d) != wantProblems {
 			t.Fatalf("order %v gives another result:\n%s", all, cmp.Diff(want, fingerprint(s)))
@@ -410,7 +419,7 @@ func TestOwnershipAgainstAnOracle(t *testing.T) {
 		for key, o := range objects {
 			changes = append(changes, Change{Key: key, Object: o})
 		}
-		s, _ := New(config.Default()).Apply(changes)
+		s, _ := New(config.Default()).Apply(epoch, changes)
 		for _, namespace := range []string{"a", "b", "c", "elsewhere"} {
 			for _, host := range []string{"x.example", "y.example", "Z.example.", "*.w.example"} {
 				want := oracle(objects, namespace, host)
@@ -468,7 +477,7 @@ func TestManyClaimsToOneHostStayCheap(t *testing.T) {
 		se.Hosts = []string{"x.example"}
 		all = append(all, c)
 	}
-	_, d := New(config.Default()).Apply(all)
+	_, d := New(config.Default()).Apply(epoch, all)
 	if n := len(d.Problems); n < 999 || n > 1000*(mostViewers+1) {
 		t.Errorf("%d problems", n)
 	}

@@ -193,5 +193,7 @@ func base(v View, m config.Mesh) []*Resource {
 	}
 }
 
-// plainIPs are the addresses that DNS may answer with.
-func plainIPs(s *mesh.Service) []netip.Addr { return (&claim{service: s}).plain() }
+// answers are the addresses that DNS answers with; none: what its own DNS says.
+func answers(s *mesh.Service) []netip.Addr {
+	return append((&claim{service: s}).plain(), s.VIPs...)
+}

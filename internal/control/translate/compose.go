@@ -56,9 +56,8 @@ func sortedAddrs(m map[netip.Addr][]*claim) []netip.Addr {
 // range of addresses; nil if no claim is of that sort.
 func (p *port) anyAddress(policy mesh.OutboundPolicy) (*listenerv3.Listener, []api.Problem) {
 	d := draft{name: listenerName(wildcards(p.number)[0])}
-	addressless := func(c *claim) bool { return len(c.service.Addresses) == 0 }
-	rest := p.sorted(func(c *claim) bool { return c.kind.isBytes() && addressless(c) })
-	talk := p.sorted(func(c *claim) bool { return c.kind == byHost || c.kind == sniffed && addressless(c) })
+	rest := p.sorted(func(c *claim) bool { return c.kind.isBytes() && c.anywhere() })
+	talk := p.sorted(func(c *claim) bool { return c.kind == byHost || c.kind == sniffed && c.anywhere() })
 
 	rest, talk, problems := silence(rest, talk)
 	if len(talk) > 0 {
@@ -66,7 +65,7 @@ func (p *port) anyAddress(policy mesh.OutboundPolicy) (*listenerv3.Listener, []a
 	}
 	for _, c := range p.sorted(func(c *claim) bool { return c.kind == bySNI }) {
 		ranges := c.ranges()
-		if addressless(c) || len(ranges) > 0 {
+		if c.anywhere() || len(ranges) > 0 {
 			d.chains = append(d.chains, bytesTo(c, serverName(c, ranges)))
 		}
 	}

@@ -72,8 +72,8 @@ func listAddresses(m *corev3.Metadata, addresses []netip.Prefix) {
 
 // nameOf makes the name by which DNS knows a service.
 func nameOf(s *mesh.Service) *Resource {
-	n := &fairleadpb.Name{Host: string(s.Host)}
-	for _, ip := range plainIPs(s) {
+	n := &fairleadpb.Name{Host: string(s.Host), Virtual: len(s.VIPs) > 0}
+	for _, ip := range answers(s) {
 		n.Addresses = append(n.Addresses, ip.String())
 	}
 	if r := s.Source; r != (mesh.Ref{}) {

@@ -66,9 +66,13 @@ func (c *claim) before(o *claim) int {
 	return cmp.Or(c.service.Created.Compare(o.service.Created), cmp.Compare(c.host(), o.host()))
 }
 
-// plain returns the addresses that are one IP each.
+// plain returns the addresses that are one IP each: virtual ones for a claim on
+// bytes, which nothing else would tell apart.
 func (c *claim) plain() []netip.Addr {
 	var ips []netip.Addr
+	if c.kind.isBytes() {
+		ips = append(ips, c.service.VIPs...)
+	}
 	for _, a := range c.service.Addresses {
 		if a.IsSingleIP() {
 			ips = append(ips, a.Addr())
@@ -88,11 +92,16 @@ func (c *claim) ranges() []netip.Prefix {
 	return all
 }
 
+// anywhere reports whether the claim takes connections to any address.
+func (c *claim) anywhere() bool {
+	return len(c.service.Addresses) == 0 && (len(c.service.VIPs) == 0 || !c.kind.isBytes())
+}
+
 // sameForListeners reports whether listeners made for c and o are the same.
 func (c *claim) sameForListeners(o *claim) bool {
 	a, b := c.service, o.service
 	return c.kind == o.kind && c.port.Protocol == o.port.Protocol && a.Source == b.Source &&
-		a.Created.Equal(b.Created) && a.Resolution == b.Resolution && slices.Equal(a.Addresses, b.Addresses)
+		a.Created.Equal(b.Created) && a.Resolution == b.Resolution && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.VIPs, b.VIPs)
 }
 
 // A port holds every claim on one port number.

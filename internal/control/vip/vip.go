@@ -6,7 +6,6 @@ package vip
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"net/netip"
 	"time"
@@ -53,23 +52,18 @@ type slot struct {
 	until time.Time // zero: in use
 }
 
-// New returns a pool over two ranges; the smaller one bounds it. The first and
-// the last address of a range are left out: some stacks take them for something
-// else. The error says which range has no room.
-func New(v4, v6 netip.Prefix) (*Pool, error) {
-	switch {
-	case !v4.Addr().Is4() || v4.Bits() > 30:
-		return nil, fmt.Errorf("range %s of virtual addresses: it takes an IPv4 prefix of at most 30 bits", v4)
-	case !v6.Addr().Is6() || v6.Bits() > 126:
-		return nil, fmt.Errorf("range %s of virtual addresses: it takes an IPv6 prefix of at most 126 bits", v6)
+// New returns a pool over an IPv4 and an IPv6 range; the smaller one bounds it.
+// The first and the last address of a range are left out: some stacks take them
+// for something else. Ranges of other families or without room make a pool that
+// is used up from the start.
+func New(v4, v6 netip.Prefix) *Pool {
+	p := &Pool{v4: v4.Masked(), v6: v6.Masked(), hosts: map[hostname.Name]uint32{}, slots: map[uint32]slot{}}
+	if v4.Addr().Is4() && v6.Addr().Is6() {
+		if room := min(32-v4.Bits(), 128-v6.Bits(), 24); room >= 2 {
+			p.size = uint32(1)<<room - 2
+		}
 	}
-	room := min(32-v4.Bits(), 128-v6.Bits(), 24)
-	return &Pool{
-		v4: v4.Masked(), v6: v6.Masked(),
-		size:  uint32(1)<<room - 2,
-		hosts: map[hostname.Name]uint32{},
-		slots: map[uint32]slot{},
-	}, nil
+	return p
 }
 
 // Assign returns the pair of a host, which keeps it until Release. The error is
@@ -101,6 +95,9 @@ func (p *Pool) Release(host hostname.Name, now time.Time) {
 // place finds the place of a host: where it rests, or the first free one from
 // where its name points to.
 func (p *Pool) place(host hostname.Name, now time.Time) (uint32, bool) {
+	if p.size == 0 {
+		return 0, false
+	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(host)) // it never fails
 	first := uint32(h.Sum64() % uint64(p.size))

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -22,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type names struct {
 	mu      sync.Mutex
 	watches map[string][]*watch
+	once    map[string]resolve.Answer // for Lookup
 }
 
 type watch struct {
@@ -43,6 +45,16 @@ func (n *names) Watch(host string, on func(resolve.Answer)) (stop func()) {
 		defer w.mu.Unlock()
 		w.stopped = true
 	}
+}
+
+// Lookup answers with what was set for a host; nobody else asks so.
+func (n *names) Lookup(_ context.Context, host string) resolve.Answer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if a, ok := n.once[host]; ok {
+		return a
+	}
+	return resolve.Answer{State: decision.Negative}
 }
 
 // answer tells every watch of host.

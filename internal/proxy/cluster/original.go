@@ -2,11 +2,13 @@ package cluster
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
 )
@@ -36,13 +38,47 @@ func (c *Cluster) pickOriginal(original netip.AddrPort, rec *decision.Record) (*
 	if !ip.IsValid() || ip.IsUnspecified() || port == 0 {
 		return nil, ErrNoEndpoint
 	}
+	name := ""
+	if n := c.set.config.Load().VirtualName(ip); n != nil {
+		// A port of a virtual address that nothing declares means the host's own.
+		var err error
+		if ip, err = c.set.behind(n.Host, rec); err != nil {
+			return nil, err
+		}
+		name = n.Host
+	}
 	if why := barred(cfg, ip); why != "" {
 		rec.Err = why
 		return nil, fmt.Errorf("%w: %s", ErrNoEndpoint, why)
 	}
 	e := c.originals.get(c, netip.AddrPortFrom(ip, port))
-	rec.Endpoints, rec.Endpoint, rec.EndpointName = 1, e.key.addr, ""
+	rec.Endpoints, rec.Endpoint, rec.EndpointName = 1, e.key.addr, name
 	return e, nil
+}
+
+// lookupTime bounds the wait for the address behind a virtual one.
+const lookupTime = 5 * time.Second
+
+// behind returns an address of the host that a virtual one stands for.
+func (s *Set) behind(host string, rec *decision.Record) (netip.Addr, error) {
+	//nolint:forbidigo // bounded here: a caller has nothing else to wait for
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTime)
+	defer cancel()
+	a := outward(s.resolver.Lookup(ctx, host))
+	rec.DNS = a.State
+	if a.Err != nil {
+		rec.DNSError = a.Err.Error()
+	}
+	for _, ip := range a.Addrs {
+		if s.routed(ip) {
+			return ip.Unmap(), nil
+		}
+	}
+	if len(a.Addrs) > 0 {
+		return a.Addrs[0].Unmap(), nil
+	}
+	rec.Err = "the port is not declared, so the connection is for " + host + " itself, which has no address"
+	return netip.Addr{}, fmt.Errorf("%w: %s", ErrNoEndpoint, rec.Err)
 }
 
 // get returns the endpoint of that address with one more request on it.

@@ -35,6 +35,7 @@ const sweepInterval = 5 * time.Second
 // A Resolver follows names; *resolve.Resolver is one.
 type Resolver interface {
 	Watch(name string, on func(resolve.Answer)) (stop func())
+	Lookup(ctx context.Context, name string) resolve.Answer
 }
 
 type answer = resolve.Answer
@@ -48,6 +49,7 @@ type Set struct {
 	sweeper  transport.Sweeper     // of the connections dialled
 
 	clusters atomic.Pointer[byName]
+	config   atomic.Pointer[config.Config] // the last one followed
 
 	mu        sync.Mutex                     // held by Update, Close and drop
 	byService map[string]map[string]*Cluster // guarded by mu; EDS clusters by assignment, then name
@@ -122,6 +124,7 @@ func (s *Set) Update(c *config.Config, d config.Delta) {
 			look(name)
 		}
 	}
+	s.config.Store(c)
 	s.clusters.Store(all)
 }
 

@@ -20,6 +20,7 @@ type Config struct {
 	endpoints *immutable.Map[string, *Assignment]
 	names     *immutable.Map[string, *Name]
 	wildNames lengths // of what stands behind the star in names
+	virtual   *immutable.Map[netip.Addr, *Name]
 }
 
 // A Delta is what one message of the control plane changes. Within a type,
@@ -88,6 +89,19 @@ func (c *Config) applyListeners(d Delta) {
 	c.listeners = change(c.listeners, d.RemovedListeners, d.Listeners, func(x *Listener) string { return x.Name })
 }
 
+// forgetVirtual takes a host's virtual addresses back.
+func (c *Config) forgetVirtual(host string) {
+	old, ok := get(c.names, host)
+	if !ok || !old.Virtual {
+		return
+	}
+	for _, a := range old.Addresses {
+		if n, ok := c.virtual.Get(a); ok && n == old {
+			c.virtual = c.virtual.Delete(a)
+		}
+	}
+}
+
 func (c *Config) applyNames(d Delta) {
 	count := func(host string, there bool) {
 		suffix, ok := wildcard(host)
@@ -103,11 +117,22 @@ func (c *Config) applyNames(d Delta) {
 	name := func(x *Name) string { return x.Host }
 	for _, host := range d.RemovedNames {
 		count(host, false)
+		c.forgetVirtual(host)
 		c.names = change(c.names, []string{host}, nil, name)
 	}
 	for _, n := range d.Names {
 		count(n.Host, true)
+		c.forgetVirtual(n.Host)
 		c.names = change(c.names, nil, []*Name{n}, name)
+		if !n.Virtual {
+			continue
+		}
+		if c.virtual == nil {
+			c.virtual = immutable.NewMap[netip.Addr, *Name](addrHasher{})
+		}
+		for _, a := range n.Addresses {
+			c.virtual = c.virtual.Set(a, n)
+		}
 	}
 }
 
@@ -259,8 +284,24 @@ func (c *Config) Listeners() iter.Seq[*Listener] { return sorted(c.or().listener
 // RouteTables yields the route tables.
 func (c *Config) RouteTables() iter.Seq[*RouteTable] { return sorted(c.or().tables) }
 
+// VirtualName returns the host that a virtual address stands for, or nil.
+func (c *Config) VirtualName(a netip.Addr) *Name {
+	if c == nil || c.virtual == nil {
+		return nil
+	}
+	n, _ := c.virtual.Get(a.Unmap())
+	return n
+}
+
 // Names yields the declared names.
 func (c *Config) Names() iter.Seq[*Name] { return sorted(c.or().names) }
+
+// addrHasher lets an Addr be the key of an immutable map.
+type addrHasher struct{}
+
+func (addrHasher) Hash(a netip.Addr) uint32 { return addrPortHasher{}.Hash(netip.AddrPortFrom(a, 0)) }
+
+func (addrHasher) Equal(a, b netip.Addr) bool { return a == b }
 
 // addrPortHasher lets an AddrPort be the key of an immutable map.
 type addrPortHasher struct{}

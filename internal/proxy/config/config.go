@@ -153,7 +153,8 @@ type Endpoint struct {
 // A Name is a declared host as the DNS server sees it.
 type Name struct {
 	Host      string       // lower case, may start with "*"
-	Addresses []netip.Addr // VIPs to answer with; empty: forward the question
+	Addresses []netip.Addr // to answer with; empty: forward the question
+	Virtual   bool         // the addresses exist nowhere, they stand for the host
 	Entry     mesh.Ref
 	Raw       []byte
 }

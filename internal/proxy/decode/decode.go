@@ -81,7 +81,7 @@ func nameOf(name string, raw []byte) (*config.Name, error) {
 	if err := unmarshal(raw, &m); err != nil {
 		return nil, err
 	}
-	if err := (fieldSet{"host": acted, "addresses": acted, "source": acted}).check("", &m); err != nil {
+	if err := (fieldSet{"host": acted, "addresses": acted, "source": acted, "virtual": acted}).check("", &m); err != nil {
 		return nil, err
 	}
 	if err := named(m.GetHost(), name); err != nil {
@@ -93,7 +93,7 @@ func nameOf(name string, raw []byte) (*config.Name, error) {
 	if len(m.GetAddresses()) > maxAddresses {
 		return nil, fmt.Errorf("addresses: more than %d", maxAddresses)
 	}
-	n := &config.Name{Host: m.GetHost(), Raw: raw}
+	n := &config.Name{Host: m.GetHost(), Virtual: m.GetVirtual(), Raw: raw}
 	for i, a := range m.GetAddresses() {
 		ip, err := netip.ParseAddr(a)
 		if err != nil || ip.Zone() != "" {

@@ -28,8 +28,11 @@ type Name struct {
 	// Lower case, without trailing dot; may begin with "*." for every name below.
 	Host string `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"`
 	// IP addresses to answer with. None: the question is forwarded.
-	Addresses     []string `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	Source        *Source  `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Addresses []string `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	Source    *Source  `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// The addresses exist nowhere: they stand for the host, and a connection to
+	// one of them on a port that is not declared means the host's real address.
+	Virtual       bool `protobuf:"varint,4,opt,name=virtual,proto3" json:"virtual,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -83,6 +86,13 @@ func (x *Name) GetSource() *Source {
 		return x.Source
 	}
 	return nil
+}
+
+func (x *Name) GetVirtual() bool {
+	if x != nil {
+		return x.Virtual
+	}
+	return false
 }
 
 // A Source is the object that declared something.
@@ -167,11 +177,12 @@ var File_internal_xds_fairleadpb_name_proto protoreflect.FileDescriptor
 
 const file_internal_xds_fairleadpb_name_proto_rawDesc = "" +
 	"\n" +
-	"\"internal/xds/fairleadpb/name.proto\x12\vfairlead.v1\"e\n" +
+	"\"internal/xds/fairleadpb/name.proto\x12\vfairlead.v1\"\x7f\n" +
 	"\x04Name\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12+\n" +
-	"\x06source\x18\x03 \x01(\v2\x13.fairlead.v1.SourceR\x06source\"v\n" +
+	"\x06source\x18\x03 \x01(\v2\x13.fairlead.v1.SourceR\x06source\x12\x18\n" +
+	"\avirtual\x18\x04 \x01(\bR\avirtual\"v\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
