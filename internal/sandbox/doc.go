@@ -79,4 +79,10 @@
 // open sockets. Root can make no sandbox of its own in this one, for a
 // new /proc would show what is protected here; ordinary users can. As with any
 // command, what it sends to its process group (kill 0) reaches the supervisor.
+//
+// The main command is in the caller's process group, for pipelines, Ctrl-C and
+// Ctrl-Z to work, and that group has no number inside: getpgrp is 0. An
+// interactive shell cannot make it the terminal's foreground group when it ends.
+// The supervisor does; but dash says "Cannot set tty process group (No such
+// process)" and ends with exit code 2. bash takes no notice.
 package sandbox

@@ -52,9 +52,13 @@ const (
 // the process group of the command and of the supervisor: what a terminal or
 // `kill -- -GROUP` sends reaches all three, and must not be passed on again.
 // What somebody sends to the supervisor alone reaches the command no other way.
+//
+// What this process had before there was a command, the command has not had.
 type echo struct {
-	got  chan os.Signal
-	done chan struct{}
+	signals []os.Signal
+	early   chan os.Signal // what comes before the start is caught and forgotten
+	got     chan os.Signal
+	done    chan struct{}
 
 	mu   sync.Mutex
 	last map[os.Signal]time.Time // guarded by mu
@@ -63,21 +67,38 @@ type echo struct {
 
 func listen() *echo {
 	e := &echo{
-		got:  make(chan os.Signal, 16),
-		done: make(chan struct{}),
-		last: map[os.Signal]time.Time{},
-		news: make(chan struct{}),
+		early: make(chan os.Signal, 1),
+		got:   make(chan os.Signal, 16),
+		done:  make(chan struct{}),
+		last:  map[os.Signal]time.Time{},
+		news:  make(chan struct{}),
 	}
 	for _, s := range relayed() {
 		if !signal.Ignored(s) {
-			signal.Notify(e.got, s)
+			e.signals = append(e.signals, s)
+			signal.Notify(e.early, s)
 		}
 	}
 	go e.run()
 	return e
 }
 
+// begin counts the signals from now on: the command has been started. Of those
+// that came while it was, none counts; to have one twice is better than never.
+func (e *echo) begin() {
+	if len(e.signals) == 0 {
+		return // of none, Notify would make all
+	}
+	// The runtime hands signals on some time after they came. Stop waits until
+	// it has no more of them.
+	barrier := make(chan os.Signal, 1)
+	signal.Notify(barrier, e.signals...)
+	signal.Stop(barrier)
+	signal.Notify(e.got, e.signals...)
+}
+
 func (e *echo) stop() {
+	signal.Stop(e.early)
 	signal.Stop(e.got)
 	close(e.got)
 	<-e.done

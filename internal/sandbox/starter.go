@@ -90,6 +90,9 @@ func (s *starter) start(id int, c start, files []*os.File, end func(error)) erro
 		}
 		return err
 	}
+	if c.Main {
+		s.heard.begin()
+	}
 	s.mu.Lock()
 	s.commands[id] = command{process: p, group: !c.Main}
 	s.mu.Unlock()

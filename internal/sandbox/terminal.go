@@ -38,7 +38,8 @@ func (s *Sandbox) holdTerminal(files [3]*os.File) {
 	}
 }
 
-// restoreTerminal gives the terminal back, once.
+// restoreTerminal gives the terminal back, once, when everything in the sandbox
+// has ended.
 func (s *Sandbox) restoreTerminal() {
 	s.mu.Lock()
 	t := s.terminal
@@ -53,7 +54,13 @@ func (s *Sandbox) restoreTerminal() {
 }
 
 func (t *terminal) restore() error {
-	if group, err := foreground(t.file); err == nil && group == t.group {
+	group, err := foreground(t.file)
+	if err != nil {
+		return nil // it hung up
+	}
+	// Everything in the sandbox has ended. A foreground group that still has
+	// members is not from in there: the shell took the terminal (Ctrl-Z, then bg).
+	if group <= 1 || unix.Kill(-group, 0) != unix.ESRCH {
 		return nil
 	}
 	// A background process that does this is stopped unless it blocks SIGTTOU.
@@ -64,7 +71,7 @@ func (t *terminal) restore() error {
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &block, &before); err != nil {
 		return fmt.Errorf("block SIGTTOU: %w", err)
 	}
-	err := unix.IoctlSetPointerInt(int(t.file.Fd()), unix.TIOCSPGRP, t.group)
+	err = unix.IoctlSetPointerInt(int(t.file.Fd()), unix.TIOCSPGRP, t.group)
 	return errors.Join(err, unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil))
 }
 

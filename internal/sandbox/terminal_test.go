@@ -1,8 +1,12 @@
 package sandbox
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -116,7 +120,7 @@ func TestInterruptsOfTheTerminalComeOnce(t *testing.T) {
 }
 
 func TestCtrlZStopsAndForegroundContinues(t *testing.T) {
-	_, terminal, said := inTerminal(t, "sh", "-i")
+	cmd, terminal, said := inTerminal(t, "sh", "-i")
 	said.until("prompt>")
 	typeIn(t, terminal, "stty -echo; echo a-$((1+1))\n")
 	said.until("a-2")
@@ -124,6 +128,7 @@ func TestCtrlZStopsAndForegroundContinues(t *testing.T) {
 	said.until("up\r\n")
 	typeIn(t, terminal, "\x1a")
 	said.until("prompt>") // the shell has it back
+	awaitStop(t, cmd.Process.Pid, "sh -c echo up;")
 	typeIn(t, terminal, "jobs; echo b-$((1+1))\n")
 	if jobs := said.until("b-2"); !strings.Contains(jobs, "Stopped") {
 		t.Errorf("jobs: %q", jobs)
@@ -136,10 +141,94 @@ func TestCtrlZStopsAndForegroundContinues(t *testing.T) {
 	said.until("code-3")
 }
 
+// awaitStop waits until the process below pid whose command line starts with
+// words has stopped. A shell waits for its own child alone: what is below that
+// may be about to stop still, and take what is typed.
+func awaitStop(t *testing.T, pid int, words string) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if state := stateBelow(t, pid, words); state == "T" {
+			return
+		}
+	}
+	t.Fatalf("%q does not stop", words)
+}
+
+// stateBelow returns the state of that process, or "" if there is none.
+func stateBelow(t *testing.T, pid int, words string) string {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range threads {
+		text, _ := os.ReadFile(path) // the thread may have ended
+		for _, word := range strings.Fields(string(text)) {
+			line, _ := os.ReadFile("/proc/" + word + "/cmdline")
+			if strings.HasPrefix(strings.ReplaceAll(string(line), "\x00", " "), words) {
+				stat, _ := os.ReadFile("/proc/" + word + "/stat")
+				_, rest, _ := strings.Cut(string(stat), ") ")
+				state, _, _ := strings.Cut(rest, " ")
+				return state
+			}
+			child, err := strconv.Atoi(word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if state := stateBelow(t, child, words); state != "" {
+				return state
+			}
+		}
+	}
+	return ""
+}
+
+func TestARunContinuedInTheBackgroundLeavesTheTerminalAlone(t *testing.T) {
+	cmd, terminal, said := inTerminal(t, "sh", "-i")
+	said.until("prompt>")
+	typeIn(t, terminal, "stty -echo; echo a-$((1+1))\n")
+	said.until("a-2")
+	typeIn(t, terminal, "$SELF "+asSupervise+" sh -c 'echo up; sleep 1 & wait; exit 3'\n")
+	said.until("up\r\n")
+	typeIn(t, terminal, "\x1a")
+	said.until("prompt>")
+	awaitStop(t, cmd.Process.Pid, "sh -c echo up;")
+	typeIn(t, terminal, "bg; wait %1; echo code-$?\n")
+	said.until("code-3")
+	typeIn(t, terminal, "read line; echo got $line\nhello\n")
+	said.until("got hello")
+}
+
+func TestASignalFromBeforeTheStartIsNotTheCommands(t *testing.T) {
+	came := make(chan os.Signal, 1)
+	signal.Notify(came, syscall.SIGUSR2)
+	defer signal.Stop(came)
+	send := func() {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGUSR2); err != nil {
+			t.Fatal(err)
+		}
+		<-came
+	}
+	e := listen()
+	defer e.stop()
+	send()
+	e.begin()
+	if e.also(syscall.SIGUSR2) {
+		t.Error("a signal from before the start counts")
+	}
+	send()
+	if !e.also(syscall.SIGUSR2) {
+		t.Error("a signal from after the start does not count")
+	}
+}
+
 func TestAnInteractiveShellGivesTheTerminalBack(t *testing.T) {
 	_, terminal, said := inTerminal(t, "sh", "-c", "$SELF "+asSupervise+" sh -i; read line; echo got $line")
 	said.until("prompt>")
-	typeIn(t, terminal, "sleep 1000\n")
+	// A Ctrl-C that dash gets while it starts a command is lost: so not before
+	// the command runs.
+	typeIn(t, terminal, "sh -c 'echo b-$((1+1)); exec sleep 1000'\n")
+	said.until("b-2")
 	typeIn(t, terminal, "\x03")
 	said.until("prompt>")
 	typeIn(t, terminal, "echo c-$((1+1)); exit\n")
