@@ -33,6 +33,9 @@ const (
 	SandboxCommand = "sandbox"
 )
 
+// selfName is what the processes of a sandbox are called.
+const selfName = "fairlead"
+
 // readyWithin bounds the wait for the first proxy to be ready.
 const readyWithin = 30 * time.Second
 
@@ -276,14 +279,19 @@ func (w *workload) start(ctx context.Context) error {
 	protected, err := w.readOnly(objects)
 	if err == nil {
 		w.sandbox, err = sandbox.Start(ctx, sandbox.Options{
-			Self:     []string{"fairlead", SandboxCommand},
+			Self:     []string{selfName, SandboxCommand},
 			ReadOnly: protected,
 			Env:      w.Env,
 			Stderr:   w.logFile,
 			Log:      w.log,
 		})
-		if ctx.Err() != nil {
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
 			err = nil // whatever it says, the interruption is why
+		case inside("/proc/1/cmdline"):
+			w.log.Error("no sandbox inside a sandbox", "error", err)
+			err = errInside
 		}
 	}
 	o := await(ctx, loaded)
@@ -303,6 +311,16 @@ func (w *workload) start(ctx context.Context) error {
 	}
 	w.plane = o.plane
 	return nil
+}
+
+// errInside is why a sandbox cannot be made where there is one already.
+var errInside = errors.New("this is already inside a Fairlead run, whose sandbox does not hold another one; the command can be started without `fairlead run`: its traffic goes to the proxy of that run")
+
+// inside reports whether this process is in the sandbox of a run: the first
+// process in there, whose command line that is, is the sandbox's.
+func inside(commandLine string) bool {
+	b, err := os.ReadFile(commandLine)
+	return err == nil && strings.HasPrefix(string(b), selfName+"\x00"+SandboxCommand+"\x00")
 }
 
 // unprotected says that a link came to lead elsewhere after the sandbox had

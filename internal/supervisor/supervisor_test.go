@@ -378,3 +378,24 @@ func TestAProxyThatIsNeverReadyEndsTheRun(t *testing.T) {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
+
+func TestInsideARunIsWhereTheFirstProcessIsASandbox(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cmdline")
+	if inside(path) {
+		t.Error("without a first process")
+	}
+	for line, want := range map[string]bool{
+		"fairlead\x00sandbox\x00init\x00": true,
+		"/sbin/init\x00":                  false,
+		"fairlead\x00run\x00":             false,
+		"fairlead\x00sandboxes\x00":       false,
+		"":                                false,
+	} {
+		if err := os.WriteFile(path, []byte(line), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := inside(path); got != want {
+			t.Errorf("%q: %v, want %v", line, got, want)
+		}
+	}
+}
