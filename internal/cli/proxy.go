@@ -111,8 +111,7 @@ func addSocket(o *proxy.Options, kind bootstrap.SocketKind, f *os.File) error {
 		}
 		packets, ok := c.(*net.UDPConn)
 		if !ok {
-			c.Close()
-			return errors.New("it is no UDP socket")
+			return errors.Join(errors.New("it is no UDP socket"), c.Close())
 		}
 		o.DNSPackets = append(o.DNSPackets, packets)
 		return nil

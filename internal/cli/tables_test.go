@@ -67,8 +67,11 @@ func TestStatusTable(t *testing.T) {
 			Name: "client", Namespace: "shop", Policy: "ALLOW_ANY", ProxyPID: 7, Errors: 3, Restarts: 2, Started: now.Add(-3 * time.Hour),
 			Command: []string{"sh", "-c", "a\nb\x1b[31m"},
 			Types: []supervisor.TypeStatus{
-				{Type: "Cluster", State: "SYNCED"}, {Type: "ClusterLoadAssignment", State: "NOT SENT"}, {Type: "Listener", State: "STALE"},
-				{Type: "RouteConfiguration", State: "REFUSED"}, {Type: "VirtualHost", State: "SYNCED"},
+				{Type: "Cluster", State: "SYNCED"},
+				{Type: "ClusterLoadAssignment", State: "NOT SENT"},
+				{Type: "Listener", State: "STALE"},
+				{Type: "RouteConfiguration", State: "REFUSED"},
+				{Type: "VirtualHost", State: "SYNCED"},
 			},
 		},
 		{Name: "stopped", Error: "it does not answer"},

@@ -257,7 +257,7 @@ func (w *World) TCP(at netip.AddrPort, serve func(*net.TCPConn)) (served *atomic
 		return nil, err
 	}
 	served = new(atomic.Int64)
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // the world's own root
+	ctx, cancel := context.WithCancel(context.Background())
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {

@@ -116,7 +116,7 @@ func (s *Source) scan(now time.Time, first bool) (problems []api.Problem, again 
 
 // idle says of a path that it adds nothing.
 func (s *Source) idle(order int, path string, names []string) []api.Problem {
-	message := ""
+	var message string
 	switch {
 	case len(names) == 0:
 		message = "the folder holds no *.yaml, *.yml or *.json (those below it and dotfiles do not count), so it declares nothing; a file that is added to it will be read"

@@ -46,7 +46,7 @@ func newWatch(log *slog.Logger) *watch {
 
 func (w *watch) close() {
 	if w.notify != nil {
-		w.notify.Close() //nolint:errcheck,gosec // nothing is left to lose
+		w.notify.Close()
 	}
 }
 

@@ -210,8 +210,11 @@ func TestHeadsAreBounded(t *testing.T) {
 		in   string
 		want error
 	}{
-		{fields(MaxFields), nil}, {fields(MaxFields + 1), ErrTooManyFields},
-		{long(MaxHead), nil}, {long(MaxHead + 1), ErrHeadTooLarge}, {strings.Repeat("a", MaxHead), ErrHeadTooLarge},
+		{fields(MaxFields), nil},
+		{fields(MaxFields + 1), ErrTooManyFields},
+		{long(MaxHead), nil},
+		{long(MaxHead + 1), ErrHeadTooLarge},
+		{strings.Repeat("a", MaxHead), ErrHeadTooLarge},
 	} {
 		var r Request
 		done, err := r.Parse([]byte(test.in))

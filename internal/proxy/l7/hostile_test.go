@@ -142,11 +142,15 @@ func TestASilentEndpointIsLeft(t *testing.T) {
 		reason  decision.Reason
 		details string
 	}{
-		"the caller resets": {get, func(_ *rig, c *caller) { c.SetLinger(0); c.Close() },
-			decision.DC, decision.ClientGone, "downstream_remote_disconnect"},
+		"the caller resets": {
+			get, func(_ *rig, c *caller) { c.SetLinger(0); c.Close() },
+			decision.DC, decision.ClientGone, "downstream_remote_disconnect",
+		},
 		"the drain is over": {get, func(r *rig, _ *caller) { r.cut() }, 0, decision.OK, "closed_by_drain"},
-		"the drain is over in a body": {"POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 9\r\n\r\n", func(r *rig, _ *caller) { r.cut() },
-			0, decision.OK, "closed_by_drain"},
+		"the drain is over in a body": {
+			"POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 9\r\n\r\n", func(r *rig, _ *caller) { r.cut() },
+			0, decision.OK, "closed_by_drain",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -26,11 +26,15 @@ func TestLocalReplies(t *testing.T) {
 		body          string
 		closes        bool
 	}{
-		{"not declared", "GET / HTTP/1.1\r\nHost: who.example\r\n\r\n", 502, "-", decision.NotDeclared, "direct_response",
-			"who.example (240.240.0.1:80) is not declared by any ServiceEntry visible here", false},
-		{"refused", "GET / HTTP/1.1\r\nHost: refused.example\r\n\r\n", 503, "UF,URX", decision.ConnectFailed,
+		{
+			"not declared", "GET / HTTP/1.1\r\nHost: who.example\r\n\r\n", 502, "-", decision.NotDeclared, "direct_response",
+			"who.example (240.240.0.1:80) is not declared by any ServiceEntry visible here", false,
+		},
+		{
+			"refused", "GET / HTTP/1.1\r\nHost: refused.example\r\n\r\n", 503, "UF,URX", decision.ConnectFailed,
 			"upstream_reset_before_response_started{remote_connection_failure}",
-			"ServiceEntry default/svc (e.yaml:1): connection to endpoint " + refused.String() + " failed: connection refused (tried 3 times).\n", false},
+			"ServiceEntry default/svc (e.yaml:1): connection to endpoint " + refused.String() + " failed: connection refused (tried 3 times).\n", false,
+		},
 		{"no endpoint", "GET / HTTP/1.1\r\nHost: empty.example\r\n\r\n", 503, "UH", decision.NoEndpoint, "no_healthy_upstream", "has no endpoint to send", false},
 		{"no cluster", "GET / HTTP/1.1\r\nHost: missing.example\r\n\r\n", 503, "NC", decision.NoCluster, "cluster_not_found", "outbound|80||gone.example", false},
 		{"no route", "GET / HTTP/1.1\r\nHost: narrow.example\r\n\r\n", 404, "NR", decision.NoRoute, "route_not_found", "no route of ServiceEntry default/svc", false},

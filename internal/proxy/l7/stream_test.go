@@ -278,6 +278,7 @@ func BenchmarkGet1KiB(b *testing.B) {
 // load measures requests on a few connections at once; besides the time of
 // the clock it reports the CPU time of the process, endpoint and caller included.
 func load(b *testing.B, addr string) {
+	b.Helper()
 	const callers = 8
 	before := cpu(b)
 	var wg sync.WaitGroup
@@ -312,6 +313,7 @@ func load(b *testing.B, addr string) {
 }
 
 func cpu(t testing.TB) time.Duration {
+	t.Helper()
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		t.Fatal(err)

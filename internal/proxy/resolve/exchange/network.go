@@ -62,7 +62,7 @@ func (n *Network) datagram(ctx context.Context, q *dns.Msg, wire []byte, server 
 	if err != nil {
 		return nil, fmt.Errorf("cannot be asked: %w", plain(err))
 	}
-	defer conn.Close() //nolint:errcheck // nothing is left to lose
+	defer conn.Close()
 	defer closeWith(ctx, conn)()
 	if _, err = conn.Write(wire); err != nil {
 		return nil, fmt.Errorf("cannot be asked: %w", ended(ctx, err))
