@@ -64,19 +64,26 @@ func (v *validator) unixEndpoint(e *entryFacts, field string, p *networking.Work
 		v.err(field+".ports", "a unix socket has no ports; remove them")
 	}
 	field += ".address"
-	path, ok := strings.CutPrefix(p.Address, "unix://")
-	switch {
-	case e.resolution != mesh.Static:
+	if e.resolution != mesh.Static {
 		v.err(field, "a unix socket needs resolution STATIC, not %s", e.resolution)
-	case !ok || !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "@"):
-		v.err(field, "%s is no unix socket; write unix:///absolute/path or unix://@name", quote(p.Address))
-	case strings.HasSuffix(path, "/") || path == "@":
-		v.err(field, "%s names no socket; its last part is empty", quote(p.Address))
-	case len(path) > 107:
-		v.err(field, "the path of a unix socket may have 107 characters, found %d", len(path))
+	} else {
+		v.unixAddress(field, p.Address)
 	}
 	if len(e.Ports) != 1 {
 		v.err(field, "a unix socket serves one port, and the entry declares %d; make one entry for each", len(e.Ports))
+	}
+}
+
+// unixAddress checks that an address that begins with unix: names a socket.
+func (v *validator) unixAddress(field, address string) {
+	path, ok := strings.CutPrefix(address, "unix://")
+	switch {
+	case !ok || !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "@"):
+		v.err(field, "%s is no unix socket; write unix:///absolute/path or unix://@name", quote(address))
+	case strings.HasSuffix(path, "/") || path == "@":
+		v.err(field, "%s names no socket; its last part is empty", quote(address))
+	case len(path) > 107:
+		v.err(field, "the path of a unix socket may have 107 characters, found %d", len(path))
 	}
 }
 

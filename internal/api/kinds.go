@@ -40,7 +40,7 @@ func lookupGroup(name string) (group, bool) {
 			{KindServiceEntry, (*networking.ServiceEntry)(nil)},
 			{"Sidecar", (*networking.Sidecar)(nil)},
 			{"VirtualService", (*networking.VirtualService)(nil)},
-			{"WorkloadEntry", (*networking.WorkloadEntry)(nil)},
+			{KindWorkloadEntry, (*networking.WorkloadEntry)(nil)},
 			{"WorkloadGroup", (*networking.WorkloadGroup)(nil)},
 		}}, true
 	case "security.istio.io":

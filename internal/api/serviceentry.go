@@ -358,9 +358,6 @@ func (v *validator) exportTo(field string, exportTo []string, none bool) {
 
 // notYet names every field that is valid, set and without effect.
 func (v *validator) notYet(e *entryFacts) {
-	if e.selects {
-		v.warn("spec.workloadSelector", "is not acted on yet: the workloads it selects are no endpoints")
-	}
 	if len(e.SubjectAltNames) > 0 {
 		v.warn("spec.subjectAltNames", "is not acted on yet: no certificate is checked against it")
 	}

@@ -90,21 +90,7 @@ func serviceEndpoints(entries []*networking.WorkloadEntry) []mesh.Endpoint {
 		if e.Address == "" {
 			continue // reached through its network, which is not acted on
 		}
-		endpoint := mesh.Endpoint{
-			Address:        canonicalAddress(e.Address),
-			Labels:         e.Labels,
-			Network:        e.Network,
-			Locality:       e.Locality,
-			Weight:         max(e.Weight, 1),
-			ServiceAccount: e.ServiceAccount,
-		}
-		if len(e.Ports) > 0 {
-			endpoint.Ports = make(map[string]uint16, len(e.Ports))
-			for name, number := range e.Ports {
-				endpoint.Ports[name] = uint16(number) //nolint:gosec // validated
-			}
-		}
-		endpoints = append(endpoints, endpoint)
+		endpoints = append(endpoints, endpointOf(e))
 	}
 	return endpoints
 }

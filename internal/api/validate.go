@@ -20,6 +20,10 @@ func Validate(o *Object) []Problem {
 	switch spec := o.Spec.(type) {
 	case *networking.ServiceEntry:
 		v.serviceEntry(spec)
+	case *networking.WorkloadEntry:
+		v.workloadEntry("spec", spec)
+	case *networking.WorkloadGroup:
+		v.workloadGroup(spec)
 	default:
 		v.warn("", "%s is not acted on yet; the object changes nothing", o.Kind)
 	}

@@ -17,6 +17,8 @@
 //     name; else what is public. Inside each of these groups age decides, then
 //     the name of the object, then its namespace. An object without a date
 //     counts as older than any with one.
+//   - An entry with a workloadSelector has the WorkloadEntries of its namespace
+//     with those labels for endpoints, as far as its resolution can use them.
 //   - A host whose owners list no addresses gets virtual ones, the same for
 //     every namespace, unless nothing but the caller's own address can lead to
 //     it (NONE), or it is a wildcard, or its entry says no.
@@ -67,6 +69,9 @@ type Registry struct {
 	claims  map[hostname.Name][]claim // each list in order of precedence
 	hosts   *immutable.SortedMap[hostname.Name, *host]
 	vips    *vip.Pool
+
+	workloads map[string]map[api.Key]workload   // by namespace
+	selecting map[string]map[hostname.Name]bool // hosts with claims that select workloads, by namespace
 }
 
 // New returns an empty Registry.
@@ -77,6 +82,9 @@ func New(m config.Mesh) *Registry {
 		objects: map[api.Key][]claim{},
 		claims:  map[hostname.Name][]claim{},
 		hosts:   immutable.NewSortedMap[hostname.Name, *host](byName{}),
+
+		workloads: map[string]map[api.Key]workload{},
+		selecting: map[string]map[hostname.Name]bool{},
 	}
 }
 
@@ -93,7 +101,11 @@ func (byName) Compare(a, b hostname.Name) int { return strings.Compare(string(a)
 func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 	touched := map[hostname.Name]bool{}
 	for _, c := range changes {
-		r.replace(c, touched)
+		if c.Key.Kind == api.KindWorkloadEntry {
+			r.replaceWorkload(c, touched)
+		} else {
+			r.replace(c, touched)
+		}
 	}
 	var delta Delta
 	for _, name := range slices.Sorted(maps.Keys(touched)) {
@@ -116,6 +128,7 @@ func (r *Registry) replace(c Change, touched map[hostname.Name]bool) {
 		if len(r.claims[name]) == 0 {
 			delete(r.claims, name)
 		}
+		r.noteSelecting(c.Key.Namespace, name)
 	}
 	delete(r.objects, c.Key)
 	if c.Object == nil {
@@ -133,6 +146,7 @@ func (r *Registry) replace(c Change, touched map[hostname.Name]bool) {
 		list := r.claims[s.Host]
 		at, _ := slices.BinarySearchFunc(list, claim, claim.compare)
 		r.claims[s.Host] = slices.Insert(list, at, claim)
+		r.noteSelecting(c.Key.Namespace, s.Host)
 	}
 	r.objects[c.Key] = claims
 }
@@ -149,10 +163,11 @@ func (r *Registry) settle(at time.Time, name hostname.Name) (changed bool, probl
 		return existed, nil
 	}
 	now := &contest{}
+	claims, problems = r.selected(claims)
 	if len(claims) == 1 { // nearly all
 		now.owners = []owner{r.owner(claims[0].service)}
 	} else {
-		problems = r.contend(now, claims)
+		problems = append(problems, r.contend(now, claims)...)
 	}
 	problems = append(problems, r.address(at, name, now)...)
 	if existed && reflect.DeepEqual(before.owners, now.owners) {

@@ -312,6 +312,9 @@ func drawEntry(t *rapid.T) *api.Object {
 		for _, address := range rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.1", "10.0.0.2"}), 0, 3).Draw(t, "endpoints") {
 			se.Endpoints = append(se.Endpoints, &networking.WorkloadEntry{Address: address})
 		}
+		if app := pick("selector", "", "one", "two"); app != "" {
+			se.Endpoints, se.WorkloadSelector = nil, &networking.WorkloadSelector{Labels: map[string]string{"app": app}}
+		}
 	}
 	o := &api.Object{
 		Key:  api.Key{Kind: "ServiceEntry", Namespace: pick("namespace", "a", "b", "c"), Name: pick("name", "e1", "e2", "e3")},
@@ -319,6 +322,23 @@ func drawEntry(t *rapid.T) *api.Object {
 	}
 	if year := rapid.IntRange(0, 2).Draw(t, "year"); year > 0 {
 		o.Created = time.Date(2020+year, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	o.Source = mesh.Ref{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}
+	return o
+}
+
+// drawObject makes an entry or a workload that entries select.
+func drawObject(t *rapid.T) *api.Object {
+	if rapid.IntRange(0, 2).Draw(t, "kind") > 0 {
+		return drawEntry(t)
+	}
+	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
+	o := &api.Object{
+		Key: api.Key{Kind: "WorkloadEntry", Namespace: pick("namespace", "a", "b", "c"), Name: pick("name", "w1", "w2", "w3")},
+		Spec: &networking.WorkloadEntry{
+			Address: pick("address", "10.0.1.1", "10.0.1.2", "w.example"),
+			Labels:  map[string]string{"app": pick("app", "one", "two", "three")},
+		},
 	}
 	o.Source = mesh.Ref{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}
 	return o
@@ -335,7 +355,7 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 		for range rapid.IntRange(1, 12).Draw(t, "rounds") {
 			var changes []Change
 			for range rapid.IntRange(1, 3).Draw(t, "changes") {
-				o := drawEntry(t)
+				o := drawObject(t)
 				if rapid.IntRange(0, 2).Draw(t, "remove") == 0 {
 					delete(objects, o.Key)
 					changes = append(changes, Change{Key: o.Key})

@@ -1,0 +1,167 @@
+package api
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"github.com/fairlead/fairlead/internal/hostname"
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+// KindWorkloadEntry is the kind of objects that a workloadSelector selects.
+const KindWorkloadEntry = "WorkloadEntry"
+
+// Workload returns the endpoint that a valid WorkloadEntry describes, with the
+// labels by which it is selected; those of its metadata beat those of its spec.
+// It is false for other kinds, and for an entry without an address, which is
+// reached through its network and not acted on.
+func Workload(o *Object) (mesh.Endpoint, bool) {
+	we, ok := o.Spec.(*networking.WorkloadEntry)
+	if !ok || we.Address == "" {
+		return mesh.Endpoint{}, false
+	}
+	e := endpointOf(we)
+	e.Labels = make(map[string]string, len(we.Labels)+len(o.Labels))
+	maps.Copy(e.Labels, we.Labels)
+	maps.Copy(e.Labels, o.Labels)
+	return e, true
+}
+
+func endpointOf(we *networking.WorkloadEntry) mesh.Endpoint {
+	e := mesh.Endpoint{
+		Address:        canonicalAddress(we.Address),
+		Labels:         we.Labels,
+		Network:        we.Network,
+		Locality:       we.Locality,
+		Weight:         max(we.Weight, 1),
+		ServiceAccount: we.ServiceAccount,
+	}
+	if len(we.Ports) > 0 {
+		e.Ports = make(map[string]uint16, len(we.Ports))
+		for name, number := range we.Ports {
+			e.Ports[name] = uint16(number) //nolint:gosec // validated
+		}
+	}
+	return e
+}
+
+// workloadEntry checks a WorkloadEntry that stands alone: which ServiceEntries
+// will select it is not known.
+func (v *validator) workloadEntry(field string, we *networking.WorkloadEntry) {
+	v.labels(join(field, "labels"), we.Labels)
+	v.workloadPorts(join(field, "ports"), we)
+	address := join(field, "address")
+	switch {
+	case we.Address == "" && we.Network == "":
+		v.err(address, "the workload has no address; give it one")
+	case we.Address == "":
+		v.warn(address, "a workload with a network and no address is not acted on yet; it is left out")
+	case strings.HasPrefix(we.Address, "unix:"):
+		if len(we.Ports) > 0 {
+			v.err(join(field, "ports"), "a unix socket has no ports; remove them")
+		}
+		v.unixAddress(address, we.Address)
+	default:
+		v.workloadAddress(address, we.Address)
+	}
+	for _, f := range []struct{ name, value string }{{"network", we.Network}, {"locality", we.Locality}, {"serviceAccount", we.ServiceAccount}} {
+		if f.value != "" {
+			v.warn(join(field, f.name), "is not acted on yet")
+		}
+	}
+}
+
+func (v *validator) workloadAddress(field, address string) {
+	if ip, err := netip.ParseAddr(address); err == nil {
+		if ip.Zone() != "" {
+			v.err(field, "%s has a zone, which means something on one machine only; use an address without", quote(address))
+		}
+		return
+	}
+	name, err := hostname.Parse(address)
+	switch {
+	case strings.Contains(address, "://"):
+		v.err(field, "%s is a URL; leave only the host name or address", quote(address))
+	case strings.Count(address, ":") == 1:
+		v.err(field, "%s has a port; put it under spec.ports, by the name that the ServiceEntry gives it", quote(address))
+	case err != nil:
+		v.err(field, "%s is neither an IP address nor a host name: %v", quote(address), err)
+	case name.IsWildcard():
+		v.err(field, "%s is a wildcard, which cannot be resolved; name one host", quote(address))
+	}
+}
+
+// workloadPorts checks ports whose names some ServiceEntry will know.
+func (v *validator) workloadPorts(field string, we *networking.WorkloadEntry) {
+	const longestName = 62
+	for _, name := range slices.Sorted(maps.Keys(we.Ports)) {
+		field := join(field, name)
+		switch number := we.Ports[name]; {
+		case len(name) > longestName:
+			v.err(field, "the name is longer than %d characters", longestName)
+		case labelFault(name) != "":
+			v.warn(field, "no ServiceEntry can have a port named %s: %s", quote(name), labelFault(name))
+		case number == 0 || number > 65535:
+			v.err(field, "%d is no port; use 1 to 65535", number)
+		}
+	}
+}
+
+// workloadGroup checks the template of workloads that register themselves, which
+// nothing here does.
+func (v *validator) workloadGroup(wg *networking.WorkloadGroup) {
+	v.warn("", "WorkloadGroup is not acted on yet: no workload registers itself; write a WorkloadEntry for each")
+	v.labels("spec.metadata.labels", wg.Metadata.GetLabels())
+	if wg.Template == nil {
+		v.err("spec.template", "the group has no template; give it one")
+	} else {
+		v.labels("spec.template.labels", wg.Template.Labels)
+		v.workloadPorts("spec.template.ports", wg.Template)
+		if a := wg.Template.Address; a != "" && !strings.HasPrefix(a, "unix:") {
+			v.workloadAddress("spec.template.address", a)
+		}
+	}
+	if wg.Probe != nil {
+		v.probe("spec.probe", wg.Probe)
+	}
+}
+
+func (v *validator) probe(field string, p *networking.ReadinessProbe) {
+	for _, f := range []struct {
+		name  string
+		value int32
+	}{
+		{"initialDelaySeconds", p.InitialDelaySeconds}, {"timeoutSeconds", p.TimeoutSeconds}, {"periodSeconds", p.PeriodSeconds},
+		{"successThreshold", p.SuccessThreshold}, {"failureThreshold", p.FailureThreshold},
+	} {
+		if f.value < 0 {
+			v.err(join(field, f.name), "%d is negative; use 0 or more", f.value)
+		}
+	}
+	port := func(field string, number uint32) {
+		if number == 0 || number > 65535 {
+			v.err(join(field, "port"), "%d is no port; use 1 to 65535", number)
+		}
+	}
+	switch m := p.HealthCheckMethod.(type) {
+	case *networking.ReadinessProbe_HttpGet:
+		port(join(field, "httpGet"), m.HttpGet.Port)
+		if s := m.HttpGet.Scheme; s != "" && s != "HTTP" && s != "HTTPS" {
+			v.err(join(field, "httpGet.scheme"), "%s is no scheme; use HTTP or HTTPS", quote(s))
+		}
+	case *networking.ReadinessProbe_TcpSocket:
+		port(join(field, "tcpSocket"), m.TcpSocket.Port)
+	case *networking.ReadinessProbe_Grpc:
+		port(join(field, "grpc"), m.Grpc.Port)
+	case *networking.ReadinessProbe_Exec:
+		if len(m.Exec.Command) == 0 {
+			v.err(join(field, "exec.command"), "names no command; name one")
+		}
+	default:
+		v.err(field, "the probe has no method; give it httpGet, tcpSocket, exec or grpc")
+	}
+}
