@@ -141,10 +141,10 @@ func ExecClient(ctx context.Context, conn *net.UnixConn, c Command) (code int, e
 	if !e.Started {
 		return 0, errors.New("run a command in the sandbox: it ended before it began")
 	}
+	defer relaySignals(ch, view)() // first, for no signal to end us in raw mode
 	if err := view.relay(); err != nil {
 		return 0, fmt.Errorf("run a command in the sandbox: %w", err)
 	}
-	defer relaySignals(ch, view)()
 	if e, err = reply(ch); err != nil {
 		return 0, err
 	}

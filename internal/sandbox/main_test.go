@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -222,9 +223,18 @@ func superviseMain(args []string) int {
 		return 125
 	}
 	defer s.Close()
-	relayed := make(chan struct{})
-	go func() { s.Relay(ctx); close(relayed) }()
-	defer func() { cancel(); <-relayed }()
+	defer cancel()
+	got := make(chan os.Signal, 16)
+	for _, sig := range relayed() {
+		if !signal.Ignored(sig) {
+			signal.Notify(got, sig)
+		}
+	}
+	go func() {
+		for sig := range got {
+			_ = s.Signal(sig) // the test will miss it
+		}
+	}()
 	dir, err := os.Getwd()
 	if err != nil {
 		dir = "/"

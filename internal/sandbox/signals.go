@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"context"
 	"os"
 	"os/signal"
 	"sync"
@@ -15,29 +14,6 @@ func relayed() []os.Signal {
 	return []os.Signal{
 		syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM,
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGALRM, syscall.SIGWINCH, syscall.SIGCONT,
-	}
-}
-
-// Relay passes the signals that the calling process gets on to the command
-// until ctx ends. Signals that the process was started to ignore (nohup) stay
-// ignored, by the command too.
-func (s *Sandbox) Relay(ctx context.Context) {
-	got := make(chan os.Signal, 16)
-	for _, sig := range relayed() {
-		if !signal.Ignored(sig) {
-			signal.Notify(got, sig)
-		}
-	}
-	defer signal.Stop(got)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case sig := <-got:
-			if err := s.Signal(sig); err != nil {
-				s.log.Warn("a signal was not passed on", "signal", sig, "error", err)
-			}
-		}
 	}
 }
 

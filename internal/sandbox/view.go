@@ -17,6 +17,9 @@ import (
 // until its output counts as read.
 const lastOutput = 200 * time.Millisecond
 
+// maxDrained bounds what is copied after that: more than a terminal holds.
+const maxDrained = 1 << 20
+
 // A view is what a command in the sandbox has for standard streams: the
 // caller's own files, or, in the place of terminals, a new terminal whose other
 // side is relayed to the caller's. The caller's terminal cannot be passed on: it
@@ -126,7 +129,35 @@ func (v *view) relayOutput() {
 		if err == nil && v.ending.Load() {
 			err = v.master.SetReadDeadline(time.Now().Add(lastOutput))
 		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			v.drain(buf)
+		}
 		if err != nil {
+			return
+		}
+	}
+}
+
+// drain copies what is there to be read. On a busy machine the deadline may
+// have passed before anybody got to read it.
+func (v *view) drain(buf []byte) {
+	if v.master.SetReadDeadline(time.Time{}) != nil {
+		return
+	}
+	raw, err := v.master.SyscallConn()
+	if err != nil {
+		return
+	}
+	for range maxDrained / len(buf) {
+		n := 0
+		err := raw.Read(func(fd uintptr) bool {
+			n, _ = unix.Read(int(fd), buf) // it does not block
+			return true
+		})
+		if err != nil || n <= 0 {
+			return
+		}
+		if _, err := v.out.Write(buf[:n]); err != nil {
 			return
 		}
 	}
