@@ -75,6 +75,9 @@ func (s *Server) answer(ctx context.Context, q *dns.Msg) *dns.Msg {
 			return reply
 		}
 	}
+	if q.Question[0].Qtype == dns.TypeANY {
+		return meta(q)
+	}
 	closed := s.policy() == mesh.RegistryOnly
 	if reply := s.ownName(q, name, closed); reply != nil {
 		return reply
@@ -108,10 +111,15 @@ func unsupported(q *dns.Msg) *dns.Msg {
 		return say(q, dns.RcodeRefused, dns.ExtendedErrorCodeNotSupported, "only class IN is served here")
 	}
 	// 128 to 255 are the meta types: ANY, transfers, keys and signatures.
-	if t := question.Qtype; t == dns.TypeNone || t == dns.TypeOPT || t >= 128 && t <= 255 {
-		return say(q, dns.RcodeRefused, dns.ExtendedErrorCodeNotSupported, "questions of this type are not answered here; ask for the types wanted, one by one")
+	// Only ANY has an answer, and only for hosts whose addresses are ours.
+	if t := question.Qtype; t == dns.TypeNone || t == dns.TypeOPT || t >= 128 && t < dns.TypeANY {
+		return meta(q)
 	}
 	return nil
+}
+
+func meta(q *dns.Msg) *dns.Msg {
+	return say(q, dns.RcodeRefused, dns.ExtendedErrorCodeNotSupported, "questions of this type are not answered here; ask for the types wanted, one by one")
 }
 
 var (
@@ -139,7 +147,7 @@ func loopback(q *dns.Msg, name string) *dns.Msg {
 func fromDeclared(q *dns.Msg, addrs []netip.Addr) *dns.Msg {
 	question := q.Question[0]
 	switch question.Qtype {
-	case dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS, dns.TypeSVCB:
+	case dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS, dns.TypeSVCB, dns.TypeANY:
 	default:
 		return nil
 	}

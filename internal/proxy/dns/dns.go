@@ -42,6 +42,8 @@ type Server struct {
 	upstream *exchange.Client
 	network  *exchange.Network
 	memory   *memory
+	cache    *cache
+	flights  flights
 	notes    *notes
 	slots    chan struct{} // one for each question being answered
 	refused  atomic.Uint64
@@ -68,6 +70,7 @@ func New(o Options) *Server {
 			Exchange: o.exchange,
 		},
 		memory: newMemory(maxRemembered),
+		cache:  newCache(maxAnswers, maxAnswerBytes),
 		notes:  newNotes(o.Log),
 		slots:  make(chan struct{}, maxQuestions),
 	}

@@ -6,12 +6,13 @@
 //
 //   - Malformed, or not one question: FORMERR, or silence where there is no
 //     header to reply to. Other operations than a query: NOTIMP. Another class
-//     than IN, ANY, zone transfers and other meta types: REFUSED.
+//     than IN, zone transfers and other meta types: REFUSED.
 //   - localhost and the addresses of loopback: answered here.
 //   - No configuration has arrived yet: SERVFAIL.
 //   - The name is declared with addresses: A and AAAA are answered with them for
-//     30 s; the family that has none, HTTPS and SVCB are empty (NOERROR), so that
-//     no hint or key of the real zone leads past the proxy.
+//     30 s; the family that has none, HTTPS, SVCB and ANY are empty (NOERROR), so
+//     that no hint or key of the real zone leads past the proxy. ANY for other
+//     names: REFUSED.
 //   - The name is declared without addresses, itself or by a wildcard, or the
 //     outbound policy is ALLOW_ANY: forwarded. Only the question goes out, none
 //     of the client's EDNS options; what comes back is cut to the chain of
@@ -31,7 +32,12 @@
 // Options.Search a short name whose expansion is declared (db for db.corp) is
 // found only if its own domain stands first in the list.
 //
-// Bounds: 1,024 questions at one time (more: SERVFAIL at once), 2 s for a
-// question, 256 TCP connections with 32 questions each, closed after 30 s
-// without one, 65,536 addresses remembered.
+// Forwarded answers are kept while they live, at most an hour, those that say
+// there is nothing 30 s (and only if an SOA record says for how long), failures
+// 1 s. What becomes of a question is decided anew each time: the cache stands in
+// for the name servers only. A question under way is not asked a second time.
+//
+// Bounds: 4,096 answers in 4 MiB kept, 1,024 questions at one time (more:
+// SERVFAIL at once), 2 s for a question, 256 TCP connections with 32 questions
+// each, closed after 30 s without one, 65,536 addresses remembered.
 package dns
