@@ -1,0 +1,139 @@
+package dns
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/proxy/config"
+)
+
+// TestEveryFormOfADeclaredHost asks, in closed mode, for hosts declared as
+// wildcards, partial wildcards and international names, in the spellings that
+// come over the wire.
+func TestEveryFormOfADeclaredHost(t *testing.T) {
+	const blocked = "REFUSED; EDE 15"
+	two := []netip.Addr{vip4, vip6}
+	c := (*config.Config)(nil).Apply(config.Delta{Names: []*config.Name{
+		{Host: "*.forwarded.org"},
+		{Host: "*.vip.org", Addresses: two, Virtual: true},
+		{Host: "own.vip.org"},
+		{Host: "*-api.example.com", Addresses: two, Virtual: true},
+		{Host: "*cdn.net"},
+		{Host: "xn--bcher-kva.example", Addresses: two, Virtual: true},
+		{Host: "*.xn--p1ai", Addresses: two, Virtual: true},
+	}})
+	tests := []struct{ name, qtype, want string }{
+		// A declared wildcard's hosts are forwarded, though the mesh is closed.
+		{"a.forwarded.org.", "A", "NOERROR; a.forwarded.org. 60 IN A 1.1.1.1"},
+		{"b.a.forwarded.org.", "A", "NOERROR; b.a.forwarded.org. 60 IN A 1.1.1.1"},
+		{"A.Forwarded.ORG.", "A", "NOERROR; A.Forwarded.ORG. 60 IN A 1.1.1.1"},
+		{"forwarded.org.", "A", blocked},
+		{"aforwarded.org.", "A", blocked},
+		// A wildcard with addresses answers for its hosts, not for itself.
+		{"a.vip.org.", "A", "NOERROR; a.vip.org. 30 IN A 240.240.0.1"},
+		{"a.b.VIP.org.", "AAAA", "NOERROR; a.b.VIP.org. 30 IN AAAA 2001:2::1"},
+		{"a.vip.org.", "HTTPS", "NOERROR"},
+		{"a.vip.org.", "SVCB", "NOERROR"},
+		{"a.vip.org.", "ANY", "NOERROR"},
+		{"vip.org.", "A", blocked},
+		{"own.vip.org.", "A", "NOERROR; own.vip.org. 60 IN A 1.1.1.1"},
+		// A partial wildcard: the star stands for something, dots among it.
+		{"eu-api.example.com.", "A", "NOERROR; eu-api.example.com. 30 IN A 240.240.0.1"},
+		{"EU-API.example.com.", "A", "NOERROR; EU-API.example.com. 30 IN A 240.240.0.1"},
+		{"a.eu-api.example.com.", "A", "NOERROR; a.eu-api.example.com. 30 IN A 240.240.0.1"},
+		{"-api.example.com.", "A", blocked},
+		{"api.example.com.", "A", blocked},
+		{"x.cdn.net.", "A", "NOERROR; x.cdn.net. 60 IN A 1.1.1.1"},
+		{"mycdn.net.", "A", "NOERROR; mycdn.net. 60 IN A 1.1.1.1"},
+		{"cdn.net.", "A", blocked},
+		// International names travel as punycode; raw UTF-8 is no host of DNS.
+		{"xn--bcher-kva.example.", "A", "NOERROR; xn--bcher-kva.example. 30 IN A 240.240.0.1"},
+		{"XN--BCHER-KVA.Example.", "AAAA", "NOERROR; XN--BCHER-KVA.Example. 30 IN AAAA 2001:2::1"},
+		{"xn--e1afmkfd.xn--p1ai.", "A", "NOERROR; xn--e1afmkfd.xn--p1ai. 30 IN A 240.240.0.1"},
+		{`b\195\188cher.example.`, "A", blocked},
+		// Search domains behind a declared name: go on to the bare name.
+		{"a.vip.org.default.svc.cluster.local.", "A", "NXDOMAIN; EDE 15"},
+		{"eu-api.example.com.corp.", "AAAA", "NXDOMAIN; EDE 15"},
+		{"anything.svc.local.", "A", "NXDOMAIN; EDE 15"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name+"/"+tt.qtype, func(t *testing.T) {
+			w := &world{zone: map[string][]string{}}
+			w.zone[strings.ToLower(tt.name)+" A"] = []string{strings.ToLower(tt.name) + " 60 A 1.1.1.1"}
+			s := serverOf(w, c, mesh.RegistryOnly)
+			if got := ask(t, s, tt.name, tt.qtype, nil); got != tt.want {
+				t.Errorf("got  %q\nwant %q", got, tt.want)
+			}
+			if forwarded := strings.Contains(tt.want, "1.1.1.1"); (len(w.asked) > 0) != forwarded {
+				t.Errorf("forwarded %q, want it: %t", w.asked, forwarded)
+			}
+		})
+	}
+}
+
+// manyNames are n declared hosts with a virtual address of each family, and a
+// few wildcards.
+func manyNames(n int) *config.Config {
+	names := []*config.Name{{Host: "*.wild.org"}, {Host: "*.deep.wild.org"}, {Host: "*-api.example.com"}}
+	four, six := netip.MustParseAddr("240.240.0.0"), netip.MustParseAddr("2001:2::")
+	for i := range n {
+		four, six = four.Next(), six.Next()
+		names = append(names, &config.Name{Host: fmt.Sprintf("host-%05d.region.example.com", i), Addresses: []netip.Addr{four, six}, Virtual: true})
+	}
+	return (*config.Config)(nil).Apply(config.Delta{Names: names})
+}
+
+// BenchmarkADeclaredNameAmongFiftyThousand is the whole way of a question, from
+// its bytes to the reply's.
+func BenchmarkADeclaredNameAmongFiftyThousand(b *testing.B) {
+	c := manyNames(50_000)
+	s := serverOf(&world{}, c, mesh.RegistryOnly)
+	wire := wireOf(b, func(q *dns.Msg) { q.Question[0].Name = "host-31415.region.example.com."; q.SetEdns0(1232, false) })
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(s.respond(b.Context(), wire, false)) < 60 {
+			b.Fatal("no answer")
+		}
+	}
+}
+
+// BenchmarkACachedName is the way of a question that was forwarded before.
+func BenchmarkACachedName(b *testing.B) {
+	w := &world{zone: map[string][]string{"a.wild.org. A": {"a.wild.org. 3600 CNAME b.net.", "b.net. 3600 A 1.1.1.1", "b.net. 3600 A 1.1.1.2"}}}
+	s := serverOf(w, manyNames(1), mesh.RegistryOnly)
+	wire := wireOf(b, func(q *dns.Msg) { q.Question[0].Name = "a.wild.org."; q.SetEdns0(1232, false) })
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(s.respond(b.Context(), wire, false)) < 60 {
+			b.Fatal("no answer")
+		}
+	}
+}
+
+// TestFiftyThousandNamesFitTheirMemory bounds what a declared name costs a
+// proxy: the name, its addresses and the indexes over both.
+func TestFiftyThousandNamesFitTheirMemory(t *testing.T) {
+	const n, most = 50_000, 1024 // bytes for a name
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	c := manyNames(n)
+	took := (heap() - before) / n
+	t.Logf("%d bytes for a name", took)
+	if took > most {
+		t.Errorf("%d bytes for a name, want %d at most", took, most)
+	}
+	if got := ask(t, serverOf(&world{}, c, mesh.RegistryOnly), "host-00000.region.example.com.", "A", nil); !strings.Contains(got, vip4.String()) {
+		t.Errorf("got %q", got)
+	}
+}
