@@ -1,0 +1,193 @@
+package registry
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/hostname"
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+// An Explanation is the decision whose service a namespace reaches under a
+// host, with its reasons.
+type Explanation struct {
+	Host      hostname.Name
+	Namespace string
+	// Owner has the host; nil if nobody declares it to the namespace.
+	Owner *Standing
+	// Others declare the very host and do not have it, in order of precedence;
+	// those that the namespace does not see come last.
+	Others []Standing
+	// Wildcards are the owners of wildcard hosts that the host falls under, the
+	// longest first: the first has what the Owner does not declare.
+	Wildcards []Standing
+}
+
+// A Standing is how one service stands in an Explanation.
+type Standing struct {
+	Service *mesh.Service
+	Merged  []mesh.Ref // the objects it was merged from, if they are several
+	Reason  string     // why it has the host or not: the end of a sentence
+}
+
+// Explain returns the decision for a host and a namespace. It is that of
+// Snapshot.Service in the Snapshot returned last. The cost grows with the
+// length of the host and the number of entries that claim it.
+func (r *Registry) Explain(namespace string, host hostname.Name) Explanation {
+	e := Explanation{Host: host, Namespace: namespace}
+	e.Owner, e.Others = r.explainOne(namespace, host)
+	for wildcard := range wildcardsOver(host) {
+		if owner, _ := r.explainOne(namespace, wildcard); owner != nil {
+			e.Wildcards = append(e.Wildcards, *owner)
+		}
+	}
+	return e
+}
+
+// wildcardsOver yields the wildcards that the host falls under, longest first.
+func wildcardsOver(host hostname.Name) func(yield func(hostname.Name) bool) {
+	return func(yield func(hostname.Name) bool) {
+		text := strings.TrimPrefix(string(host), "*")
+		for i := 1; i <= len(text); i++ {
+			if wildcard := hostname.Name("*" + text[i:]); wildcard != host && !yield(wildcard) {
+				return
+			}
+		}
+	}
+}
+
+// explainOne explains who has the very host, wildcard or not.
+func (r *Registry) explainOne(namespace string, host hostname.Name) (owner *Standing, others []Standing) {
+	settled, ok := r.hosts.Get(host)
+	if !ok {
+		return nil, nil
+	}
+	c := &contest{}
+	r.contend(c, r.claims[host])
+	winner := c.winner(namespace)
+	var hidden []Standing
+	for i, o := range c.owners {
+		s := Standing{Service: settled.owners[i].service}
+		if len(c.claims[i]) > 1 {
+			for _, claim := range c.claims[i] {
+				s.Merged = append(s.Merged, claim.object.Source)
+			}
+		}
+		switch {
+		case i == winner:
+			s.Reason = title(o, namespace)
+			owner = &s
+		case o.group(namespace) == unseen:
+			s.Reason = "its exportTo does not show it to namespace " + namespace + ": " + shownTo(o.audience)
+			hidden = append(hidden, s)
+		default:
+			s.Reason = fmt.Sprintf("%s %s", c.owners[winner].service.Source, c.reason(winner, i, namespace))
+			others = append(others, s)
+		}
+	}
+	return owner, append(others, hidden...)
+}
+
+// title says by what an owner has its host in a namespace.
+func title(o owner, namespace string) string {
+	switch o.group(namespace) {
+	case ownNamespace:
+		return "it lies in namespace " + namespace
+	case exportedByName:
+		return "it is exported to namespace " + namespace + " by name"
+	}
+	return "it is exported to every namespace"
+}
+
+// shownTo says who sees what an audience sees, which is not public.
+func shownTo(a audience) string {
+	if len(a.names) == 0 {
+		return "nobody sees it"
+	}
+	return "only " + strings.Join(a.names, ", ") + " can see it"
+}
+
+// Notes returns what is worth knowing of the whole and no fault of anybody:
+// wildcards whose traffic entries of other namespaces take, and entries that
+// nobody can be seen to use. Each is a Problem of severity Warning, sorted.
+func (r *Registry) Notes() []api.Problem {
+	inhabited := map[string]bool{}
+	for key := range r.objects {
+		inhabited[key.Namespace] = true
+	}
+	for namespace := range r.workloads {
+		inhabited[namespace] = true
+	}
+	var notes []api.Problem
+	for all := r.hosts.Iterator(); !all.Done(); {
+		name, h, _ := all.Next()
+		for _, o := range h.owners {
+			if note, ok := unused(o, inhabited); ok {
+				notes = append(notes, note)
+			}
+			notes = append(notes, r.takenFrom(name, o)...)
+		}
+	}
+	api.Sort(notes)
+	return slices.Compact(notes)
+}
+
+// unused notes that nobody, as far as the objects show, sees a service.
+func unused(o owner, inhabited map[string]bool) (api.Problem, bool) {
+	if o.audience.public || slices.ContainsFunc(o.audience.names, func(n string) bool { return inhabited[n] }) {
+		return api.Problem{}, false
+	}
+	message := "exportTo names nobody, so no namespace sees this entry"
+	if names := o.audience.names; len(names) > 0 {
+		message = fmt.Sprintf("only namespace %s sees this entry, and no object lies there; is the name right?", strings.Join(names, ", "))
+	}
+	return noteOn(o.service, "spec.exportTo", message), true
+}
+
+// takenFrom notes the wildcards that lose, in their own namespace, traffic to a
+// service of another.
+func (r *Registry) takenFrom(host hostname.Name, o owner) []api.Problem {
+	var notes []api.Problem
+	for wildcard := range wildcardsOver(host) {
+		if len(r.claims[wildcard]) == 0 { // nearly always, and cheaper to ask
+			continue
+		}
+		w, _ := r.hosts.Get(wildcard)
+		for _, under := range w.owners {
+			namespace := under.service.Namespace
+			if namespace == o.service.Namespace || under.group(namespace) == unseen || o.group(namespace) == unseen {
+				continue
+			}
+			if ports := commonPorts(under.service, o.service); ports != "" {
+				notes = append(notes, noteOn(under.service, "spec.hosts", fmt.Sprintf(
+					"host %s of %s, which namespace %s sees as well, takes what goes to it on %s from %s: the longer name wins",
+					host, o.service.Source.Where(), namespace, ports, wildcard)))
+			}
+		}
+	}
+	return notes
+}
+
+// commonPorts names the ports that both declare, or returns "".
+func commonPorts(a, b *mesh.Service) string {
+	var common []string
+	for _, p := range a.Ports {
+		if slices.ContainsFunc(b.Ports, func(q mesh.Port) bool { return q.Number == p.Number }) {
+			common = append(common, strconv.Itoa(int(p.Number)))
+		}
+	}
+	switch len(common) {
+	case 0:
+		return ""
+	case 1:
+		return "port " + common[0]
+	}
+	return "ports " + strings.Join(common, ", ")
+}
+
+func noteOn(s *mesh.Service, field, message string) api.Problem {
+	return api.Problem{Severity: api.Warning, Object: s.Source, File: s.Source.File, Line: s.Source.Line, Field: field, Message: message}
+}
