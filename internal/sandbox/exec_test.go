@@ -93,11 +93,12 @@ func TestExecHasATerminalWhereItsCallerHas(t *testing.T) {
 	s := open(t, Options{})
 	keep(t, s)
 	cmd, terminal, said := inTerminal(t, executablePath(t), asClient, serveExec(t, s),
-		"sh", "-c", "tty > /dev/null && stty size < /dev/tty; trap 'echo interrupted; exit 5' INT; echo ready; read line; read line")
+		"sh", "-c", "tty > /dev/null && stty size < /dev/tty; trap 'echo interrupted; read line; exit 5' INT; echo ready; read line; read line")
 	said.until("33 77\r\n")
 	said.until("ready\r\n")
 	typeIn(t, terminal, "\x03")
 	said.until("interrupted\r\n")
+	typeIn(t, terminal, "\n")
 	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 5 {
 		t.Errorf("got %s", cmd.ProcessState)
 	}
