@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,6 +134,24 @@ func (r *Registry) Notes() []api.Problem {
 	}
 	api.Sort(notes)
 	return slices.Compact(notes)
+}
+
+// Namespaces returns the namespaces in which an object lies that declares
+// something, and those that an exportTo names; sorted.
+func (r *Registry) Namespaces() []string {
+	all := map[string]bool{}
+	for key := range r.objects {
+		all[key.Namespace] = true
+	}
+	for hosts := r.hosts.Iterator(); !hosts.Done(); {
+		_, h, _ := hosts.Next()
+		for _, o := range h.owners {
+			for _, namespace := range o.audience.names {
+				all[namespace] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 // unused notes that nobody, as far as the objects show, sees a service.

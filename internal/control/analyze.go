@@ -1,0 +1,50 @@
+package control
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/control/registry"
+	"github.com/fairlead/fairlead/internal/control/translate"
+	"github.com/fairlead/fairlead/internal/hostname"
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+// Explain returns which entry a host belongs to for workloads of a namespace,
+// and why.
+func (p *Plane) Explain(namespace string, host hostname.Name) registry.Explanation {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.registry.Explain(namespace, host)
+}
+
+// Policy returns what happens to traffic that no object declares.
+func (p *Plane) Policy() mesh.OutboundPolicy { return p.policy }
+
+// maxViews bounds for how many namespaces Analyze works out what their proxies
+// get: each costs as much as all the objects it sees.
+const maxViews = 64
+
+// Analyze returns what joining the objects brings to light for workloads of
+// every namespace that an object lies in or names, beyond what New returned, and
+// without repetition. Notes are what is worth knowing and nobody's fault. More
+// than maxViews namespaces are not looked at; skipped says how many.
+func (p *Plane) Analyze() (problems, notes []api.Problem, skipped int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	namespaces := p.registry.Namespaces()
+	skipped = max(0, len(namespaces)-maxViews)
+	found := map[api.Problem]struct{}{}
+	for _, namespace := range namespaces[:len(namespaces)-skipped] {
+		_, more := translate.New(translate.View{Namespace: namespace, Policy: p.policy}, p.snapshot)
+		for _, x := range more {
+			if _, said := p.problems[x]; !said {
+				found[x] = struct{}{}
+			}
+		}
+	}
+	problems = slices.Collect(maps.Keys(found))
+	api.Sort(problems)
+	return problems, p.registry.Notes(), skipped
+}
