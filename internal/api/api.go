@@ -66,6 +66,12 @@ func (o *Object) Line(field string) int {
 	return o.Source.Line
 }
 
+// has reports whether the object was read with that very field.
+func (o *Object) has(field string) bool {
+	_, ok := slices.BinarySearchFunc(o.lines, field, func(l fieldLine, field string) int { return strings.Compare(l.field, field) })
+	return ok
+}
+
 // SamePlace reports whether every field of both was read at the same place.
 func (o *Object) SamePlace(other *Object) bool {
 	return o.Source == other.Source && slices.Equal(o.lines, other.lines)

@@ -38,7 +38,7 @@ func lookupGroup(name string) (group, bool) {
 			{"Gateway", (*networking.Gateway)(nil)},
 			{"ProxyConfig", (*networkingbeta.ProxyConfig)(nil)},
 			{KindServiceEntry, (*networking.ServiceEntry)(nil)},
-			{"Sidecar", (*networking.Sidecar)(nil)},
+			{KindSidecar, (*networking.Sidecar)(nil)},
 			{"VirtualService", (*networking.VirtualService)(nil)},
 			{KindWorkloadEntry, (*networking.WorkloadEntry)(nil)},
 			{"WorkloadGroup", (*networking.WorkloadGroup)(nil)},

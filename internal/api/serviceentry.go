@@ -237,10 +237,15 @@ func (v *validator) selector(e *entryFacts) {
 	if len(labels) == 0 {
 		v.warn(field, "selects nothing: it has no labels")
 	}
-	v.labels(field+".labels", withoutStars(labels))
+	v.selectorLabels(field+".labels", labels)
+}
+
+// selectorLabels checks labels that others are to have.
+func (v *validator) selectorLabels(field string, labels map[string]string) {
+	v.labels(field, withoutStars(labels))
 	for key, value := range labels {
 		if strings.Contains(key, "*") || strings.Contains(value, "*") {
-			v.err(join(field+".labels", key), "a star is not allowed in a selector; name the label in full")
+			v.err(join(field, key), "a star is not allowed in a selector; name the label in full")
 		}
 	}
 }

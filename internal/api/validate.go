@@ -20,6 +20,8 @@ func Validate(o *Object) []Problem {
 	switch spec := o.Spec.(type) {
 	case *networking.ServiceEntry:
 		v.serviceEntry(spec)
+	case *networking.Sidecar:
+		v.sidecar(spec)
 	case *networking.WorkloadEntry:
 		v.workloadEntry("spec", spec)
 	case *networking.WorkloadGroup:

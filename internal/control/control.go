@@ -32,7 +32,8 @@ type Options struct {
 	Paths     []string            // files, folders, or "-" for Stdin; none: nothing is declared
 	Stdin     io.Reader           // read once
 	Namespace string              // of objects that name none
-	Policy    mesh.OutboundPolicy // what happens to traffic that no object declares
+	Labels    map[string]string   // of the workload whose warnings New returns
+	Policy    mesh.OutboundPolicy // what happens to traffic that no object declares; REGISTRY_ONLY is closed whatever objects say
 	Log       *slog.Logger
 }
 
@@ -57,6 +58,8 @@ type view struct {
 }
 
 type follower struct {
+	node    ads.Node
+	view    *view // that it follows
 	publish func(*translate.Set, []translate.Key)
 }
 
@@ -82,7 +85,7 @@ func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	snapshot, delta := p.registry.Apply(time.Now(), changes)
 	p.snapshot = snapshot
 	// The view of the namespace given is the one that will be asked for.
-	_, found := p.viewLocked(o.Namespace)
+	_, found := p.viewLocked(p.keyLocked(o.Namespace, o.Labels))
 	joined := slices.Concat(delta.Problems, found)
 	for _, x := range joined {
 		p.problems[x] = struct{}{}
@@ -128,17 +131,17 @@ func (p *Plane) Errors() int { return p.source.Errors() }
 func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) (leave func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v, problems := p.viewLocked(n.Namespace)
+	v, problems := p.viewLocked(p.keyLocked(n.Namespace, n.Labels))
 	p.reportLocked(problems)
-	f := &follower{publish: publish}
+	f := &follower{node: n, view: v, publish: publish}
 	v.followers[f] = struct{}{}
 	publish(v.Set(), nil)
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		delete(v.followers, f)
-		if key := p.key(n.Namespace); len(v.followers) == 0 && len(p.views) > maxIdleViews {
-			delete(p.views, key)
+		delete(f.view.followers, f)
+		if len(f.view.followers) == 0 && len(p.views) > maxIdleViews {
+			maps.DeleteFunc(p.views, func(_ translate.View, v *view) bool { return v == f.view })
 		}
 	}
 }
@@ -146,19 +149,57 @@ func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) 
 // maxIdleViews bounds the views kept for proxies that may come back.
 const maxIdleViews = 16
 
-func (p *Plane) key(namespace string) translate.View {
-	return translate.View{Namespace: namespace, Policy: p.policy}
+// keyLocked says what a workload is to have. The policy is that of its Sidecar,
+// else the mesh's; but what the Plane was told to close no object opens.
+func (p *Plane) keyLocked(namespace string, labels map[string]string) translate.View {
+	key := translate.View{Namespace: namespace, Sidecar: p.snapshot.Sidecar(namespace, labels)}
+	key.Policy = p.snapshot.Mesh().OutboundTrafficPolicy
+	if s := key.Sidecar; s != nil && s.Policy != nil {
+		key.Policy = *s.Policy
+	}
+	if p.policy == mesh.RegistryOnly {
+		key.Policy = mesh.RegistryOnly
+	}
+	return key
 }
 
-func (p *Plane) viewLocked(namespace string) (*view, []api.Problem) {
-	key := p.key(namespace)
+func (p *Plane) viewLocked(key translate.View) (*view, []api.Problem) {
 	if v := p.views[key]; v != nil {
 		return v, nil
 	}
-	t, problems := translate.New(key, p.snapshot)
+	t, problems := translate.New(key, p.snapshot.Through(key.Sidecar))
 	v := &view{Translator: t, followers: make(map[*follower]struct{})}
 	p.views[key] = v
 	return v, problems
+}
+
+// regroupLocked gives each follower the view that is now its own. It returns how
+// many resources differ for them.
+func (p *Plane) regroupLocked() (resources int, problems []api.Problem) {
+	type move struct{ from, to *view }
+	diffs := map[move][]translate.Key{}
+	for _, from := range slices.Collect(maps.Values(p.views)) {
+		for f := range from.followers {
+			to, found := p.viewLocked(p.keyLocked(f.node.Namespace, f.node.Labels))
+			problems = append(problems, found...)
+			if to == from {
+				continue
+			}
+			m := move{from, to}
+			keys, known := diffs[m]
+			if !known {
+				keys = translate.Diff(from.Set(), to.Set())
+				diffs[m] = keys
+				resources += len(keys)
+			}
+			delete(from.followers, f)
+			f.view = to
+			to.followers[f] = struct{}{}
+			f.publish(to.Set(), keys)
+		}
+	}
+	maps.DeleteFunc(p.views, func(_ translate.View, v *view) bool { return len(v.followers) == 0 })
+	return resources, problems
 }
 
 // apply folds changes of the objects in and tells whoever follows what changed.
@@ -173,8 +214,13 @@ func (p *Plane) apply(changes []registry.Change) {
 	p.snapshot = snapshot
 	problems := delta.Problems
 	resources := 0
-	for _, v := range p.views {
-		keys, found := v.Update(snapshot, delta.Hosts)
+	if delta.Sidecars {
+		moved, found := p.regroupLocked()
+		problems = append(problems, found...)
+		resources += moved
+	}
+	for key, v := range p.views {
+		keys, found := v.Update(snapshot.Through(key.Sidecar), delta.Hosts)
 		problems = append(problems, found...)
 		resources += len(keys)
 		if len(keys) == 0 {

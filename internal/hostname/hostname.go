@@ -147,6 +147,18 @@ func (n Name) Matches(host Name) bool {
 	return len(host) > len(suffix) && strings.HasSuffix(string(host), suffix)
 }
 
+// SubsetOf reports whether every host that falls under n falls under of too.
+func (n Name) SubsetOf(of Name) bool {
+	suffix, wild := strings.CutPrefix(string(of), "*")
+	if !wild {
+		return n == of
+	}
+	if rest, ok := strings.CutPrefix(string(n), "*"); ok {
+		return strings.HasSuffix(rest, suffix)
+	}
+	return of.Matches(n)
+}
+
 // SplitAuthority takes apart the value of a Host header or :authority: a
 // canonical host and a port, 0 if none is given.
 func SplitAuthority(s string) (Name, uint16, error) {

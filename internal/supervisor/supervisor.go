@@ -254,6 +254,7 @@ func (w *workload) load() <-chan loading {
 			Paths:     w.Paths,
 			Stdin:     w.Stdin,
 			Namespace: w.Workload.Namespace,
+			Labels:    w.Workload.Labels,
 			Policy:    w.Policy,
 			Log:       w.log,
 		})

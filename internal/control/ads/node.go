@@ -13,11 +13,15 @@ type Node struct {
 	ID        string
 	Namespace string
 	Name      string
-	Agent     string // program and version, if told
+	Labels    map[string]string // of the workload
+	Agent     string            // program and version, if told
 }
 
-// maxNodeText bounds each thing that a client may say of itself.
-const maxNodeText = 1024
+// Bounds of what a client may say of itself.
+const (
+	maxNodeText   = 1024 // of each thing
+	maxNodeLabels = 256
+)
 
 // parseNode reads a node. Namespace and name come from its metadata (NAMESPACE,
 // NAME), else from an id of Istio's form, type~IP~name.namespace~domain.
@@ -46,6 +50,17 @@ func parseNode(n *corev3.Node) (Node, error) {
 		if v != "" {
 			*to = v
 		}
+	}
+	labels := meta["LABELS"].GetStructValue().GetFields()
+	if len(labels) > maxNodeLabels {
+		return Node{}, fmt.Errorf("the node has more than %d labels", maxNodeLabels)
+	}
+	out.Labels = make(map[string]string, len(labels))
+	for key, value := range labels {
+		if len(key) > maxNodeText || len(value.GetStringValue()) > maxNodeText {
+			return Node{}, fmt.Errorf("a label of the node is longer than %d bytes", maxNodeText)
+		}
+		out.Labels[key] = value.GetStringValue()
 	}
 	if out.Namespace == "" {
 		return Node{}, errors.New("the node has no namespace: neither NAMESPACE in its metadata nor an id of the form type~IP~name.namespace~domain")

@@ -56,6 +56,8 @@ type Delta struct {
 	// Hosts are the hosts for which some namespace may now see another service,
 	// or the same service changed. Sorted.
 	Hosts []hostname.Name
+	// Sidecars says that another Sidecar may apply to some workload.
+	Sidecars bool
 	// Problems found by joining objects: hosts shadowed, ports claimed twice.
 	// They are the problems of the hosts touched, not of all.
 	Problems []api.Problem
@@ -72,6 +74,7 @@ type Registry struct {
 
 	workloads map[string]map[api.Key]workload   // by namespace
 	selecting map[string]map[hostname.Name]bool // hosts with claims that select workloads, by namespace
+	sidecars  map[string][]sidecar              // by namespace, in order of precedence; never written to, as Snapshots hold it
 }
 
 // New returns an empty Registry.
@@ -100,14 +103,20 @@ func (byName) Compare(a, b hostname.Name) int { return strings.Compare(string(a)
 // The time is for virtual addresses that rest.
 func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 	touched := map[hostname.Name]bool{}
+	sidecars := map[string]bool{} // namespaces whose Sidecars changed
 	for _, c := range changes {
-		if c.Key.Kind == api.KindWorkloadEntry {
+		switch c.Key.Kind {
+		case api.KindWorkloadEntry:
 			r.replaceWorkload(c, touched)
-		} else {
+		case api.KindSidecar:
+			if r.replaceSidecar(c) {
+				sidecars[c.Key.Namespace] = true
+			}
+		default:
 			r.replace(c, touched)
 		}
 	}
-	var delta Delta
+	delta := Delta{Sidecars: len(sidecars) > 0, Problems: r.idleSidecars(sidecars)}
 	for _, name := range slices.Sorted(maps.Keys(touched)) {
 		changed, problems := r.settle(now, name)
 		if changed {
@@ -116,7 +125,7 @@ func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 		delta.Problems = append(delta.Problems, problems...)
 	}
 	api.Sort(delta.Problems)
-	return &Snapshot{mesh: r.mesh, hosts: r.hosts}, delta
+	return &Snapshot{mesh: r.mesh, hosts: r.hosts, sidecars: r.sidecars}, delta
 }
 
 // replace exchanges the claims of one object.
@@ -206,15 +215,17 @@ func (r *Registry) contend(c *contest, claims []claim) []api.Problem {
 
 // A Snapshot is an immutable state of the registry. It is safe for concurrent use.
 type Snapshot struct {
-	mesh  config.Mesh
-	hosts *immutable.SortedMap[hostname.Name, *host]
+	mesh     config.Mesh
+	hosts    *immutable.SortedMap[hostname.Name, *host]
+	sidecars map[string][]sidecar
 }
 
 // Mesh returns the mesh-wide configuration.
 func (s *Snapshot) Mesh() config.Mesh { return s.mesh }
 
 // Service returns the service that a workload of the namespace reaches under
-// host, merged from all entries that contribute, or nil. The host is one that
+// host where no Sidecar narrows what it sees, merged from all entries that
+// contribute, or nil. The host is one that
 // entries declare, so for "*.example.com" ask with the star.
 func (s *Snapshot) Service(namespace string, host hostname.Name) *mesh.Service {
 	h, ok := s.hosts.Get(host)

@@ -284,6 +284,15 @@ func fingerprint(s *Snapshot) string {
 			last = service.Host
 			fmt.Fprintf(&b, "%s: %+v\n", namespace, *service)
 		}
+		through := s.Through(s.Sidecar(namespace, map[string]string{"app": "one"}))
+		last = ""
+		for service := range through.Services(namespace) {
+			if service.Host <= last || through.Service(namespace, service.Host) != service {
+				b.WriteString("DISORDER ")
+			}
+			last = service.Host
+			fmt.Fprintf(&b, "%s through its Sidecar: %s of %s\n", namespace, service.Host, service.Source)
+		}
 	}
 	return b.String()
 }
@@ -327,12 +336,25 @@ func drawEntry(t *rapid.T) *api.Object {
 	return o
 }
 
-// drawObject makes an entry or a workload that entries select.
+// drawObject makes an entry, a workload that entries select, or a Sidecar.
 func drawObject(t *rapid.T) *api.Object {
 	if rapid.IntRange(0, 2).Draw(t, "kind") > 0 {
 		return drawEntry(t)
 	}
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
+	if rapid.Bool().Draw(t, "sidecar") {
+		o := &api.Object{
+			Key: api.Key{Kind: "Sidecar", Namespace: pick("namespace", "a", "b", "istio-system"), Name: pick("name", "s1", "s2")},
+			Spec: &networking.Sidecar{Egress: []*networking.IstioEgressListener{{
+				Hosts: rapid.SliceOfN(rapid.SampledFrom([]string{"./*", "*/x.example", "b/*", "~a/*", "c/*.example", "~/z.example"}), 1, 3).Draw(t, "egress"),
+			}}},
+		}
+		if spec, _ := o.Spec.(*networking.Sidecar); rapid.Bool().Draw(t, "selects") {
+			spec.WorkloadSelector = &networking.WorkloadSelector{Labels: map[string]string{"app": pick("app", "one", "two")}}
+		}
+		o.Source = mesh.Ref{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}
+		return o
+	}
 	o := &api.Object{
 		Key: api.Key{Kind: "WorkloadEntry", Namespace: pick("namespace", "a", "b", "c"), Name: pick("name", "w1", "w2", "w3")},
 		Spec: &networking.WorkloadEntry{

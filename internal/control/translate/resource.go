@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/benbjohnson/immutable"
@@ -63,6 +64,25 @@ func (s *Set) Get(k Key) *Resource {
 	}
 	r, _ := m.Get(k.Name)
 	return r
+}
+
+// Diff returns the keys of the resources that differ between two sets, sorted.
+func Diff(a, b *Set) []Key {
+	var keys []Key
+	for _, t := range xds.Types {
+		for x := range a.WithPrefix(t, "") {
+			if y := b.Get(x.Key); y == nil || y.Version != x.Version {
+				keys = append(keys, x.Key)
+			}
+		}
+		for y := range b.WithPrefix(t, "") {
+			if a.Get(y.Key) == nil {
+				keys = append(keys, y.Key)
+			}
+		}
+	}
+	slices.SortFunc(keys, Key.compare)
+	return keys
 }
 
 // Len is how many resources of a type there are.

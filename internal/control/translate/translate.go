@@ -28,10 +28,12 @@ import (
 // same View share them.
 type View struct {
 	Namespace string
+	Sidecar   *mesh.Sidecar // through which its services are seen; nil for none
 	Policy    mesh.OutboundPolicy
 }
 
-// A Source answers what a namespace sees; *registry.Snapshot is one.
+// A Source answers what a namespace sees through the view's Sidecar;
+// registry.Scope is one.
 type Source interface {
 	Mesh() config.Mesh
 	Service(namespace string, host hostname.Name) *mesh.Service

@@ -1,0 +1,145 @@
+package registry
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+func TestWhichSidecarApplies(t *testing.T) {
+	const egress = `: egress: [{hosts: ["./*"]}]`
+	const forX = `: workloadSelector: {labels: {app: x}}, egress: [{hosts: ["./*"]}]`
+	x := map[string]string{"app": "x"}
+	for name, c := range map[string]struct {
+		sidecars  []string
+		namespace string
+		labels    map[string]string
+		want      string
+	}{
+		"none":                                {nil, "a", x, ""},
+		"that of the namespace":               {[]string{"Sidecar a/s" + egress}, "a", x, "a/s"},
+		"not that of another":                 {[]string{"Sidecar b/s" + egress}, "a", x, ""},
+		"one that selects goes first":         {[]string{"Sidecar a/a" + egress, "Sidecar a/z" + forX}, "a", x, "a/z"},
+		"one that selects others does not":    {[]string{"Sidecar a/a" + egress, "Sidecar a/z" + forX}, "a", nil, "a/a"},
+		"the root namespace's as a default":   {[]string{"Sidecar istio-system/s" + egress}, "a", x, "istio-system/s"},
+		"after the namespace's own":           {[]string{"Sidecar istio-system/s" + egress, "Sidecar a/s" + egress}, "a", x, "a/s"},
+		"the root's selection is for its own": {[]string{"Sidecar istio-system/s" + forX}, "a", x, ""},
+		"of two the first by name":            {[]string{"Sidecar a/s2" + egress, "Sidecar a/s1" + egress}, "a", x, "a/s1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var changes []Change
+			for _, line := range c.sidecars {
+				changes = append(changes, object(t, line))
+			}
+			s, d := New(config.Default()).Apply(epoch, changes)
+			got := ""
+			if found := s.Sidecar(c.namespace, c.labels); found != nil {
+				got = found.Source.Namespace + "/" + found.Source.Name
+			}
+			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+			if d.Sidecars != (len(changes) > 0) {
+				t.Errorf("the delta says %v", d.Sidecars)
+			}
+		})
+	}
+}
+
+func TestWhatIsSeenThroughASidecar(t *testing.T) {
+	entry := func(namespace, host string) string {
+		return "ServiceEntry " + namespace + "/" + strings.Trim(host, "*.") + ": hosts: [\"" + host + "\"], resolution: NONE, " + http80
+	}
+	objects := []string{
+		entry("a", "own.example"), entry("b", "b.example"), entry("c", "c.example"), entry("c", "*.wild.example"),
+		entry("b", "two.example"), entry("c", "two.example"),
+		"ServiceEntry b/private: hosts: [private.example], exportTo: [\".\"], resolution: NONE, " + http80,
+	}
+	for name, c := range map[string]struct{ hosts, want string }{
+		"its own":                   {`"./*"`, "a/own.example"},
+		"all":                       {`"*/*"`, "c/*.wild.example b/b.example c/c.example a/own.example b/two.example"},
+		"none":                      {`"~/*"`, ""},
+		"a namespace":               {`"c/*"`, "c/*.wild.example c/c.example c/two.example"},
+		"a host":                    {`"*/b.example"`, "b/b.example"},
+		"a domain":                  {`"*/*.example"`, "c/*.wild.example b/b.example c/c.example a/own.example b/two.example"},
+		"a narrower domain":         {`"*/*.wild.example"`, "c/*.wild.example"},
+		"all but one namespace":     {`"*/*", "~b/*"`, "c/*.wild.example c/c.example a/own.example c/two.example"},
+		"all but one host":          {`"*/*", "~/two.example"`, "c/*.wild.example b/b.example c/c.example a/own.example"},
+		"nothing that is not shown": {`"b/private.example"`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changes := []Change{object(t, "Sidecar a/s: egress: [{hosts: ["+c.hosts+"]}]")}
+			for _, line := range objects {
+				changes = append(changes, object(t, line))
+			}
+			s, _ := New(config.Default()).Apply(epoch, changes)
+			if got := seen(s.Through(s.Sidecar("a", nil)), "a"); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+func seen(s Scope, namespace string) string {
+	var all []string
+	for service := range s.Services(namespace) {
+		all = append(all, service.Namespace+"/"+string(service.Host))
+	}
+	return strings.Join(all, " ")
+}
+
+// TestTheFirstListenerThatImportsAHostDecides whose it is.
+func TestTheFirstListenerThatImportsAHostDecides(t *testing.T) {
+	s, _ := New(config.Default()).Apply(epoch, []Change{
+		object(t, "ServiceEntry b/e: hosts: [x.example], resolution: NONE, "+http80),
+		object(t, "ServiceEntry c/e: hosts: [x.example], resolution: NONE, "+http80),
+		object(t, `Sidecar a/s: egress: [{port: {number: 80, protocol: HTTP, name: http}, hosts: ["c/*"]}, {hosts: ["*/*"]}]`),
+	})
+	if got := seen(s.Through(s.Sidecar("a", nil)), "a"); got != "c/x.example" {
+		t.Errorf("got %s", got)
+	}
+	if got := seen(s.Through(nil), "a"); got != "b/x.example" {
+		t.Errorf("without a Sidecar: got %s", got)
+	}
+}
+
+func TestAnIdleSidecarIsTold(t *testing.T) {
+	r := New(config.Default())
+	_, d := r.Apply(epoch, []Change{
+		object(t, `Sidecar a/s1: egress: [{hosts: ["./*"]}]`), object(t, `Sidecar a/s2: egress: [{hosts: ["*/*"]}]`),
+	})
+	if told := problems(d); !strings.Contains(told, "Sidecar a/s2: is not used: Sidecar a/s1") || strings.Count(told, "\n") != 1 {
+		t.Errorf("told %q", told)
+	}
+}
+
+func TestASidecarsPolicy(t *testing.T) {
+	s, _ := New(config.Default()).Apply(epoch, []Change{
+		object(t, "Sidecar a/s: outboundTrafficPolicy: {mode: ALLOW_ANY}"),
+		object(t, "Sidecar b/s: outboundTrafficPolicy: {}"),
+		object(t, `Sidecar c/s: egress: [{hosts: ["./*"]}]`),
+	})
+	allow, deny := mesh.AllowAny, mesh.RegistryOnly
+	for namespace, want := range map[string]*mesh.OutboundPolicy{"a": &allow, "b": &deny, "c": nil} {
+		got := s.Sidecar(namespace, nil).Policy
+		if (got == nil) != (want == nil) || got != nil && *got != *want {
+			t.Errorf("%s: got %v, want %v", namespace, got, want)
+		}
+	}
+}
+
+// TestASidecarComesAndGoes and what was handed out before stays as it was.
+func TestASidecarComesAndGoes(t *testing.T) {
+	r := New(config.Default())
+	c := object(t, `Sidecar a/s: egress: [{hosts: ["./*"]}]`)
+	with, _ := r.Apply(epoch, []Change{c})
+	without, d := r.Apply(epoch, []Change{{Key: c.Key}})
+	if with.Sidecar("a", nil) == nil || without.Sidecar("a", nil) != nil || !d.Sidecars {
+		t.Errorf("with: %v, without: %v, delta %v", with.Sidecar("a", nil), without.Sidecar("a", nil), d)
+	}
+	if _, d := r.Apply(epoch, []Change{{Key: c.Key}}); d.Sidecars {
+		t.Errorf("removing it again changes %v", d)
+	}
+}
