@@ -262,3 +262,54 @@ func TestAWorkloadCannotFillTheMemory(t *testing.T) {
 		t.Errorf("%d bytes in %d answers are kept", s.cache.size, n)
 	}
 }
+
+// FuzzAnswer takes any bytes for a name server's answer, now and from the cache.
+func FuzzAnswer(f *testing.F) {
+	add := func(name string, records ...string) {
+		q := new(dns.Msg).SetQuestion(name, dns.TypeA)
+		w := &world{zone: map[string][]string{name + " A": records}}
+		m, err := w.exchange(f.Context(), q, someServer[0])
+		if err != nil {
+			f.Fatal(err)
+		}
+		wire, err := m.Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(wire)
+		f.Add(wire[:len(wire)-3])
+	}
+	add("a.wild.org.", "a.wild.org. 60 A 1.1.1.1", "authority wild.org. 60 SOA a. b. 1 2 3 4 60")
+	add("a.wild.org.", "a.wild.org. 4294967295 CNAME b.wild.org.", "b.wild.org. 0 A 1.1.1.1")
+	add("a.wild.org.", "wild.org. 60 DNAME x.net.", "a.wild.org. 60 CNAME a.x.net.")
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		found := new(dns.Msg)
+		if found.Unpack(wire) != nil || len(found.Question) != 1 {
+			return
+		}
+		about := subjectOf(found)
+		answer, err := clean(about.message(), found)
+		if err != nil {
+			return
+		}
+		now := time.Unix(1e9, 0)
+		got := findingOf(answer, now)
+		if got.life < 0 || got.life > maxLife {
+			t.Fatalf("lives for %s", got.life)
+		}
+		for _, age := range []time.Duration{0, got.life / 2} {
+			reply, err := got.reply(found, now.Add(age))
+			if err != nil {
+				continue
+			}
+			for _, rr := range append(reply.Answer, reply.Ns...) {
+				if rr.Header().Ttl > uint32(maxTTL/time.Second) {
+					t.Errorf("a time to live of %d", rr.Header().Ttl)
+				}
+			}
+			if len(reply.Answer)+len(reply.Ns) > len(found.Answer)+len(found.Ns) || len(reply.Extra) > 0 {
+				t.Errorf("%d and %d records out of %v", len(reply.Answer), len(reply.Ns), found)
+			}
+		}
+	})
+}

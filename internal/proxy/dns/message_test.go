@@ -74,7 +74,7 @@ func malformed(tb testing.TB) map[string]struct {
 	}
 }
 
-func TestMalformedMessages(t *testing.T) {
+func TestFault31MalformedMessages(t *testing.T) {
 	for name, tt := range malformed(t) {
 		t.Run(name, func(t *testing.T) {
 			got := serverOf(&world{}, declared(), mesh.RegistryOnly).respond(t.Context(), tt.wire, false)

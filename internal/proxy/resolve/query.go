@@ -118,7 +118,11 @@ func (r *Resolver) family(ctx context.Context, full string, qtype uint16) (f fin
 	if err != nil {
 		return finding{err: err}
 	}
-	return read(reply)
+	f = read(reply)
+	if f.cut {
+		r.cut.Add(1)
+	}
+	return f
 }
 
 // read takes the addresses out of a usable answer.
@@ -136,7 +140,11 @@ func read(m *dns.Msg) finding {
 			continue
 		}
 		f.ttl = min(f.ttl, exchange.TTL(rr.Header().Ttl))
-		if !seen[addr] && len(f.addrs) < MaxAddresses {
+		switch {
+		case seen[addr]:
+		case len(f.addrs) == MaxAddresses:
+			f.cut = true
+		default:
 			seen[addr] = true
 			f.addrs = append(f.addrs, addr)
 		}

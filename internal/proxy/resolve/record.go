@@ -23,6 +23,7 @@ type finding struct {
 	verdict verdict
 	addrs   []netip.Addr
 	ttl     time.Duration
+	cut     bool  // there were more than MaxAddresses
 	err     error // nil if present
 }
 

@@ -67,6 +67,7 @@ type Resolver struct {
 	slots   chan struct{} // one for each name being asked about
 	wg      sync.WaitGroup
 	panics  atomic.Uint64
+	cut     atomic.Uint64
 
 	mu     sync.Mutex // guards the variables below
 	names  map[string]*name
@@ -130,6 +131,10 @@ func (r *Resolver) Ignored() uint64 { return r.network.Ignored() }
 
 // Panics is how many answers were given up because reading them panicked.
 func (r *Resolver) Panics() uint64 { return r.panics.Load() + r.client.Panics() }
+
+// Cut is how many answers held more addresses of one family than MaxAddresses;
+// the rest was dropped.
+func (r *Resolver) Cut() uint64 { return r.cut.Load() }
 
 // Lookup asks once (cached within the TTL, failures until they are tried
 // again). If ctx ends first it returns what is known, with ctx's error.

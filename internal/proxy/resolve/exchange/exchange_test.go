@@ -90,7 +90,7 @@ func answer(q *dns.Msg, addr string, f func(*dns.Msg)) []byte {
 	return b
 }
 
-func TestOnlyWhatBelongsIsBelieved(t *testing.T) {
+func TestFault29OnlyWhatBelongsIsBelieved(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "::1"} {
 		t.Run(ip, func(t *testing.T) {
 			addr := serve(t, ip, func(q *dns.Msg) [][]byte {
@@ -122,7 +122,7 @@ func TestOnlyWhatBelongsIsBelieved(t *testing.T) {
 	}
 }
 
-func TestAnotherSourceIsNotHeard(t *testing.T) {
+func TestFault29AnotherSourceIsNotHeard(t *testing.T) {
 	stranger, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +177,7 @@ func TestEveryQuestionHasAnIDOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestATruncatedAnswerIsAskedForOverTCP(t *testing.T) {
+func TestFault25ATruncatedAnswerIsAskedForOverTCP(t *testing.T) {
 	truncated := func(q *dns.Msg) [][]byte {
 		return [][]byte{answer(q, "1.1.1.1", func(m *dns.Msg) { m.Truncated = true })}
 	}
@@ -337,5 +337,51 @@ func TestRefusedConnectionsAreSaidPlainly(t *testing.T) {
 	_, err = c.Ask(t.Context(), question())
 	if err == nil || !strings.HasSuffix(err.Error(), addr.String()+" did not answer: connection refused") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestFault31 has a name server that sends what cannot be read, then silence;
+// over TCP, where the first message counts, it is an error.
+func TestFault31MalformedAnswersAreIgnored(t *testing.T) {
+	datagrams := func(q *dns.Msg) [][]byte {
+		good := answer(q, "6.6.6.6", nil)
+		circle := append(answer(q, "", nil)[:12], 0xc0, 12, 0, 1, 0, 1)
+		lies := slices.Clone(good)
+		lies[7] = 200 // records that are not there
+		long := slices.Clone(good[:12])
+		for range 64 {
+			long = append(long, 3, 'a', 'b', 'c')
+		}
+		long = append(long, 0, 0, 1, 0, 1)
+		none := answer(q, "6.6.6.6", func(m *dns.Msg) { m.Question = nil })
+		two := answer(q, "6.6.6.6", func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) })
+		return [][]byte{{}, {1}, good[:11], good[:13], circle, lies, long, none, two}
+	}
+	addr := serve(t, "127.0.0.1", datagrams, nil)
+	var n Network
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for n.Ignored() < 9 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	reply, err := n.Exchange(ctx, question(), addr)
+	if !errors.Is(err, context.Canceled) || n.Ignored() != 9 {
+		t.Errorf("reply %v, error %v, ignored %d, want 9", reply, err, n.Ignored())
+	}
+
+	truncated := func(q *dns.Msg) [][]byte {
+		return [][]byte{answer(q, "", func(m *dns.Msg) { m.Truncated = true })}
+	}
+	for i := range datagrams(question()) {
+		addr := serve(t, "127.0.0.1", truncated, func(w dns.ResponseWriter, q *dns.Msg) {
+			_, _ = w.Write(datagrams(q)[i])
+			_ = w.Close()
+		})
+		if reply, err := n.Exchange(t.Context(), question(), addr); err == nil {
+			t.Errorf("message %d over TCP: %v", i, reply)
+		}
 	}
 }

@@ -73,9 +73,9 @@ func (n *Network) datagram(ctx context.Context, q *dns.Msg, wire []byte, server 
 		if err != nil {
 			return nil, fmt.Errorf("did not answer: %w", ended(ctx, err))
 		}
-		reply := new(dns.Msg)
+		reply, err := unpack(buf[:size])
 		// A server may cut a truncated answer anywhere: its header is enough.
-		if err = reply.Unpack(buf[:size]); err != nil && !reply.Truncated || !belongs(reply, q) {
+		if err != nil && !reply.Truncated || !belongs(reply, q) {
 			n.ignored.Add(1)
 			continue
 		}
@@ -96,14 +96,34 @@ func (n *Network) stream(ctx context.Context, q *dns.Msg, wire []byte, server ne
 	if _, err = conn.Write(wire); err != nil {
 		return nil, fmt.Errorf("cannot be asked over TCP: %w", ended(ctx, err))
 	}
-	reply, err := conn.ReadMsg()
+	wire, err = conn.ReadMsgHeader(nil)
 	if err != nil {
 		return nil, fmt.Errorf("gave no answer over TCP: %w", ended(ctx, err))
+	}
+	reply, err := unpack(wire)
+	if err != nil {
+		return nil, fmt.Errorf("gave an answer over TCP that cannot be read: %w", err)
 	}
 	if !belongs(reply, q) || reply.Truncated {
 		return nil, errors.New("answered another question over TCP")
 	}
 	return reply, nil
+}
+
+// unpack reads a message. On error the message holds what was read before.
+func unpack(wire []byte) (*dns.Msg, error) {
+	m := new(dns.Msg)
+	if err := m.Unpack(wire); err != nil {
+		return m, err
+	}
+	// The library takes a message that ends between two records for a whole one.
+	counts := []int{len(m.Question), len(m.Answer), len(m.Ns), len(m.Extra)}
+	for i, n := range counts {
+		if said := binary.BigEndian.Uint16(wire[4+2*i:]); int(said) != n {
+			return m, fmt.Errorf("it says that section %d holds %d records and holds %d", i+1, said, n)
+		}
+	}
+	return m, nil
 }
 
 // belongs reports whether reply answers q. An error may come without the
