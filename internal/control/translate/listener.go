@@ -2,6 +2,7 @@ package translate
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -60,6 +61,7 @@ func (d *draft) listener(at []netip.AddrPort, policy mesh.OutboundPolicy) *liste
 		d.http = d.http || len(m.GetApplicationProtocols()) > 0
 		d.tls = d.tls || m.GetTransportProtocol() == "tls"
 	}
+	d.besideRequests()
 	l := &listenerv3.Listener{
 		Name:               d.name,
 		Address:            socketAddress(at[0].Addr().String(), at[0].Port()),
@@ -82,6 +84,40 @@ func (d *draft) listener(at []netip.AddrPort, policy mesh.OutboundPolicy) *liste
 		l.ContinueOnListenerFiltersTimeout = true
 	}
 	return l
+}
+
+// besideRequests lets chains for bytes stand beside chains for requests. The
+// choice of a chain has no way back: once a chain asks for raw_buffer, a
+// connection without TLS is offered to chains that ask for it and to no other,
+// so what is no request would end at the default chain.
+func (d *draft) besideRequests() {
+	var all []*listenerv3.FilterChain
+	for _, c := range d.chains {
+		m := c.GetFilterChainMatch()
+		if len(m.GetApplicationProtocols()) > 0 || len(m.GetServerNames()) > 0 || !d.takesRequests(m.GetPrefixRanges()) {
+			all = append(all, c)
+			continue
+		}
+		plain := &listenerv3.FilterChain{
+			Name:             c.GetName(),
+			FilterChainMatch: &listenerv3.FilterChainMatch{PrefixRanges: m.GetPrefixRanges(), TransportProtocol: "raw_buffer"},
+			Filters:          c.GetFilters(),
+			Metadata:         c.GetMetadata(),
+		}
+		all = append(all, plain)
+		if d.tls { // else nothing finds TLS out
+			all = append(all, c)
+		}
+	}
+	d.chains = all
+}
+
+// takesRequests reports whether a chain is for requests to those addresses.
+func (d *draft) takesRequests(at []*corev3.CidrRange) bool {
+	return slices.ContainsFunc(d.chains, func(c *listenerv3.FilterChain) bool {
+		m := c.GetFilterChainMatch()
+		return len(m.GetApplicationProtocols()) > 0 && slices.EqualFunc(m.GetPrefixRanges(), at, func(a, b *corev3.CidrRange) bool { return proto.Equal(a, b) })
+	})
 }
 
 // wildcards are the addresses of a listener for any destination on a port.
