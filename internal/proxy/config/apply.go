@@ -19,7 +19,8 @@ type Config struct {
 	clusters  *immutable.Map[string, *Cluster]
 	endpoints *immutable.Map[string, *Assignment]
 	names     *immutable.Map[string, *Name]
-	wildNames lengths // of what stands behind the star in names
+	wild      *immutable.Map[string, *Name] // those with a star, by what stands behind it
+	wildNames lengths                       // of the keys of wild
 	virtual   *immutable.Map[netip.Addr, *Name]
 }
 
@@ -102,28 +103,39 @@ func (c *Config) forgetVirtual(host string) {
 	}
 }
 
-func (c *Config) applyNames(d Delta) {
-	count := func(host string, there bool) {
-		suffix, ok := wildcard(host)
-		if _, had := get(c.names, host); !ok || had == there {
-			return
-		}
-		by := 1
-		if !there {
-			by = -1
-		}
-		c.wildNames = c.wildNames.with(len(suffix), by)
+func (c *Config) addWild(n *Name) {
+	suffix, ok := wildcard(n.Host)
+	if !ok {
+		return
 	}
+	if c.wild == nil {
+		c.wild = immutable.NewMap[string, *Name](nil)
+	}
+	c.wild = c.wild.Set(suffix, n)
+	c.wildNames = c.wildNames.with(len(suffix), +1)
+}
+
+func (c *Config) forgetWild(host string) {
+	suffix, ok := wildcard(host)
+	if _, had := get(c.names, host); !ok || !had {
+		return
+	}
+	c.wild = c.wild.Delete(suffix)
+	c.wildNames = c.wildNames.with(len(suffix), -1)
+}
+
+func (c *Config) applyNames(d Delta) {
 	name := func(x *Name) string { return x.Host }
 	for _, host := range d.RemovedNames {
-		count(host, false)
+		c.forgetWild(host)
 		c.forgetVirtual(host)
 		c.names = change(c.names, []string{host}, nil, name)
 	}
 	for _, n := range d.Names {
-		count(n.Host, true)
+		c.forgetWild(n.Host)
 		c.forgetVirtual(n.Host)
 		c.names = change(c.names, nil, []*Name{n}, name)
+		c.addWild(n)
 		if !n.Virtual {
 			continue
 		}
@@ -255,7 +267,8 @@ func (c *Config) ListenerFor(dst netip.AddrPort) *Listener {
 }
 
 // Name returns the declared name that host falls under: itself, else the
-// longest wildcard, else nil. Host is lower case without a trailing dot.
+// longest wildcard, else nil. Host is lower case without a trailing dot. It does
+// not allocate.
 func (c *Config) Name(host string) *Name {
 	c = c.or()
 	if n, ok := get(c.names, host); ok {
@@ -265,7 +278,7 @@ func (c *Config) Name(host string) *Name {
 		if l.n >= len(host) {
 			continue // the star stands for something
 		}
-		if n, ok := get(c.names, "*"+host[len(host)-l.n:]); ok {
+		if n, ok := c.wild.Get(host[len(host)-l.n:]); ok {
 			return n
 		}
 	}

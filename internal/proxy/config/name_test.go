@@ -36,10 +36,9 @@ func BenchmarkANameAmongFiftyThousand(b *testing.B) {
 	}
 }
 
-// Wildcards do: their key is put together.
-func TestLookingAnExactNameUpDoesNotAllocate(t *testing.T) {
+func TestLookingANameUpDoesNotAllocate(t *testing.T) {
 	c := fiftyThousand()
-	for _, name := range []string{"host-31415.region.example.com", "host-00000.region.example.com"} {
+	for _, name := range []string{"host-31415.region.example.com", "a.b.wild.org", "secret-data.evil.example.net"} {
 		if n := testing.AllocsPerRun(100, func() { c.Name(name) }); n > 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
