@@ -68,7 +68,7 @@ func TestAllOfThisAsAnOrdinaryUser(t *testing.T) {
 // readableSelf returns a copy of this binary that every user can execute.
 func readableSelf(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "fairlead-sandbox-")
+	dir, err := os.MkdirTemp("/tmp", "fairlead-sandbox-") //nolint:usetesting // t.TempDir is closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func readableSelf(t *testing.T) string {
 // testDir is like t.TempDir, but reachable for every user.
 func testDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "fairlead-sandbox-")
+	dir, err := os.MkdirTemp("/tmp", "fairlead-sandbox-") //nolint:usetesting // t.TempDir is closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}

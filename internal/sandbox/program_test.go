@@ -187,7 +187,11 @@ func openAny(kind string) error {
 	if err == nil {
 		return errors.Join(errors.New("it was opened"), unix.Close(fd))
 	}
-	fmt.Println(unix.ErrnoName(err.(syscall.Errno)))
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return err
+	}
+	fmt.Println(unix.ErrnoName(errno))
 	return nil
 }
 

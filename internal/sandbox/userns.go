@@ -96,13 +96,12 @@ func statusField(name string) string {
 // A kernel is what the machine says about namespaces. An empty field is a
 // setting that this kernel does not have.
 type kernel struct {
-	namespaces  bool              // /proc/self/ns/user exists
-	root        bool              // the caller is
-	clone       string            // kernel.unprivileged_userns_clone
-	appArmor    string            // kernel.apparmor_restrict_unprivileged_userns
-	limits      map[string]string // user.max_…_namespaces
-	seccomp     bool              // a filter holds for this process
-	inContainer bool              // not the machine's first user namespace, or chroot
+	namespaces bool              // /proc/self/ns/user exists
+	root       bool              // the caller is
+	clone      string            // kernel.unprivileged_userns_clone
+	appArmor   string            // kernel.apparmor_restrict_unprivileged_userns
+	limits     map[string]string // user.max_…_namespaces
+	seccomp    bool              // a filter holds for this process
 }
 
 func readKernel() kernel {
