@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,9 @@ type Env struct {
 	Vars         []string // the whole environment, for commands
 	StateHome    string   // XDG_STATE_HOME
 	Home         string   // HOME
+	// Patience is how long a run that is asked for may take to appear: one that
+	// was started in the background by the line before is not there yet.
+	Patience time.Duration
 }
 
 // Environment is the Env of this process.
@@ -31,6 +35,7 @@ func Environment() Env {
 		Vars:      os.Environ(),
 		StateHome: os.Getenv("XDG_STATE_HOME"),
 		Home:      os.Getenv("HOME"),
+		Patience:  2 * time.Second,
 	}
 }
 
@@ -88,7 +93,10 @@ them, say which services outside it may reach and how; Fairlead always says why.
 		Example: `  fairlead run -f entries/ -- curl -s http://www.baidu.com
   fairlead run --name client --closed -f entries/ -- sleep 3600 &
   fairlead exec client -- curl -s http://www.baidu.com
-  fairlead proxy-config cluster client`,
+  fairlead proxy-config cluster client
+  fairlead validate -f entries/
+  fairlead analyze -f entries/
+  fairlead who-owns www.baidu.com --from shop -f entries/`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -104,6 +112,9 @@ them, say which services outside it may reach and how; Fairlead always says why.
 		newLogs(env),
 		newProxyStatus(env),
 		newProxyConfig(env),
+		newValidate(env),
+		newAnalyze(env),
+		newWhoOwns(env),
 		newVersion(env),
 	)
 	return root

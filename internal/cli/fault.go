@@ -20,15 +20,10 @@ import (
 	"github.com/fairlead/fairlead/internal/supervisor"
 )
 
-const (
-	// startsWithin is how long a run that is asked for may take to appear: one
-	// that was started in the background by the line before is not there yet.
-	startsWithin = 2 * time.Second
-	// askAgain is the pause until it is asked for again.
-	askAgain = 50 * time.Millisecond
-)
+// askAgain is the pause until a run that is not there is asked for again.
+const askAgain = 50 * time.Millisecond
 
-// whenThere calls ask until the run it asks is there, for startsWithin. The
+// whenThere calls ask until the run it asks is there, for env.Patience. The
 // error says in words why there is no answer.
 func whenThere(ctx context.Context, env Env, run string, ask func(context.Context) error) error {
 	var err error
@@ -37,7 +32,7 @@ func whenThere(ctx context.Context, env Env, run string, ask func(context.Contex
 	}
 	tick := time.NewTicker(askAgain)
 	defer tick.Stop()
-	for until := time.Now().Add(startsWithin); ; {
+	for until := time.Now().Add(env.Patience); ; {
 		if err = ask(ctx); !errors.Is(err, syscall.ECONNREFUSED) || time.Now().After(until) {
 			return inWords(env, run, err)
 		}

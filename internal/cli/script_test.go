@@ -12,7 +12,11 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"fairlead": func() { os.Exit(Main(os.Args[1:], Environment())) },
+		"fairlead": func() {
+			env := Environment()
+			env.Patience = 0 // no run is there, nor will one come
+			os.Exit(Main(os.Args[1:], env))
+		},
 	})
 }
 

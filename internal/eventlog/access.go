@@ -21,7 +21,7 @@ func ShowAccess(w io.Writer, r io.Reader) error { return show(w, r, humanAccess)
 func humanAccess(line []byte) string {
 	_, v, ok := fields(line)
 	if !ok || v["start_time"] == "" || v["response_flags"] == "" {
-		return printable(string(line))
+		return Printable(string(line))
 	}
 	var words []string
 	say := func(word string) {
@@ -52,5 +52,5 @@ func humanAccess(line []byte) string {
 	if v["why"] != "" {
 		say(" " + v["why"])
 	}
-	return printable(strings.Join(words, " "))
+	return Printable(strings.Join(words, " "))
 }

@@ -81,9 +81,9 @@ func LastError(r io.ReadSeeker, part string) string {
 			continue
 		}
 		if cause := values["error"]; cause != "" {
-			return printable(values["msg"] + ": " + cause)
+			return Printable(values["msg"] + ": " + cause)
 		}
-		return printable(values["msg"])
+		return Printable(values["msg"])
 	}
 	return ""
 }
@@ -92,7 +92,7 @@ func LastError(r io.ReadSeeker, part string) string {
 func human(line []byte, colour bool) string {
 	keys, values, ok := fields(line)
 	if !ok || values["msg"] == "" {
-		return printable(string(line))
+		return Printable(string(line))
 	}
 	var b strings.Builder
 	if t, err := time.Parse(time.RFC3339Nano, values["time"]); err == nil {
@@ -129,9 +129,18 @@ func human(line []byte, colour bool) string {
 	}
 	text := b.String()
 	if code := colours[values["level"]]; colour && code != "" {
-		return printable(text[:start]) + code + printable(text[start:end]) + "\x1b[0m" + printable(text[end:])
+		return Printable(text[:start]) + code + Printable(text[start:end]) + "\x1b[0m" + Printable(text[end:])
 	}
-	return printable(text)
+	return Printable(text)
+}
+
+// Severe returns a word such as "error" or "warning", in its colour if wanted.
+func Severe(word string, colour bool) string {
+	code := map[string]string{"error": colours["ERROR"], "warning": colours["WARN"]}[word]
+	if !colour || code == "" {
+		return word
+	}
+	return code + word + "\x1b[0m"
 }
 
 var colours = map[string]string{"ERROR": "\x1b[31m", "WARN": "\x1b[33m"}
@@ -170,8 +179,8 @@ func quoted(v string) string {
 	return v
 }
 
-// printable keeps what a line may not do to a terminal out of it.
-func printable(s string) string {
+// Printable keeps what a line may not do to a terminal out of it.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' && r != '\t' || r == 0x7f || 0x80 <= r && r < 0xa0 {
 			return '\uFFFD'

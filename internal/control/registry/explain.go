@@ -129,8 +129,8 @@ func (r *Registry) Notes() []api.Problem {
 			if note, ok := unused(o, inhabited); ok {
 				notes = append(notes, note)
 			}
-			notes = append(notes, r.takenFrom(name, o)...)
 		}
+		notes = append(notes, r.takenBy(name, h)...)
 	}
 	api.Sort(notes)
 	return slices.Compact(notes)
@@ -166,24 +166,26 @@ func unused(o owner, inhabited map[string]bool) (api.Problem, bool) {
 	return noteOn(o.service, "spec.exportTo", message), true
 }
 
-// takenFrom notes the wildcards that lose, in their own namespace, traffic to a
-// service of another.
-func (r *Registry) takenFrom(host hostname.Name, o owner) []api.Problem {
+// takenBy notes the wildcards that lose, in their own namespace, traffic to the
+// service that owns a host there and belongs to another.
+func (r *Registry) takenBy(name hostname.Name, h *host) []api.Problem {
 	var notes []api.Problem
-	for wildcard := range wildcardsOver(host) {
+	for wildcard := range wildcardsOver(name) {
 		if len(r.claims[wildcard]) == 0 { // nearly always, and cheaper to ask
 			continue
 		}
 		w, _ := r.hosts.Get(wildcard)
-		for _, under := range w.owners {
+		for i, under := range w.owners {
 			namespace := under.service.Namespace
-			if namespace == o.service.Namespace || under.group(namespace) == unseen || o.group(namespace) == unseen {
+			at := h.winner(namespace)
+			if at < 0 || w.winner(namespace) != i {
 				continue
 			}
-			if ports := commonPorts(under.service, o.service); ports != "" {
+			taker := h.owners[at].service
+			if ports := commonPorts(under.service, taker); ports != "" && taker.Namespace != namespace {
 				notes = append(notes, noteOn(under.service, "spec.hosts", fmt.Sprintf(
 					"host %s of %s, which namespace %s sees as well, takes what goes to it on %s from %s: the longer name wins",
-					host, o.service.Source.Where(), namespace, ports, wildcard)))
+					name, taker.Source.Where(), namespace, ports, wildcard)))
 			}
 		}
 	}

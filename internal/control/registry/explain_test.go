@@ -135,8 +135,9 @@ func TestNotesNameWhatIsNobodysFault(t *testing.T) {
 			[]string{"a/e: " + w + http80, "b/f: " + x},
 			"0.yaml:1: ServiceEntry a/e: spec.hosts: host x.example of ServiceEntry b/f (1.yaml:1), which namespace a sees as well, takes what goes to it on port 80 from *.example: the longer name wins\n",
 		},
-		"other ports": {[]string{"a/e: " + w + https443, "b/f: " + x}, ""},
-		"unseen":      {[]string{"a/e: " + w + http80, "b/f: " + x + ", exportTo: [\".\"]"}, ""},
+		"ours before another's": {[]string{"a/e: " + w + http80, "a/f: " + x, "b/f: " + x}, ""},
+		"other ports":           {[]string{"a/e: " + w + https443, "b/f: " + x}, ""},
+		"unseen":                {[]string{"a/e: " + w + http80, "b/f: " + x + ", exportTo: [\".\"]"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := New(config.Default())
