@@ -50,6 +50,7 @@ func TestARunThatIsStartingIsWaitedFor(t *testing.T) {
 }
 
 func TestAProxyThatIsStoppedIsNotWaitedForLong(t *testing.T) {
+	t.Parallel() // it waits for as long as the proxy is waited for
 	name := fmt.Sprintf("stopped-%d", os.Getpid())
 	ln, err := peer.Listen(peer.Name(os.Getuid(), name, "admin")) // its backlog connects, nobody answers
 	if err != nil {

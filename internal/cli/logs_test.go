@@ -41,6 +41,7 @@ func TestTailBeginsAtALine(t *testing.T) {
 }
 
 func TestFollowingEndsWithTheRunAndShowsItsLastWords(t *testing.T) {
+	t.Parallel() // it waits for the next look
 	f, err := os.CreateTemp(t.TempDir(), "log")
 	if err != nil {
 		t.Fatal(err)
