@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -17,20 +18,33 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/resolve/exchange"
 )
 
+// sockets are a packet connection and a listener on the same port, at addr.
+// Another program may have the port that is free for the one, for the other.
+func sockets(t *testing.T, network, addr string) (*net.UDPConn, net.Listener) {
+	t.Helper()
+	for range 100 {
+		conn, err := net.ListenPacket(network, net.JoinHostPort(addr, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		udp := conn.(*net.UDPConn)
+		port := udp.LocalAddr().(*net.UDPAddr).Port
+		l, err := net.Listen(strings.Replace(network, "udp", "tcp", 1), net.JoinHostPort(addr, strconv.Itoa(port)))
+		if err == nil {
+			return udp, l
+		}
+		udp.Close()
+	}
+	t.Fatalf("no port of %s is free for %s and TCP", addr, network)
+	return nil, nil
+}
+
 // run serves on fresh sockets and returns their ports. The test waits for
 // Serve to return nil.
 func run(t *testing.T, s *Server, network, addr string) (port uint16) {
 	t.Helper()
-	conn, err := net.ListenPacket(network, net.JoinHostPort(addr, "0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	udp := conn.(*net.UDPConn)
+	udp, l := sockets(t, network, addr)
 	port = udp.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-	l, err := net.Listen(strings.Replace(network, "udp", "tcp", 1), net.JoinHostPort(addr, fmt.Sprint(port)))
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, []*net.UDPConn{udp}, []net.Listener{l}) }()
@@ -96,14 +110,7 @@ func upstreamServer(t *testing.T) netip.AddrPort {
 		}
 		_ = w.WriteMsg(m)
 	})
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", conn.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn, l := sockets(t, "udp4", "127.0.0.1")
 	for _, s := range []*dns.Server{{PacketConn: conn, Handler: handler}, {Listener: l, Handler: handler}} {
 		started, ended := make(chan struct{}), make(chan struct{})
 		s.NotifyStartedFunc = func() { close(started) }
@@ -242,17 +249,10 @@ func TestTooManyQuestionsGetServfailAtOnce(t *testing.T) {
 func TestTheLastAnswersAreGivenBeforeServeReturns(t *testing.T) {
 	h := &held{begun: make(chan struct{}, 4), goOn: make(chan struct{})}
 	s := heldServer(h)
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", conn.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
+	conn, l := sockets(t, "udp4", "127.0.0.1")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(ctx, []*net.UDPConn{conn.(*net.UDPConn)}, []net.Listener{l}) }()
+	go func() { done <- s.Serve(ctx, []*net.UDPConn{conn}, []net.Listener{l}) }()
 	var clients []*dns.Conn
 	for _, network := range []string{"udp", "tcp"} {
 		c, err := dns.Dial(network, conn.LocalAddr().String())

@@ -18,13 +18,32 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// sockets are a packet connection and a listener on the same port, at ip.
+// Another program may have the port that is free for the one, for the other.
+func sockets(t *testing.T, ip string) (*net.UDPConn, *net.TCPListener) {
+	t.Helper()
+	for range 100 {
+		conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(ip)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(conn.LocalAddr().(*net.UDPAddr).AddrPort()))
+		if err == nil {
+			return conn, l
+		}
+		conn.Close()
+	}
+	t.Fatalf("no port of %s is free for UDP and TCP", ip)
+	return nil, nil
+}
+
 // serve answers raw datagrams and TCP messages on one loopback port.
 // A nil stream handler leaves TCP closed.
 func serve(t *testing.T, ip string, datagram func(q *dns.Msg) [][]byte, stream dns.HandlerFunc) netip.AddrPort {
 	t.Helper()
-	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(ip)})
-	if err != nil {
-		t.Fatal(err)
+	conn, l := sockets(t, ip)
+	if stream == nil {
+		l.Close()
 	}
 	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	done := make(chan struct{})
@@ -47,10 +66,6 @@ func serve(t *testing.T, ip string, datagram func(q *dns.Msg) [][]byte, stream d
 	}()
 	t.Cleanup(func() { conn.Close(); <-done })
 	if stream != nil {
-		l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
-		if err != nil {
-			t.Fatal(err)
-		}
 		s := &dns.Server{Listener: l, Handler: stream}
 		ended := make(chan struct{})
 		started := make(chan struct{})
