@@ -5,12 +5,14 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/mesh"
 )
@@ -100,4 +102,17 @@ func everythingIsLocal(t *testing.T) {
 			t.Fatalf("route %s: %v", all, err)
 		}
 	}
+	// The kernel brings an IPv6 address up in the background and may lose what is
+	// sent to it meanwhile. The route to it is there at the end.
+	for range 500 {
+		routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Dst != nil && r.Dst.String() == "fd00:64::2/128" }) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the address fd00:64::2 does not come up")
 }
