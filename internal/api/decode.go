@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/fairlead/fairlead/internal/mesh"
 )
@@ -149,14 +150,20 @@ func (d *decoder) object(n *yaml.Node) {
 		return
 	}
 	spec, known, fault := newSpec(apiVersion, kind)
-	o := &Object{Key: Key{Kind: kind, Namespace: d.namespace}, Spec: spec}
+	o := &Object{Key: Key{Kind: kind, Namespace: d.namespace}}
 	o.Group, o.Version, _ = strings.Cut(apiVersion, "/")
 	w.metadata(o, find(fields, "metadata"))
 	o.Source = mesh.Ref{Kind: kind, Namespace: o.Namespace, Name: o.Name, File: d.file, Line: n.Line}
 	if o.Name == "" {
 		o.Source.Name = "(unnamed)"
 	}
+	isMesh := apiVersion == "v1" && o.IsMesh()
 	switch {
+	case isMesh:
+		spec = w.configMap(find(fields, "data"))
+	case apiVersion == "v1" && kind == KindConfigMap && o.Name == meshName:
+		d.report(Warning, o.Source, n.Line, "metadata.namespace", "ignored: the mesh-wide configuration is read from namespace "+meshNamespace)
+		return
 	case !known:
 		d.report(Warning, o.Source, n.Line, "", "ignored: Fairlead does not read "+apiVersion+" "+kind)
 		return
@@ -164,16 +171,9 @@ func (d *decoder) object(n *yaml.Node) {
 		d.report(Error, o.Source, n.Line, "", fault)
 		return
 	}
+	o.Spec = spec
 	w.needName(o, n.Line)
-	for _, f := range fields {
-		switch f.name {
-		case "apiVersion", "kind", "metadata", "status":
-		case "spec":
-			w.message(f.value, spec.ProtoReflect(), "spec")
-		default:
-			w.report(f.line, f.name, unknownField(f.name, []string{"apiVersion", "kind", "metadata", "spec", "status"}))
-		}
-	}
+	w.body(fields, spec, isMesh)
 	for _, p := range w.problems {
 		p.Object = o.Source
 		d.problems = append(d.problems, p)
@@ -184,6 +184,23 @@ func (d *decoder) object(n *yaml.Node) {
 	slices.SortFunc(w.lines, func(a, b fieldLine) int { return strings.Compare(a.field, b.field) })
 	o.lines = slices.Clip(w.lines)
 	d.objects = append(d.objects, o)
+}
+
+// body reads the fields of an object beside those that name it. The data of the
+// mesh-wide configuration was read before.
+func (w *walker) body(fields []field, spec proto.Message, isMesh bool) {
+	known := []string{"apiVersion", "kind", "metadata", "spec", "status"}
+	if isMesh {
+		known = []string{"apiVersion", "kind", "metadata", "data", "binaryData", "immutable"}
+	}
+	for _, f := range fields {
+		switch {
+		case !slices.Contains(known, f.name):
+			w.report(f.line, f.name, unknownField(f.name, known))
+		case f.name == "spec":
+			w.message(f.value, spec.ProtoReflect(), "spec")
+		}
+	}
 }
 
 func missing(apiVersion, kind string) string {

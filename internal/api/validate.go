@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	meshv1 "istio.io/api/mesh/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
 )
 
@@ -20,6 +21,8 @@ func Validate(o *Object) []Problem {
 	switch spec := o.Spec.(type) {
 	case *networking.ServiceEntry:
 		v.serviceEntry(spec)
+	case *meshv1.MeshConfig:
+		v.meshConfig(spec)
 	case *networking.Sidecar:
 		v.sidecar(spec)
 	case *networking.WorkloadEntry:

@@ -19,8 +19,13 @@ func (p *Plane) Explain(namespace string, host hostname.Name) registry.Explanati
 	return p.registry.Explain(namespace, host)
 }
 
-// Policy returns what happens to traffic that no object declares.
-func (p *Plane) Policy() mesh.OutboundPolicy { return p.policy }
+// Policy returns what happens, where no Sidecar says otherwise, to traffic that
+// no object declares.
+func (p *Plane) Policy() mesh.OutboundPolicy {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.policyLocked(nil)
+}
 
 // maxViews bounds for how many namespaces Analyze works out what their proxies
 // get: each costs as much as all the objects it sees.
@@ -37,7 +42,8 @@ func (p *Plane) Analyze() (problems, notes []api.Problem, skipped int) {
 	skipped = max(0, len(namespaces)-maxViews)
 	found := map[api.Problem]struct{}{}
 	for _, namespace := range namespaces[:len(namespaces)-skipped] {
-		_, more := translate.New(translate.View{Namespace: namespace, Policy: p.policy}, p.snapshot)
+		key := p.keyLocked(namespace, nil)
+		_, more := translate.New(key, p.snapshot.Through(key.Sidecar))
 		for _, x := range more {
 			if _, said := p.problems[x]; !said {
 				found[x] = struct{}{}

@@ -149,18 +149,22 @@ func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) 
 // maxIdleViews bounds the views kept for proxies that may come back.
 const maxIdleViews = 16
 
-// keyLocked says what a workload is to have. The policy is that of its Sidecar,
-// else the mesh's; but what the Plane was told to close no object opens.
+// keyLocked says what a workload is to have.
 func (p *Plane) keyLocked(namespace string, labels map[string]string) translate.View {
-	key := translate.View{Namespace: namespace, Sidecar: p.snapshot.Sidecar(namespace, labels)}
-	key.Policy = p.snapshot.Mesh().OutboundTrafficPolicy
-	if s := key.Sidecar; s != nil && s.Policy != nil {
-		key.Policy = *s.Policy
+	sidecar := p.snapshot.Sidecar(namespace, labels)
+	return translate.View{Namespace: namespace, Sidecar: sidecar, Policy: p.policyLocked(sidecar)}
+}
+
+// policyLocked is the policy of a Sidecar, which may be nil, else the mesh's; but
+// what the Plane was told to close no object opens.
+func (p *Plane) policyLocked(sidecar *mesh.Sidecar) mesh.OutboundPolicy {
+	switch {
+	case p.policy == mesh.RegistryOnly:
+		return mesh.RegistryOnly
+	case sidecar != nil && sidecar.Policy != nil:
+		return *sidecar.Policy
 	}
-	if p.policy == mesh.RegistryOnly {
-		key.Policy = mesh.RegistryOnly
-	}
-	return key
+	return p.snapshot.Mesh().OutboundTrafficPolicy
 }
 
 func (p *Plane) viewLocked(key translate.View) (*view, []api.Problem) {
@@ -173,12 +177,16 @@ func (p *Plane) viewLocked(key translate.View) (*view, []api.Problem) {
 	return v, problems
 }
 
-// regroupLocked gives each follower the view that is now its own. It returns how
-// many resources differ for them.
-func (p *Plane) regroupLocked() (resources int, problems []api.Problem) {
+// regroupLocked gives each follower the view that is now its own, made anew if
+// anew says so. It returns how many resources differ for them.
+func (p *Plane) regroupLocked(anew bool) (resources int, problems []api.Problem) {
 	type move struct{ from, to *view }
 	diffs := map[move][]translate.Key{}
-	for _, from := range slices.Collect(maps.Values(p.views)) {
+	all := slices.Collect(maps.Values(p.views))
+	if anew {
+		clear(p.views)
+	}
+	for _, from := range all {
 		for f := range from.followers {
 			to, found := p.viewLocked(p.keyLocked(f.node.Namespace, f.node.Labels))
 			problems = append(problems, found...)
@@ -214,8 +222,8 @@ func (p *Plane) apply(changes []registry.Change) {
 	p.snapshot = snapshot
 	problems := delta.Problems
 	resources := 0
-	if delta.Sidecars {
-		moved, found := p.regroupLocked()
+	if delta.Mesh || delta.Sidecars {
+		moved, found := p.regroupLocked(delta.Mesh)
 		problems = append(problems, found...)
 		resources += moved
 	}

@@ -56,6 +56,8 @@ type Delta struct {
 	// Hosts are the hosts for which some namespace may now see another service,
 	// or the same service changed. Sorted.
 	Hosts []hostname.Name
+	// Mesh says that the mesh-wide configuration changed.
+	Mesh bool
 	// Sidecars says that another Sidecar may apply to some workload.
 	Sidecars bool
 	// Problems found by joining objects: hosts shadowed, ports claimed twice.
@@ -66,6 +68,7 @@ type Delta struct {
 // A Registry holds the objects. It is not safe for concurrent use; the
 // Snapshots it returns are.
 type Registry struct {
+	base    config.Mesh // where no object says otherwise
 	mesh    config.Mesh
 	objects map[api.Key][]claim
 	claims  map[hostname.Name][]claim // each list in order of precedence
@@ -77,9 +80,11 @@ type Registry struct {
 	sidecars  map[string][]sidecar              // by namespace, in order of precedence; never written to, as Snapshots hold it
 }
 
-// New returns an empty Registry.
+// New returns an empty Registry; m is the mesh-wide configuration where no object
+// says otherwise.
 func New(m config.Mesh) *Registry {
 	return &Registry{
+		base:    m,
 		mesh:    m,
 		vips:    vip.New(vip.IPv4, vip.IPv6),
 		objects: map[api.Key][]claim{},
@@ -104,6 +109,7 @@ func (byName) Compare(a, b hostname.Name) int { return strings.Compare(string(a)
 func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 	touched := map[hostname.Name]bool{}
 	sidecars := map[string]bool{} // namespaces whose Sidecars changed
+	meshChanged := false
 	for _, c := range changes {
 		switch c.Key.Kind {
 		case api.KindWorkloadEntry:
@@ -112,11 +118,13 @@ func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 			if r.replaceSidecar(c) {
 				sidecars[c.Key.Namespace] = true
 			}
+		case api.KindConfigMap:
+			meshChanged = r.replaceMesh(c, touched) || meshChanged
 		default:
 			r.replace(c, touched)
 		}
 	}
-	delta := Delta{Sidecars: len(sidecars) > 0, Problems: r.idleSidecars(sidecars)}
+	delta := Delta{Mesh: meshChanged, Sidecars: len(sidecars) > 0, Problems: r.idleSidecars(sidecars)}
 	for _, name := range slices.Sorted(maps.Keys(touched)) {
 		changed, problems := r.settle(now, name)
 		if changed {
@@ -126,6 +134,28 @@ func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 	}
 	api.Sort(delta.Problems)
 	return &Snapshot{mesh: r.mesh, hosts: r.hosts, sidecars: r.sidecars}, delta
+}
+
+// replaceMesh exchanges the mesh-wide configuration and reports whether it
+// changed. Hosts depend on one thing that it says.
+func (r *Registry) replaceMesh(c Change, touched map[hostname.Name]bool) bool {
+	if !c.Key.IsMesh() {
+		return false
+	}
+	m := r.base
+	if c.Object != nil {
+		m = api.Mesh(c.Object, r.base)
+	}
+	if reflect.DeepEqual(m, r.mesh) {
+		return false
+	}
+	if !slices.Equal(m.DefaultServiceExportTo, r.mesh.DefaultServiceExportTo) {
+		for host := range r.claims {
+			touched[host] = true
+		}
+	}
+	r.mesh = m
+	return true
 }
 
 // replace exchanges the claims of one object.

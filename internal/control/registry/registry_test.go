@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	meshv1 "istio.io/api/mesh/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
 	"pgregory.net/rapid"
 
@@ -336,12 +337,17 @@ func drawEntry(t *rapid.T) *api.Object {
 	return o
 }
 
-// drawObject makes an entry, a workload that entries select, or a Sidecar.
+// drawObject makes an entry, a workload that entries select, a Sidecar or the
+// mesh-wide configuration.
 func drawObject(t *rapid.T) *api.Object {
 	if rapid.IntRange(0, 2).Draw(t, "kind") > 0 {
 		return drawEntry(t)
 	}
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
+	if rapid.IntRange(0, 4).Draw(t, "mesh") == 0 {
+		m := &meshv1.MeshConfig{RootNamespace: pick("root", "", "a"), DefaultServiceExportTo: []string{pick("default", ".", "*", "b")}}
+		return &api.Object{Key: api.Key{Kind: "ConfigMap", Namespace: "istio-system", Name: "istio"}, Spec: m}
+	}
 	if rapid.Bool().Draw(t, "sidecar") {
 		o := &api.Object{
 			Key: api.Key{Kind: "Sidecar", Namespace: pick("namespace", "a", "b", "istio-system"), Name: pick("name", "s1", "s2")},
