@@ -24,12 +24,13 @@ import (
 func newWhoOwns(env Env) *cobra.Command {
 	var in inputs
 	var from, policy string
+	var labels []string
 	cmd := &cobra.Command{
 		Use:   "who-owns HOST --from NAMESPACE[/WORKLOAD] -f FILE|DIR|-... [flags]",
 		Short: "Say which entry a host belongs to, and why",
 		Long: `Say which entry a host belongs to for the workloads of a namespace, and why: its
 own namespace goes first, then what is exported to it by name, then what is
-public; then age, then the name. Every other entry of the host is listed with what
+public; then age, then the name; as far as its Sidecar imports them. Every other entry of the host is listed with what
 it loses to, and every wildcard with what it is left with. If nobody declares the
 host to that namespace: what happens to its traffic. The objects are read from
 files; of a run, give those it was started with.`,
@@ -46,6 +47,7 @@ files; of a run, give those it was started with.`,
 	form := outputFlag(cmd)
 	in.flags(cmd)
 	cmd.Flags().StringVar(&from, "from", "default", "who asks: a namespace, or a workload as NAMESPACE/NAME")
+	cmd.Flags().StringArrayVarP(&labels, "label", "l", nil, "label of the workload that asks, key=value, for Sidecars that select it; may be repeated")
 	cmd.Flags().StringVar(&policy, "outbound-policy", mesh.AllowAny.String(), "what happens to traffic that no entry declares: ALLOW_ANY or REGISTRY_ONLY")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := in.check(cmd.CommandPath() + " " + args[0]); err != nil {
@@ -68,6 +70,10 @@ files; of a run, give those it was started with.`,
 		if err != nil {
 			return fmt.Errorf("--outbound-policy %q: use ALLOW_ANY or REGISTRY_ONLY", policy)
 		}
+		set, err := parseLabels(labels)
+		if err != nil {
+			return err
+		}
 		plane, problems, err := control.New(control.Options{
 			Paths: in.paths, Stdin: env.In, Namespace: in.namespace, Policy: p, Log: slog.New(slog.DiscardHandler),
 		})
@@ -77,7 +83,7 @@ files; of a run, give those it was started with.`,
 			}
 			return err
 		}
-		d := decided(plane.Explain(namespace, host), plane.Policy())
+		d := decided(plane.Explain(namespace, set, host))
 		if *form == short {
 			d.text(env.Out)
 			return nil
@@ -91,6 +97,7 @@ files; of a run, give those it was started with.`,
 type decision struct {
 	Host       string     `json:"host"`
 	Namespace  string     `json:"namespace"`
+	Sidecar    string     `json:"sidecar,omitempty"`
 	Owner      *standing  `json:"owner"` // null if nobody declares the host itself
 	Others     []standing `json:"others"`
 	Wildcards  []standing `json:"wildcards"`
@@ -122,6 +129,9 @@ func decided(e registry.Explanation, policy mesh.OutboundPolicy) decision {
 	d := decision{
 		Host: e.Host.String(), Namespace: e.Namespace,
 		Others: standings(e.Others), Wildcards: standings(e.Wildcards), Policy: policy.String(), Undeclared: undeclared(policy),
+	}
+	if e.Sidecar != nil {
+		d.Sidecar = e.Sidecar.Source.Where()
 	}
 	if e.Owner != nil {
 		d.Owner = &standings([]registry.Standing{*e.Owner})[0]
@@ -166,6 +176,9 @@ func standings(list []registry.Standing) []standing {
 }
 
 func (d decision) text(out io.Writer) {
+	if d.Sidecar != "" {
+		fmt.Fprintf(out, "What the workload sees and what happens to the rest is narrowed by %s.\n", d.Sidecar)
+	}
 	owned := map[uint16]bool{}
 	switch {
 	case d.Owner != nil:

@@ -11,21 +11,17 @@ import (
 	"github.com/fairlead/fairlead/internal/mesh"
 )
 
-// Explain returns which entry a host belongs to for workloads of a namespace,
-// and why.
-func (p *Plane) Explain(namespace string, host hostname.Name) registry.Explanation {
+// Explain returns which entry a host belongs to for workloads of a namespace
+// with those labels, and why; and what happens to what no object declares to them.
+func (p *Plane) Explain(namespace string, labels map[string]string, host hostname.Name) (registry.Explanation, mesh.OutboundPolicy) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.registry.Explain(namespace, host)
+	key := p.keyLocked(namespace, labels)
+	return p.registry.Explain(namespace, key.Sidecar, host), key.Policy
 }
 
-// Policy returns what happens, where no Sidecar says otherwise, to traffic that
-// no object declares.
-func (p *Plane) Policy() mesh.OutboundPolicy {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.policyLocked(nil)
-}
+// Policy returns what happens to traffic that no object declares.
+func (p *Plane) Policy() mesh.OutboundPolicy { return p.policy }
 
 // maxViews bounds for how many namespaces Analyze works out what their proxies
 // get: each costs as much as all the objects it sees.

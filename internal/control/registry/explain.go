@@ -12,11 +12,12 @@ import (
 	"github.com/fairlead/fairlead/internal/mesh"
 )
 
-// An Explanation is the decision whose service a namespace reaches under a
-// host, with its reasons.
+// An Explanation is the decision whose service a workload of a namespace reaches
+// under a host, with its reasons.
 type Explanation struct {
 	Host      hostname.Name
 	Namespace string
+	Sidecar   *mesh.Sidecar // the workload's; nil if it has none
 	// Owner has the host; nil if nobody declares it to the namespace.
 	Owner *Standing
 	// Others declare the very host and do not have it, in order of precedence;
@@ -34,14 +35,15 @@ type Standing struct {
 	Reason  string     // why it has the host or not: the end of a sentence
 }
 
-// Explain returns the decision for a host and a namespace. It is that of
-// Snapshot.Service in the Snapshot returned last. The cost grows with the
-// length of the host and the number of entries that claim it.
-func (r *Registry) Explain(namespace string, host hostname.Name) Explanation {
-	e := Explanation{Host: host, Namespace: namespace}
-	e.Owner, e.Others = r.explainOne(namespace, host)
+// Explain returns the decision for a host and the workloads of a namespace that
+// have the Sidecar, which may be nil. It is that of Scope.Service in the Snapshot
+// returned last. The cost grows with the length of the host and the number of
+// entries that claim it.
+func (r *Registry) Explain(namespace string, sidecar *mesh.Sidecar, host hostname.Name) Explanation {
+	e := Explanation{Host: host, Namespace: namespace, Sidecar: sidecar}
+	e.Owner, e.Others = r.explainOne(namespace, sidecar, host)
 	for wildcard := range wildcardsOver(host) {
-		if owner, _ := r.explainOne(namespace, wildcard); owner != nil {
+		if owner, _ := r.explainOne(namespace, sidecar, wildcard); owner != nil {
 			e.Wildcards = append(e.Wildcards, *owner)
 		}
 	}
@@ -61,14 +63,14 @@ func wildcardsOver(host hostname.Name) func(yield func(hostname.Name) bool) {
 }
 
 // explainOne explains who has the very host, wildcard or not.
-func (r *Registry) explainOne(namespace string, host hostname.Name) (owner *Standing, others []Standing) {
+func (r *Registry) explainOne(namespace string, sidecar *mesh.Sidecar, host hostname.Name) (owner *Standing, others []Standing) {
 	settled, ok := r.hosts.Get(host)
 	if !ok {
 		return nil, nil
 	}
 	c := &contest{}
 	r.contend(c, r.claims[host])
-	winner := c.winner(namespace)
+	winner := c.pick(namespace, host, sidecar)
 	var hidden []Standing
 	for i, o := range c.owners {
 		s := Standing{Service: settled.owners[i].service}
@@ -84,12 +86,27 @@ func (r *Registry) explainOne(namespace string, host hostname.Name) (owner *Stan
 		case o.group(namespace) == unseen:
 			s.Reason = "its exportTo does not show it to namespace " + namespace + ": " + shownTo(o.audience)
 			hidden = append(hidden, s)
+		case listener(sidecar, namespace, o.service) < 0:
+			s.Reason = sidecar.Source.Where() + " does not import the host from namespace " + o.service.Namespace
+			others = append(others, s)
+		case listener(sidecar, namespace, o.service) > listener(sidecar, namespace, c.owners[winner].service):
+			s.Reason = fmt.Sprintf("%s imports the host from %s first", sidecar.Source.Where(), c.owners[winner].service.Source)
+			others = append(others, s)
 		default:
 			s.Reason = fmt.Sprintf("%s %s", c.owners[winner].service.Source, c.reason(winner, i, namespace))
 			others = append(others, s)
 		}
 	}
 	return owner, append(others, hidden...)
+}
+
+// listener returns which of a Sidecar's listeners imports a service, -1 for
+// none; where nothing is narrowed, 0.
+func listener(sidecar *mesh.Sidecar, namespace string, s *mesh.Service) int {
+	if sidecar == nil || len(sidecar.Egress) == 0 {
+		return 0
+	}
+	return slices.IndexFunc(sidecar.Egress, func(l mesh.EgressListener) bool { return l.Imports(namespace, s.Namespace, s.Host) })
 }
 
 // title says by what an owner has its host in a namespace.
@@ -122,6 +139,9 @@ func (r *Registry) Notes() []api.Problem {
 	for namespace := range r.workloads {
 		inhabited[namespace] = true
 	}
+	for namespace := range r.sidecars {
+		inhabited[namespace] = true
+	}
 	var notes []api.Problem
 	for all := r.hosts.Iterator(); !all.Done(); {
 		name, h, _ := all.Next()
@@ -142,6 +162,9 @@ func (r *Registry) Namespaces() []string {
 	all := map[string]bool{}
 	for key := range r.objects {
 		all[key.Namespace] = true
+	}
+	for namespace := range r.sidecars {
+		all[namespace] = true
 	}
 	for hosts := r.hosts.Iterator(); !hosts.Done(); {
 		_, h, _ := hosts.Next()
@@ -169,6 +192,7 @@ func unused(o owner, inhabited map[string]bool) (api.Problem, bool) {
 // takenBy notes the wildcards that lose, in their own namespace, traffic to the
 // service that owns a host there and belongs to another.
 func (r *Registry) takenBy(name hostname.Name, h *host) []api.Problem {
+	now := &Snapshot{mesh: r.mesh, hosts: r.hosts, sidecars: r.sidecars}
 	var notes []api.Problem
 	for wildcard := range wildcardsOver(name) {
 		if len(r.claims[wildcard]) == 0 { // nearly always, and cheaper to ask
@@ -177,8 +201,9 @@ func (r *Registry) takenBy(name hostname.Name, h *host) []api.Problem {
 		w, _ := r.hosts.Get(wildcard)
 		for i, under := range w.owners {
 			namespace := under.service.Namespace
-			at := h.winner(namespace)
-			if at < 0 || w.winner(namespace) != i {
+			sidecar := now.Sidecar(namespace, nil)
+			at := h.pick(namespace, name, sidecar)
+			if at < 0 || w.pick(namespace, wildcard, sidecar) != i {
 				continue
 			}
 			taker := h.owners[at].service

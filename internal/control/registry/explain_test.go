@@ -87,8 +87,54 @@ func TestTheDecisionIsExplained(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := New(config.Default())
 			r.Apply(epoch, entries(t, c.entries...))
-			if diff := cmp.Diff(c.want, brief(r.Explain("a", "x.example"))); diff != "" {
+			if diff := cmp.Diff(c.want, brief(r.Explain("a", nil, "x.example"))); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheExplanationKnowsTheSidecar(t *testing.T) {
+	const x = ": hosts: [x.example], resolution: DNS, " + http80
+	for name, c := range map[string]struct {
+		egress string
+		want   string
+	}{
+		"nothing narrowed": {
+			`outboundTrafficPolicy: {mode: REGISTRY_ONLY}`,
+			"owner x.example ServiceEntry a/e: it lies in namespace a\n" +
+				"other x.example ServiceEntry b/e: ServiceEntry a/e lies in that namespace\n",
+		},
+		"only another's": {
+			`egress: [{hosts: ["b/*"]}]`,
+			"owner x.example ServiceEntry b/e: it is exported to every namespace\n" +
+				"other x.example ServiceEntry a/e: Sidecar a/s (stdin:1) does not import the host from namespace a\n",
+		},
+		"another's first": {
+			`egress: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["b/*"]}, {hosts: ["./*"]}]`,
+			"owner x.example ServiceEntry b/e: it is exported to every namespace\n" +
+				"other x.example ServiceEntry a/e: Sidecar a/s (stdin:1) imports the host from ServiceEntry b/e first\n",
+		},
+		"nobody's": {
+			`egress: [{hosts: ["c/*"]}]`,
+			"other x.example ServiceEntry a/e: Sidecar a/s (stdin:1) does not import the host from namespace a\n" +
+				"other x.example ServiceEntry b/e: Sidecar a/s (stdin:1) does not import the host from namespace b\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects, found := api.Read("stdin", []byte("apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s, namespace: a}\nspec: {"+c.egress+"}\n"), "a")
+			if api.HasError(found) {
+				t.Fatal(found)
+			}
+			r := New(config.Default())
+			s, _ := r.Apply(epoch, append(entries(t, "a/e"+x, "b/e"+x), Change{Key: objects[0].Key, Object: objects[0]}))
+			sidecar := s.Sidecar("a", nil)
+			e := r.Explain("a", sidecar, "x.example")
+			if diff := cmp.Diff(c.want, brief(e)); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			if service := s.Through(sidecar).Service("a", "x.example"); (service != nil) != (e.Owner != nil) || service != nil && service != e.Owner.Service {
+				t.Errorf("explained %v, decided %v", e.Owner, service)
 			}
 		})
 	}
@@ -105,7 +151,7 @@ func TestTheExplanationIsTheDecision(t *testing.T) {
 		}
 		for _, host := range []hostname.Name{"x.example", "y.example", "z.example", "*.w.example", "v.w.example"} {
 			for _, namespace := range []string{"a", "b", "c", "elsewhere"} {
-				e, want := r.Explain(namespace, host), s.Service(namespace, host)
+				e, want := r.Explain(namespace, nil, host), s.Service(namespace, host)
 				if (e.Owner != nil) != (want != nil) || want != nil && e.Owner.Service != want {
 					t.Fatalf("%s in %s: %+v, want %+v", host, namespace, e.Owner, want)
 				}
