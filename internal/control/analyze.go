@@ -20,8 +20,13 @@ func (p *Plane) Explain(namespace string, labels map[string]string, host hostnam
 	return p.registry.Explain(namespace, key.Sidecar, host), key.Policy
 }
 
-// Policy returns what happens to traffic that no object declares.
-func (p *Plane) Policy() mesh.OutboundPolicy { return p.policy }
+// Policy returns what happens, where no Sidecar says otherwise, to traffic that
+// no object declares.
+func (p *Plane) Policy() mesh.OutboundPolicy {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.policyLocked(nil)
+}
 
 // maxViews bounds for how many namespaces Analyze works out what their proxies
 // get: each costs as much as all the objects it sees.
