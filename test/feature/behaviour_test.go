@@ -27,7 +27,8 @@ import (
 //
 // The questions, one a line:
 //
-//	in NAMESPACE             where the workload is that the next ones are about; "default" at first
+//	in NAMESPACE [KEY=VALUE...]  where the workload is that the next ones are about, and its
+//	                         labels; "default" without any at first
 //	answer NAME ADDRESS...   what the proxy's resolver finds for a name
 //	http DEST HOST           a request for HOST on a connection to DEST
 //	http10 DEST HOST         the same in HTTP/1.0
@@ -61,18 +62,18 @@ func answersTo(t *testing.T, file string) string {
 	}
 	sc := newScene(t, filepath.Base(file), data)
 	questions := questionsIn(string(data))
-	namespaces := []string{"default"}
+	workloads := []workload{"default"}
 	for _, q := range questions {
-		if q[0] == "in" && !slices.Contains(namespaces, q[1]) {
-			namespaces = append(namespaces, q[1])
+		if w := workload(strings.Join(q[1:], " ")); q[0] == "in" && !slices.Contains(workloads, w) {
+			workloads = append(workloads, w)
 		}
 	}
 	var b strings.Builder
-	for _, ns := range namespaces {
-		open := tell(sc.config(ns, mesh.AllowAny))
-		fmt.Fprintf(&b, "== %s, ALLOW_ANY\n%s", ns, open)
-		if ns == namespaces[0] { // the difference is no other elsewhere
-			fmt.Fprintf(&b, "== %s, REGISTRY_ONLY, where it differs\n%s", ns, beyond(open, tell(sc.config(ns, mesh.RegistryOnly))))
+	for _, w := range workloads {
+		open := tell(sc.config(w, mesh.AllowAny))
+		fmt.Fprintf(&b, "== %s, ALLOW_ANY\n%s", w, open)
+		if w == workloads[0] { // the difference is no other elsewhere
+			fmt.Fprintf(&b, "== %s, REGISTRY_ONLY, where it differs\n%s", w, beyond(open, tell(sc.config(w, mesh.RegistryOnly))))
 		}
 	}
 	decided := decisions(t, sc, questions)
@@ -155,14 +156,32 @@ func newScene(t testing.TB, file string, data []byte) *scene {
 	return &scene{t: t, snapshot: snapshot, problems: append(problems, delta.Problems...), configs: map[translate.View]*config.Config{}}
 }
 
-// config returns what a proxy of the namespace has.
-func (sc *scene) config(namespace string, policy mesh.OutboundPolicy) *config.Config {
+// A workload is a namespace and the labels of a workload in it: "default app=a".
+type workload string
+
+func (w workload) parts() (namespace string, labels map[string]string) {
+	words := strings.Fields(string(w))
+	labels = map[string]string{}
+	for _, x := range words[1:] {
+		key, value, _ := strings.Cut(x, "=")
+		labels[key] = value
+	}
+	return words[0], labels
+}
+
+// config returns what the proxy of a workload has where the mesh has that
+// policy.
+func (sc *scene) config(w workload, policy mesh.OutboundPolicy) *config.Config {
 	sc.t.Helper()
-	view := translate.View{Namespace: namespace, Policy: policy}
+	namespace, labels := w.parts()
+	view := translate.View{Namespace: namespace, Sidecar: sc.snapshot.Sidecar(namespace, labels), Policy: policy}
+	if s := view.Sidecar; s != nil && s.Policy != nil {
+		view.Policy = *s.Policy
+	}
 	if c := sc.configs[view]; c != nil {
 		return c
 	}
-	tr, problems := translate.New(view, sc.snapshot)
+	tr, problems := translate.New(view, sc.snapshot.Through(view.Sidecar))
 	sc.problems = append(sc.problems, problems...)
 	var none *config.Config
 	c := none.Apply(decoded(sc.t, tr.Set()))

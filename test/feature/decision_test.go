@@ -30,15 +30,15 @@ import (
 func decisions(t *testing.T, sc *scene, questions [][]string) string {
 	t.Helper()
 	var b strings.Builder
-	namespace, found := "default", finder{}
+	asker, found := workload("default"), finder{}
 	if len(questions) > 0 && questions[0][0] != "in" {
 		b.WriteString("== asked in default\n")
 	}
 	for _, q := range questions {
 		switch q[0] {
 		case "in":
-			namespace = q[1]
-			fmt.Fprintf(&b, "== asked in %s\n", namespace)
+			asker = workload(strings.Join(q[1:], " "))
+			fmt.Fprintf(&b, "== asked in %s\n", asker)
 			continue
 		case "answer":
 			found[q[1]] = nil
@@ -48,8 +48,8 @@ func decisions(t *testing.T, sc *scene, questions [][]string) string {
 			fmt.Fprintf(&b, "%s\n", strings.Join(q, " "))
 			continue
 		}
-		open := decide(t, sc.config(namespace, mesh.AllowAny), found, mesh.AllowAny, q)
-		closed := decide(t, sc.config(namespace, mesh.RegistryOnly), found, mesh.RegistryOnly, q)
+		open := decide(t, sc.config(asker, mesh.AllowAny), found, mesh.AllowAny, q)
+		closed := decide(t, sc.config(asker, mesh.RegistryOnly), found, mesh.RegistryOnly, q)
 		fmt.Fprintf(&b, "%s\n", strings.Join(q, " "))
 		if open == closed || q[0] == "xds" {
 			fmt.Fprintf(&b, "    %s\n", open)
