@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("XDG_STATE_HOME", e.WorkDir+"/state")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // or every command takes a second
 			return nil
 		},
 	})
