@@ -2,7 +2,6 @@ package control
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -21,7 +20,7 @@ import (
 // stdin is a Plane of objects that no watch follows.
 func stdin(t *testing.T, policy mesh.OutboundPolicy, yaml string) *Plane {
 	t.Helper()
-	p, _, err := New(Options{Paths: []string{"-"}, Stdin: strings.NewReader(yaml), Namespace: "default", Policy: policy, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	p, _, err := New(Options{Paths: []string{"-"}, Stdin: strings.NewReader(yaml), Namespace: "default", Policy: policy, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

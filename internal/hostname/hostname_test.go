@@ -197,9 +197,19 @@ func TestSubsetOf(t *testing.T) {
 		n, of Name
 		want  bool
 	}{
-		{"a.example", "a.example", true}, {"a.example", "b.example", false}, {"a.example", "*.example", true}, {"a.example", "*", true},
-		{"example", "*.example", false}, {"*.example", "*.example", true}, {"*.a.example", "*.example", true}, {"*.example", "*.a.example", false},
-		{"*example", "*.example", false}, {"*.example", "*example", true}, {"*", "*", true}, {"*", "*.example", false}, {"*.example", "a.example", false},
+		{"a.example", "a.example", true},
+		{"a.example", "b.example", false},
+		{"a.example", "*.example", true},
+		{"a.example", "*", true},
+		{"example", "*.example", false},
+		{"*.example", "*.example", true},
+		{"*.a.example", "*.example", true},
+		{"*.example", "*.a.example", false},
+		{"*example", "*.example", false},
+		{"*.example", "*example", true},
+		{"*", "*", true},
+		{"*", "*.example", false},
+		{"*.example", "a.example", false},
 	} {
 		if got := c.n.SubsetOf(c.of); got != c.want {
 			t.Errorf("%s in %s: %v", c.n, c.of, got)
