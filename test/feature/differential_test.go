@@ -32,14 +32,15 @@ func TestTwoThousandChangesLeaveWhatTheirObjectsMake(t *testing.T) {
 			random := newObjects(t, rand.New(rand.NewPCG(seed, 33)))
 			now := newHistory(t)
 			displaced := 0
-			for changes, compared := 0, 0; changes < 2000; {
-				round := random.changes()
-				now.apply(round)
-				changes += len(round)
-				if changes-compared < 400 && changes < 2000 {
-					continue
+			for changes := 0; changes < 2000; {
+				// Many at once, as a folder that is copied brings them; then few,
+				// as people make them: what those leave stale nothing repairs.
+				for end := changes + 360; changes < end; {
+					changes += now.apply(random.changes(min(1+random.IntN(150), end-changes)))
 				}
-				compared = changes
+				for end := changes + 40; changes < end; {
+					changes += now.apply(random.changes(min(1+random.IntN(3), end-changes)))
+				}
 				displaced += now.compare(random.all())
 				if t.Failed() {
 					t.Fatalf("after %d changes", changes)
@@ -93,12 +94,14 @@ func newHistory(t *testing.T) *history {
 	return h
 }
 
-func (h *history) apply(changes []registry.Change) {
+// apply makes the changes and returns how many they are.
+func (h *history) apply(changes []registry.Change) int {
 	snapshot, delta := h.registry.Apply(someday, changes)
 	h.snapshot = snapshot
 	for i, v := range h.views {
 		h.made[i].Update(snapshot.Through(v.Sidecar), delta.Hosts)
 	}
+	return len(changes)
 }
 
 // compare compares with a history that only ever had the objects given, and
@@ -269,13 +272,8 @@ func (o *randomObjects) all() []registry.Change {
 	return all
 }
 
-// changes are a round: a few changes, as people make them, or many, as a folder
-// that is copied brings them.
-func (o *randomObjects) changes() []registry.Change {
-	n := 1 + o.IntN(3)
-	if o.IntN(2) == 0 {
-		n = 1 + o.IntN(200)
-	}
+// changes are n changes.
+func (o *randomObjects) changes(n int) []registry.Change {
 	var all []registry.Change
 	for range n {
 		k := api.Key{Kind: "ServiceEntry", Namespace: o.one("a", "b", "c"), Name: fmt.Sprint("e", o.IntN(40))}
