@@ -113,7 +113,9 @@ func (v *verdict) add(p api.Problem, severity string) {
 func (v verdict) write(env Env, form string) error {
 	var err error
 	if form == short {
-		v.text(env.Out, term.IsTerminal(int(env.Out.Fd())))
+		var b strings.Builder
+		v.text(&b, term.IsTerminal(int(env.Out.Fd())))
+		_, err = env.Out.WriteString(b.String())
 	} else {
 		err = write(env.Out, form, v, func(*tabwriter.Writer) {})
 	}

@@ -85,8 +85,10 @@ files; of a run, give those it was started with.`,
 		}
 		d := decided(plane.Explain(namespace, set, host))
 		if *form == short {
-			d.text(env.Out)
-			return nil
+			var b strings.Builder
+			d.text(&b)
+			_, err := env.Out.WriteString(b.String())
+			return err
 		}
 		return write(env.Out, *form, d, func(*tabwriter.Writer) {})
 	}

@@ -28,22 +28,35 @@ func (p *Plane) Policy() mesh.OutboundPolicy {
 	return p.policyLocked(nil)
 }
 
-// maxViews bounds for how many namespaces Analyze works out what their proxies
-// get: each costs as much as all the objects it sees.
+// maxViews bounds how many different views Analyze works out: each costs as
+// much as all the objects it sees.
 const maxViews = 64
 
 // Analyze returns what joining the objects brings to light for workloads of
 // every namespace that an object lies in or names, beyond what New returned, and
-// without repetition. Notes are what is worth knowing and nobody's fault. More
-// than maxViews namespaces are not looked at; skipped says how many.
+// without repetition. Notes are what is worth knowing and nobody's fault. Where
+// namespaces see more than maxViews different things, the rest is not looked at;
+// skipped says of how many.
 func (p *Plane) Analyze() (problems, notes []api.Problem, skipped int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	namespaces := p.registry.Namespaces()
-	skipped = max(0, len(namespaces)-maxViews)
+	var known []outlook // of views that were worked out
+	for key := range p.views {
+		known = append(known, p.outlookLocked(key))
+	}
 	found := map[api.Problem]struct{}{}
-	for _, namespace := range namespaces[:len(namespaces)-skipped] {
+	worked := 0
+	for _, namespace := range p.registry.Namespaces() {
 		key := p.keyLocked(namespace, nil)
+		o := p.outlookLocked(key)
+		if slices.ContainsFunc(known, o.equal) {
+			continue
+		}
+		if worked++; worked > maxViews {
+			skipped++
+			continue
+		}
+		known = append(known, o)
 		_, more := translate.New(key, p.snapshot.Through(key.Sidecar))
 		for _, x := range more {
 			if _, said := p.problems[x]; !said {
@@ -54,4 +67,19 @@ func (p *Plane) Analyze() (problems, notes []api.Problem, skipped int) {
 	problems = slices.Collect(maps.Keys(found))
 	api.Sort(problems)
 	return problems, p.registry.Notes(), skipped
+}
+
+// An outlook is what the problems of a view come from: nearly all namespaces
+// have the same.
+type outlook struct {
+	policy   mesh.OutboundPolicy
+	services []*mesh.Service
+}
+
+func (o outlook) equal(other outlook) bool {
+	return o.policy == other.policy && slices.Equal(o.services, other.services)
+}
+
+func (p *Plane) outlookLocked(key translate.View) outlook {
+	return outlook{key.Policy, slices.Collect(p.snapshot.Through(key.Sidecar).Services(key.Namespace))}
 }

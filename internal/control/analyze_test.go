@@ -45,7 +45,8 @@ func TestAnalyzeLooksThroughEveryNamespace(t *testing.T) {
 func TestAnalyzeSaysHowManyNamespacesItLeftOut(t *testing.T) {
 	var all strings.Builder
 	for i := range maxViews + 3 {
-		all.WriteString(in(fmt.Sprintf("n%d", i), write(fmt.Sprintf("a%d", i), "HTTP")))
+		all.WriteString(in(fmt.Sprintf("n%d", i), private(write(fmt.Sprintf("a%d", i), "HTTP"))))
+		all.WriteString(in(fmt.Sprintf("like-others%d", i), write(fmt.Sprintf("b%d", i), "HTTP")))
 	}
 	p, _, err := plane(t, all.String())
 	if err != nil {
