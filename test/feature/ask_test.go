@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/dns"
+	"github.com/fairlead/fairlead/internal/proxy/resolve"
 )
 
 // realZone is what every name has in the world outside.
@@ -113,6 +115,13 @@ func replyAsText(t *testing.T, wire []byte) string {
 // other types.
 func outside(t *testing.T) netip.AddrPort {
 	t.Helper()
+	return nameServer(t, func() (netip.Addr, uint32) { return realZone, 60 })
+}
+
+// nameServer starts a name server that answers every A with what it is told, and
+// other types with nothing.
+func nameServer(t *testing.T, tell func() (addr netip.Addr, ttl uint32)) netip.AddrPort {
+	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -133,9 +142,10 @@ func outside(t *testing.T) netip.AddrPort {
 			}
 			reply := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, RecursionAvailable: true}, Questions: q.Questions}
 			if q.Questions[0].Type == dnsmessage.TypeA {
+				addr, ttl := tell()
 				reply.Answers = []dnsmessage.Resource{{
-					Header: dnsmessage.ResourceHeader{Name: q.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: 60},
-					Body:   &dnsmessage.AResource{A: realZone.As4()},
+					Header: dnsmessage.ResourceHeader{Name: q.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: ttl},
+					Body:   &dnsmessage.AResource{A: addr.As4()},
 				}}
 			}
 			if out, err := reply.Pack(); err == nil {
@@ -144,4 +154,38 @@ func outside(t *testing.T) netip.AddrPort {
 		}
 	}()
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// TestBehaviour27RefreshFollowsTheTimeToLive gives a name another address once
+// its first has outlived its second: the refresh rate, an hour, does not count.
+func TestBehaviour27RefreshFollowsTheTimeToLive(t *testing.T) {
+	t.Parallel()
+	first, second := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	asked := 0
+	server := nameServer(t, func() (netip.Addr, uint32) {
+		if asked++; asked == 1 {
+			return first, 1
+		}
+		return second, 3600
+	})
+	r := resolve.New(resolve.Options{Servers: []netip.AddrPort{server}, Refresh: time.Hour})
+	defer r.Close()
+	answers := make(chan []netip.Addr, 8)
+	defer r.Watch("a.example.com", func(a resolve.Answer) {
+		select {
+		case answers <- a.Addrs:
+		default:
+		}
+	})()
+	limit := time.NewTimer(20 * time.Second)
+	defer limit.Stop()
+	for _, want := range []netip.Addr{first, second} {
+		for got := []netip.Addr(nil); !slices.Equal(got, []netip.Addr{want}); {
+			select {
+			case got = <-answers:
+			case <-limit.C:
+				t.Fatalf("waited in vain for %s", want)
+			}
+		}
+	}
 }
