@@ -20,12 +20,12 @@ func (p *Plane) Explain(namespace string, labels map[string]string, host hostnam
 	return p.registry.Explain(namespace, key.Sidecar, host), key.Policy
 }
 
-// Policy returns what happens, where no Sidecar says otherwise, to traffic that
-// no object declares.
-func (p *Plane) Policy() mesh.OutboundPolicy {
+// Policy returns what happens to traffic of a workload that no object declares:
+// by its Sidecar, else by the mesh, and never more open than the Plane was told.
+func (p *Plane) Policy(namespace string, labels map[string]string) mesh.OutboundPolicy {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.policyLocked(nil)
+	return p.keyLocked(namespace, labels).Policy
 }
 
 // maxViews bounds how many different views Analyze works out: each costs as

@@ -22,8 +22,8 @@ func TestTheMeshsConfigurationIsFollowed(t *testing.T) {
 		}
 	}
 	check("closed at first", "other.example own.example closed")
-	if p.Policy() != mesh.RegistryOnly {
-		t.Errorf("the policy is %s", p.Policy())
+	if p.Policy("default", nil) != mesh.RegistryOnly {
+		t.Errorf("the policy is %s", p.Policy("default", nil))
 	}
 	change(t, p, meshObject("outboundTrafficPolicy: {mode: ALLOW_ANY}"))
 	check("opened", "other.example own.example open")
@@ -60,7 +60,7 @@ func TestASidecarGoesBeforeTheMesh(t *testing.T) {
 
 func TestNoMeshOpensWhatWasClosed(t *testing.T) {
 	p := stdin(t, mesh.RegistryOnly, httpEntry("default", "own")+meshObject("outboundTrafficPolicy: {mode: ALLOW_ANY}"))
-	if got := join(t, p, nil).tells(); got != "own.example closed" || p.Policy() != mesh.RegistryOnly {
-		t.Errorf("got %s, policy %s", got, p.Policy())
+	if got := join(t, p, nil).tells(); got != "own.example closed" || p.Policy("default", nil) != mesh.RegistryOnly {
+		t.Errorf("got %s, policy %s", got, p.Policy("default", nil))
 	}
 }

@@ -112,7 +112,7 @@ func (w *workload) status() Status {
 		Namespace: w.Workload.Namespace,
 		PID:       os.Getpid(),
 		Command:   w.Command,
-		Policy:    w.Policy.String(),
+		Policy:    w.policy().String(),
 		Started:   w.started,
 		ProxyPID:  int(w.proxies.pid.Load()),
 		Restarts:  int(w.proxies.restarts.Load()),

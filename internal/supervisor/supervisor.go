@@ -395,7 +395,7 @@ func (w *workload) command(ctx, interrupted context.Context) (code int, err erro
 	if err != nil {
 		return 0, fmt.Errorf("find the working folder for the command: %w", err)
 	}
-	if err := w.announce(interrupted); err != nil {
+	if err := w.announce(interrupted, w.policy()); err != nil {
 		return 0, err
 	}
 	if err := w.signals.hand(interrupted); err != nil {
@@ -440,11 +440,11 @@ func (w *workload) proxyFault() string {
 
 // announce writes the line that says what is about to run, and where nobody
 // reads it waits until the run is interrupted.
-func (w *workload) announce(interrupted context.Context) error {
+func (w *workload) announce(interrupted context.Context, policy mesh.OutboundPolicy) error {
 	written := make(chan struct{})
 	go func() { // if it is stuck, it ends with the process
 		defer close(written)
-		fmt.Fprintf(w.Notices, "fairlead: %s in namespace %s, %s\n", w.Workload.Name, w.Workload.Namespace, w.policyInWords())
+		fmt.Fprintf(w.Notices, "fairlead: %s in namespace %s, %s\n", w.Workload.Name, w.Workload.Namespace, inWords(policy))
 	}()
 	select {
 	case <-written:
@@ -454,8 +454,14 @@ func (w *workload) announce(interrupted context.Context) error {
 	}
 }
 
-func (w *workload) policyInWords() string {
-	if w.Policy == mesh.RegistryOnly {
+// policy is the outbound policy that holds for the workload now: objects may
+// have closed what the command line left open.
+func (w *workload) policy() mesh.OutboundPolicy {
+	return w.plane.Policy(w.Workload.Namespace, w.Workload.Labels)
+}
+
+func inWords(policy mesh.OutboundPolicy) string {
+	if policy == mesh.RegistryOnly {
 		return "REGISTRY_ONLY: what no entry declares is refused"
 	}
 	return "ALLOW_ANY: what no entry declares passes through"

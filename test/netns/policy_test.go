@@ -72,3 +72,21 @@ func TestThePortInHostIsIgnored(t *testing.T) {
 			"the page\nthe page\n")
 	})
 }
+
+func TestASidecarClosesARun(t *testing.T) {
+	asOrdinary(t, func(b *bed) {
+		f := b.file("e.yaml", dnsEntry+`---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default}
+spec: {egress: [{hosts: ["./*"]}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}
+`)
+		p := b.background("client", "-f "+f)
+		b.want("declared", b.in("client", "curl -s http://www.baidu.com"), 0, "the page")
+		b.want("undeclared", b.in("client", "curl -s -w %{http_code} http://"+other4.String()), 0, "502")
+		if !strings.Contains(p.errs.String(), "REGISTRY_ONLY") {
+			b.Errorf("the start line says %q", p.errs.String())
+		}
+		b.want("proxy-status", b.fairlead("proxy-status"), 0, "REGISTRY_ONLY")
+	})
+}
