@@ -38,25 +38,36 @@ func (v *validator) endpoints(e *entryFacts) {
 }
 
 func (v *validator) endpointAddress(e *entryFacts, field, address string) {
+	named := v.hostAddress(field, address, "under ports: of the endpoint, or as targetPort under spec.ports")
+	if named && e.resolution == mesh.Static {
+		v.err(field, "%s is a host name, and STATIC does not resolve names; write resolution: DNS, or give its IP address", quote(address))
+	}
+}
+
+// hostAddress checks the address of an endpoint that is no unix socket. It
+// reports whether that is a host name which could be resolved. portGoes says
+// where a port belongs that was written with it.
+func (v *validator) hostAddress(field, address, portGoes string) (named bool) {
 	if ip, err := netip.ParseAddr(address); err == nil {
 		if ip.Zone() != "" {
 			v.err(field, "%s has a zone, which means something on one machine only; use an address without", quote(address))
 		}
-		return
+		return false
 	}
 	name, err := hostname.Parse(address)
 	switch {
 	case strings.Contains(address, "://"):
 		v.err(field, "%s is a URL; leave only the host name or address", quote(address))
 	case strings.Count(address, ":") == 1:
-		v.err(field, "%s has a port; put it under ports: of the endpoint, or as targetPort under spec.ports", quote(address))
+		v.err(field, "%s has a port; put it %s", quote(address), portGoes)
 	case err != nil:
 		v.err(field, "%s is neither an IP address nor a host name: %v", quote(address), err)
 	case name.IsWildcard():
 		v.err(field, "%s is a wildcard, which cannot be resolved; name one host", quote(address))
-	case e.resolution == mesh.Static:
-		v.err(field, "%s is a host name, and STATIC does not resolve names; write resolution: DNS, or give its IP address", quote(address))
+	default:
+		return true
 	}
+	return false
 }
 
 func (v *validator) unixEndpoint(e *entryFacts, field string, p *networking.WorkloadEntry) {

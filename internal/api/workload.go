@@ -2,13 +2,11 @@ package api
 
 import (
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 
-	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 )
 
@@ -66,32 +64,12 @@ func (v *validator) workloadEntry(field string, we *networking.WorkloadEntry) {
 		}
 		v.unixAddress(address, we.Address)
 	default:
-		v.workloadAddress(address, we.Address)
+		v.hostAddress(address, we.Address, "under spec.ports, by the name that the ServiceEntry gives it")
 	}
 	for _, f := range []struct{ name, value string }{{"network", we.Network}, {"locality", we.Locality}, {"serviceAccount", we.ServiceAccount}} {
 		if f.value != "" {
 			v.warn(join(field, f.name), "is not acted on yet")
 		}
-	}
-}
-
-func (v *validator) workloadAddress(field, address string) {
-	if ip, err := netip.ParseAddr(address); err == nil {
-		if ip.Zone() != "" {
-			v.err(field, "%s has a zone, which means something on one machine only; use an address without", quote(address))
-		}
-		return
-	}
-	name, err := hostname.Parse(address)
-	switch {
-	case strings.Contains(address, "://"):
-		v.err(field, "%s is a URL; leave only the host name or address", quote(address))
-	case strings.Count(address, ":") == 1:
-		v.err(field, "%s has a port; put it under spec.ports, by the name that the ServiceEntry gives it", quote(address))
-	case err != nil:
-		v.err(field, "%s is neither an IP address nor a host name: %v", quote(address), err)
-	case name.IsWildcard():
-		v.err(field, "%s is a wildcard, which cannot be resolved; name one host", quote(address))
 	}
 }
 
@@ -122,7 +100,7 @@ func (v *validator) workloadGroup(wg *networking.WorkloadGroup) {
 		v.labels("spec.template.labels", wg.Template.Labels)
 		v.workloadPorts("spec.template.ports", wg.Template)
 		if a := wg.Template.Address; a != "" && !strings.HasPrefix(a, "unix:") {
-			v.workloadAddress("spec.template.address", a)
+			v.hostAddress("spec.template.address", a, "under spec.ports, by the name that the ServiceEntry gives it")
 		}
 	}
 	if wg.Probe != nil {
