@@ -165,32 +165,32 @@ func TestProtectedPathsStayAsTheyAre(t *testing.T) {
 
 func TestFoldersAboveProtectedPathsStayWhereTheyAre(t *testing.T) {
 	dir := testDir(t)
-	entries := filepath.Join(dir, "work", "a", "b", "entries")
+	entries := filepath.Join(dir, "home", "a", "b", "entries")
 	for _, err := range []error{
 		os.MkdirAll(entries, 0o755),
 		os.WriteFile(filepath.Join(entries, "a.yaml"), []byte("good"), 0o644),
-		os.Chmod(filepath.Join(dir, "work", "a"), 0o311), // not to be listed
-		os.Mkdir(filepath.Join(dir, "work", "mine"), 0o755),
+		os.Chmod(filepath.Join(dir, "home", "a"), 0o311), // not to be listed
+		os.Mkdir(filepath.Join(dir, "home", "mine"), 0o755),
 	} {
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	s := open(t, Options{ReadOnly: []string{entries, filepath.Join(dir, "work", "a", "b", "other", "missing")}})
+	s := open(t, Options{ReadOnly: []string{entries, filepath.Join(dir, "home", "a", "b", "other", "missing")}})
 	got := runIn(t, s, Command{Env: os.Environ(), Dir: filepath.Dir(entries), Args: []string{"sh", "-c", `
 		try() { if "$@"; then echo "worked: $*"; fi; }
 		top=` + dir + `
 		try mv entries others
-		try mv $top/work/a/b $top/work/a/c
-		try mv $top/work/a $top/work/c
-		try mv $top/work $top/work2
+		try mv $top/home/a/b $top/home/a/c
+		try mv $top/home/a $top/home/c
+		try mv $top/home $top/home2
 		try mv $top $top-2
 		try rm -rf $top
-		try umount -l $top/work
-		try unshare -Ur mv $top/work $top/work2
-		try unshare -Urm mv $top/work $top/work2
+		try umount -l $top/home
+		try unshare -Ur mv $top/home $top/home2
+		try unshare -Urm mv $top/home $top/home2
 		pwd; ls
-		echo new > file && mkdir $top/work/d && mv file $top/work/d/file && cat $top/work/d/file entries/a.yaml`}})
+		echo new > file && mkdir $top/home/d && mv file $top/home/d/file && cat $top/home/d/file entries/a.yaml`}})
 	if want := filepath.Dir(entries) + "\nentries\nnew\ngood"; got.Out != want {
 		t.Errorf("got %+v, want %q", got, want)
 	}
