@@ -73,6 +73,13 @@ const (
 	Internal              // the proxy failed, a fault of its own
 )
 
+// Fields are the header fields of a message.
+type Fields interface {
+	// Field returns the value of the first field of a name, which is in lower case;
+	// nil if there is none. It is valid as long as the Record.
+	Field(name string) []byte
+}
+
 // A Record is filled while one connection or request passes and read once it
 // is over. It is of fixed size and holds no memory of its own: strings belong
 // to the configuration, byte slices to the exchange's buffers, so a Record is
@@ -121,4 +128,7 @@ type Record struct {
 	Sent         int64  // body or payload bytes to the caller
 	Duration     time.Duration
 	UpstreamTime time.Duration // request sent until response head; 0 for local replies
+
+	// The messages, for formats that ask for their fields; nil where there are none.
+	Request, Response, Trailer Fields
 }

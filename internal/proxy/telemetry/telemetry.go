@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/proxy/accesslog"
 )
 
 const (
@@ -18,12 +19,14 @@ const (
 	maxQueue = 1 << 20                // bytes held while the writer is slow
 )
 
-// A Log writes one JSON line per record and counts it. It is safe for
+// A Log writes one line per record, in JSON of its own until it is given another
+// format, and counts it. It is safe for
 // concurrent use. A writer that is slow or fails costs lines, which are
 // counted, and never holds up traffic.
 type Log struct {
 	w io.Writer
 	tally
+	format  atomic.Pointer[accesslog.Format]
 	written atomic.Uint64
 	dropped atomic.Uint64
 
@@ -50,6 +53,9 @@ func NewLog(w io.Writer) *Log {
 		encoders: sync.Pool{New: func() any { return new(encoder) }},
 	}
 }
+
+// SetFormat gives lines added from now on another format; nil means the Log's own.
+func (l *Log) SetFormat(f *accesslog.Format) { l.format.Store(f) }
 
 // Run writes batches until ctx ends, then what is left.
 func (l *Log) Run(ctx context.Context) error {
@@ -106,7 +112,11 @@ func (l *Log) Add(rec *decision.Record) {
 }
 
 func (l *Log) add(e *encoder, rec *decision.Record) {
-	e.line, e.scratch = appendLine(e.line[:0], e.scratch, rec)
+	if f := l.format.Load(); f != nil {
+		e.line = f.AppendLine(e.line[:0], rec)
+	} else {
+		e.line, e.scratch = appendLine(e.line[:0], e.scratch, rec)
+	}
 	l.queue(e.line)
 }
 
