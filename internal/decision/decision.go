@@ -68,6 +68,7 @@ const (
 	ClientGone            // the caller went away
 	Overload              // the proxy is at a limit of its own
 	Loop                  // the connection would come back to the proxy
+	PortHeld              // another host holds connections to that port
 	UpgradeRefused        // CONNECT or an upgrade that is not allowed
 	NotReady              // the proxy has no configuration yet
 	Internal              // the proxy failed, a fault of its own
@@ -110,6 +111,8 @@ type Record struct {
 	Route        string
 	Cluster      string
 	Entry        mesh.Ref // the object that declared the destination
+	Holder       string   // host that holds the port, and what declared it, if Reason is PortHeld
+	HolderEntry  mesh.Ref
 	Endpoint     netip.AddrPort
 	EndpointName string         // FQDN behind Endpoint, or unix path; empty if neither
 	Upstream     netip.AddrPort // local address of the connection to Endpoint

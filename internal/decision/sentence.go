@@ -97,6 +97,8 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 		dst = appendAddr(dst, r.Original)
 		dst = append(dst, " is the workload or its proxy itself, which cannot be reached through the proxy; the connection was refused as a loop"...)
 		dst = r.appendErr(dst)
+	case PortHeld:
+		dst = r.appendHeld(dst)
 	case NotReady:
 		dst = append(dst, "the proxy has no configuration yet and lets nothing out until it has; try again, and see fairlead proxy-status if this lasts"...)
 		dst = r.appendErr(dst)
@@ -112,6 +114,26 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 
 // Sentence is AppendSentence as a string.
 func (r *Record) Sentence() string { return string(r.AppendSentence(nil)) }
+
+// appendHeld tells whose connections those to a port are, and what would keep
+// them apart.
+func (r *Record) appendHeld(dst []byte) []byte {
+	dst = append(dst, "port "...)
+	dst = strconv.AppendUint(dst, uint64(r.Original.Port()), 10)
+	dst = append(dst, " of "...)
+	dst = r.appendTarget(dst)
+	dst = append(dst, " is refused: "...)
+	if r.HolderEntry != (mesh.Ref{}) {
+		dst = r.HolderEntry.AppendWhere(dst)
+		dst = append(dst, " holds connections to it for host "...)
+		dst = append(dst, r.Holder...)
+	} else {
+		dst = append(dst, "another host holds connections to it"...)
+	}
+	dst = append(dst, ", and an address does not tell which of the two is meant; give "...)
+	dst = r.appendEntry(dst)
+	return append(dst, " spec.addresses of its own or another port, or let it have a virtual address"...)
+}
 
 // appendTarget names the destination by the best name known (authority, SNI, DNS
 // name) and adds the address, unless that is the name already.

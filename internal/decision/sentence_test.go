@@ -86,6 +86,14 @@ func TestSentence(t *testing.T) {
 			"cluster c: endpoint /run/x.sock sent an answer that is not valid HTTP: status line without version.",
 		},
 		{
+			"a port that another host holds",
+			Record{
+				Reason: PortHeld, Name: "a.example.com", Original: netip.MustParseAddrPort("192.0.2.20:5432"), Entry: entry,
+				Holder: "b.example.com", HolderEntry: mesh.Ref{Kind: "ServiceEntry", Namespace: "x", Name: "y"},
+			},
+			"port 5432 of a.example.com (192.0.2.20:5432) is refused: ServiceEntry x/y holds connections to it for host b.example.com, and an address does not tell which of the two is meant; give ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) spec.addresses of its own or another port, or let it have a virtual address.",
+		},
+		{
 			"loop",
 			Record{Reason: Loop, Original: netip.MustParseAddrPort("127.0.0.1:15001")},
 			"the destination 127.0.0.1:15001 is the workload or its proxy itself, which cannot be reached through the proxy; the connection was refused as a loop.",

@@ -28,7 +28,8 @@ func contribute(s *mesh.Service, m config.Mesh) *contribution {
 		return c
 	}
 	put := func(r *Resource) { c.resources[r.Key] = r }
-	put(nameOf(s))
+	c.service = s
+	put(encode(xds.NameType, string(s.Host), nameOf(s)))
 	for _, p := range s.Ports {
 		claim, ok := claimOf(s, p)
 		if !ok {

@@ -4,30 +4,26 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
-	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
+	"github.com/fairlead/fairlead/internal/xds/fairleadpb"
 )
 
-const giveAddress = "give each its own spec.addresses, or another port"
-
 // makeListeners makes every listener of the port: one for any address, and one
-// per address that a claim names.
-func (p *port) makeListeners(policy mesh.OutboundPolicy) ([]*Resource, []api.Problem) {
-	var problems []api.Problem
+// per address that a claim names. It notes what claims do not get.
+func (p *port) makeListeners(policy mesh.OutboundPolicy) []*Resource {
+	p.problems, p.refused, p.weighed = nil, make(map[hostname.Name][]*fairleadpb.RefusedPort), false
 	var out []*Resource
 	add := func(l *listenerv3.Listener) {
 		if l != nil {
 			out = append(out, encode(xds.ListenerType, l.GetName(), l))
 		}
 	}
-	l, found := p.anyAddress(policy)
-	add(l)
-	problems = append(problems, found...)
+	add(p.anyAddress(policy))
 
 	bound := make(map[netip.Addr][]*claim)
 	for _, c := range p.sorted(func(c *claim) bool { return c.kind != byHost }) {
@@ -36,11 +32,9 @@ func (p *port) makeListeners(policy mesh.OutboundPolicy) ([]*Resource, []api.Pro
 		}
 	}
 	for _, ip := range sortedAddrs(bound) {
-		l, found := p.oneAddress(netip.AddrPortFrom(ip, p.number), bound[ip], policy)
-		add(l)
-		problems = append(problems, found...)
+		add(p.oneAddress(netip.AddrPortFrom(ip, p.number), bound[ip], policy))
 	}
-	return out, problems
+	return out
 }
 
 func sortedAddrs(m map[netip.Addr][]*claim) []netip.Addr {
@@ -54,12 +48,12 @@ func sortedAddrs(m map[netip.Addr][]*claim) []netip.Addr {
 
 // anyAddress makes the listener for destinations known by port alone or by a
 // range of addresses; nil if no claim is of that sort.
-func (p *port) anyAddress(policy mesh.OutboundPolicy) (*listenerv3.Listener, []api.Problem) {
+func (p *port) anyAddress(policy mesh.OutboundPolicy) *listenerv3.Listener {
 	d := draft{name: listenerName(wildcards(p.number)[0])}
 	rest := p.sorted(func(c *claim) bool { return c.kind.isBytes() && c.anywhere() })
 	talk := p.sorted(func(c *claim) bool { return c.kind == byHost || c.kind == sniffed && c.anywhere() })
 
-	rest, talk, problems := silence(rest, talk)
+	rest, talk = p.silence(rest, talk)
 	if len(talk) > 0 {
 		d.chains = append(d.chains, requests(d.name, p.number, nil))
 	}
@@ -69,18 +63,17 @@ func (p *port) anyAddress(policy mesh.OutboundPolicy) (*listenerv3.Listener, []a
 			d.chains = append(d.chains, bytesTo(c, serverName(c, ranges)))
 		}
 	}
-	problems = append(problems, p.ranges(&d)...)
+	p.ranges(&d)
 	if len(rest) > 0 {
 		d.chains = append(d.chains, bytesTo(rest[0], nil))
 		for _, c := range rest[1:] {
-			if sameOutcome(c, rest[0]) {
-				continue
+			if !p.sameOutcome(c, rest[0]) {
+				p.refuse(loss{loser: c, keeper: rest[0], requestsPass: c.kind == sniffed, advice: apart(c)})
 			}
-			problems = append(problems, lost(c, rest[0], "connections to port "+strconv.Itoa(int(p.number))+" that name no host", giveAddress))
 		}
 	}
 	if len(d.chains) == 0 {
-		return nil, problems
+		return nil
 	}
 	byRange := slices.ContainsFunc(d.chains, func(c *listenerv3.FilterChain) bool { return len(c.GetFilterChainMatch().GetServerNames()) == 0 })
 	if policy == mesh.RegistryOnly && !byRange {
@@ -88,39 +81,37 @@ func (p *port) anyAddress(policy mesh.OutboundPolicy) (*listenerv3.Listener, []a
 		d.chains = append(d.chains, blockRequests(d.name))
 	}
 	sortChains(d.chains)
-	return d.listener(wildcards(p.number), policy), problems
+	return d.listener(wildcards(p.number), policy)
 }
 
 // silence keeps a protocol whose server speaks first and requests, which are
 // known by the caller's first bytes, from sharing a port: waiting for bytes
-// would hang the one, not waiting would miss the other. The older stays.
-func silence(rest, talk []*claim) (keptRest, keptTalk []*claim, problems []api.Problem) {
+// would hang the one, not waiting would miss the other. The older stays, and
+// the other loses the port for good: its bytes would go to the older.
+func (p *port) silence(rest, talk []*claim) (keptRest, keptTalk []*claim) {
 	if len(rest) == 0 || len(talk) == 0 || !rest[0].serverFirst() {
-		return rest, talk, nil
+		return rest, talk
 	}
 	first, other := rest[0], talk[0]
-	what := "port " + strconv.Itoa(int(first.port.Number))
-	advice := "a server that speaks first cannot share a port with HTTP; " + giveAddress
 	if first.before(other) < 0 {
 		for _, c := range talk {
-			problems = append(problems, lost(c, first, what, advice))
+			p.refuse(loss{loser: c, keeper: first, advice: serverFirst(p.number)})
 		}
-		return slices.DeleteFunc(rest, func(c *claim) bool { return c.kind == sniffed }), nil, problems
+		return slices.DeleteFunc(rest, func(c *claim) bool { return c.kind == sniffed }), nil
 	}
 	keptRest = slices.DeleteFunc(rest, func(c *claim) bool {
 		if c.serverFirst() {
-			problems = append(problems, lost(c, other, what, advice))
+			p.refuse(loss{loser: c, keeper: other, advice: serverFirst(p.number)})
 			return true
 		}
 		return false
 	})
-	return keptRest, talk, problems
+	return keptRest, talk
 }
 
 // ranges adds the chains of claims on ranges of addresses. Of two claims on one
 // range the first keeps it.
-func (p *port) ranges(d *draft) []api.Problem {
-	var problems []api.Problem
+func (p *port) ranges(d *draft) {
 	taken := make(map[netip.Prefix]*claim)
 	for _, c := range p.sorted(func(c *claim) bool { return c.kind.isBytes() }) {
 		var got []netip.Prefix
@@ -129,8 +120,8 @@ func (p *port) ranges(d *draft) []api.Problem {
 			if keeper == nil {
 				taken[r] = c
 				got = append(got, r)
-			} else if keeper != c && !sameOutcome(c, keeper) {
-				problems = append(problems, lost(c, keeper, "connections to "+r.String()+" port "+strconv.Itoa(int(p.number)), giveAddress))
+			} else if keeper != c && !p.sameOutcome(c, keeper) {
+				p.refuse(loss{loser: c, keeper: keeper, within: []netip.Prefix{r}, requestsPass: c.kind == sniffed && keeper.kind == sniffed, advice: apart(c)})
 			}
 		}
 		if len(got) == 0 {
@@ -142,22 +133,21 @@ func (p *port) ranges(d *draft) []api.Problem {
 		}
 		d.chains = append(d.chains, bytesTo(c, &listenerv3.FilterChainMatch{PrefixRanges: cidrs(got)}))
 	}
-	return problems
 }
 
 // oneAddress makes the listener of an address that the claims, the first first,
 // name.
-func (p *port) oneAddress(at netip.AddrPort, claims []*claim, policy mesh.OutboundPolicy) (*listenerv3.Listener, []api.Problem) {
+func (p *port) oneAddress(at netip.AddrPort, claims []*claim, policy mesh.OutboundPolicy) *listenerv3.Listener {
 	d := draft{name: listenerName(at)}
-	var problems []api.Problem
 	var keeper *claim
 	for _, c := range claims {
 		switch {
 		case !c.kind.isBytes():
 		case keeper == nil:
 			keeper = c
-		case !sameOutcome(c, keeper):
-			problems = append(problems, lost(c, keeper, at.String(), giveAddress))
+		case !p.sameOutcome(c, keeper):
+			here := []netip.Prefix{netip.PrefixFrom(at.Addr(), at.Addr().BitLen())}
+			p.refuse(loss{loser: c, keeper: keeper, within: here, requestsPass: c.kind == sniffed && keeper.kind == sniffed, advice: apart(c)})
 		}
 	}
 	for _, c := range claims {
@@ -179,14 +169,7 @@ func (p *port) oneAddress(at netip.AddrPort, claims []*claim, policy mesh.Outbou
 		d.chains = append(d.chains, blockRequests(d.name))
 	}
 	sortChains(d.chains)
-	return d.listener([]netip.AddrPort{at}, policy), problems
-}
-
-// sameOutcome reports whether nothing is lost when keeper gets the connections
-// of c: both are hosts of one object and the caller's address decides.
-func sameOutcome(c, keeper *claim) bool {
-	return c.service.Resolution == mesh.None && keeper.service.Resolution == mesh.None &&
-		c.service.Source == keeper.service.Source && c.port.TargetPort == keeper.port.TargetPort
+	return d.listener([]netip.AddrPort{at}, policy)
 }
 
 // sortChains brings chains into an order that does not depend on ages, so that

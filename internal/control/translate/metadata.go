@@ -70,14 +70,19 @@ func listAddresses(m *corev3.Metadata, addresses []netip.Prefix) {
 	own.Fields[xds.AddressesKey] = structpb.NewListValue(list)
 }
 
-// nameOf makes the name by which DNS knows a service.
-func nameOf(s *mesh.Service) *Resource {
+// nameOf makes the name by which DNS knows a service that gets all its ports.
+func nameOf(s *mesh.Service) *fairleadpb.Name {
 	n := &fairleadpb.Name{Host: string(s.Host), Virtual: len(s.VIPs) > 0}
 	for _, ip := range answers(s) {
 		n.Addresses = append(n.Addresses, ip.String())
 	}
-	if r := s.Source; r != (mesh.Ref{}) {
-		n.Source = &fairleadpb.Source{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, File: r.File, Line: uint32(max(r.Line, 0))} //nolint:gosec // a line number
+	n.Source = sourceOf(s.Source)
+	return n
+}
+
+func sourceOf(r mesh.Ref) *fairleadpb.Source {
+	if r == (mesh.Ref{}) {
+		return nil
 	}
-	return encode(xds.NameType, n.GetHost(), n)
+	return &fairleadpb.Source{Kind: r.Kind, Namespace: r.Namespace, Name: r.Name, File: r.File, Line: uint32(max(r.Line, 0))} //nolint:gosec // a line number
 }

@@ -2,14 +2,15 @@ package translate
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds/fairleadpb"
 )
 
 // A kind is how connections to a claimed port find their service.
@@ -114,7 +115,10 @@ type port struct {
 	literals    map[string]map[hostname.Name]struct{} // address domain -> the hosts that want it
 	table       bool                                  // route table and catch-all are in the set
 	listeners   map[Key]struct{}
-	problems    []api.Problem // of the listeners
+	// Of the listeners as they were made last:
+	problems []api.Problem
+	refused  map[hostname.Name][]*fairleadpb.RefusedPort // who does not get what
+	weighed  bool                                        // endpoints decided whether somebody loses
 }
 
 func newPort(n uint16) *port {
@@ -127,6 +131,8 @@ func (p *port) listenersDepend(old, now *claim) bool {
 	switch {
 	case p.serverFirst > 0 || now != nil && now.serverFirst():
 		return true // ages are compared
+	case old != nil && now != nil && p.weighed && !reflect.DeepEqual(old.service.Endpoints, now.service.Endpoints):
+		return true
 	case old != nil && now != nil:
 		return !old.sameForListeners(now) && (old.kind != byHost || now.kind != byHost)
 	case now != nil:
@@ -244,18 +250,4 @@ func (p *port) sorted(keep func(*claim) bool) []*claim {
 	}
 	slices.SortFunc(all, (*claim).before)
 	return all
-}
-
-// lost is the problem of a claim that another one keeps from what it wants.
-func lost(loser, keeper *claim, what, advice string) api.Problem {
-	src := loser.service.Source
-	return api.Problem{
-		Severity: api.Warning,
-		Object:   src,
-		File:     src.File,
-		Line:     src.Line,
-		Field:    "spec.ports",
-		Message: fmt.Sprintf("host %s does not get %s: host %s of %s came first and keeps it; %s",
-			loser.host(), what, keeper.host(), keeper.service.Source.Where(), advice),
-	}
 }

@@ -52,6 +52,7 @@ type Translator struct {
 
 // A contribution is what one service adds by itself, whatever else there is.
 type contribution struct {
+	service   *mesh.Service // nil if it stays undeclared
 	resources map[Key]*Resource
 	claims    map[uint16]*claim
 	problems  []api.Problem
@@ -96,6 +97,7 @@ type round struct {
 	*Translator
 	changed  map[Key]*Resource
 	touched  map[uint16]*touch
+	renamed  map[hostname.Name]struct{} // whose names are to be made
 	problems []api.Problem
 }
 
@@ -106,7 +108,7 @@ type touch struct {
 }
 
 func (t *Translator) round() *round {
-	return &round{Translator: t, changed: make(map[Key]*Resource), touched: make(map[uint16]*touch)}
+	return &round{Translator: t, changed: make(map[Key]*Resource), touched: make(map[uint16]*touch), renamed: make(map[hostname.Name]struct{})}
 }
 
 func (r *round) put(x *Resource) { r.changed[x.Key] = x }
@@ -114,6 +116,7 @@ func (r *round) put(x *Resource) { r.changed[x.Key] = x }
 // replace puts s, which is nil if the host is gone, in the place of what was
 // known of the host.
 func (r *round) replace(host hostname.Name, s *mesh.Service) {
+	r.renamed[host] = struct{}{}
 	old, now := r.hosts[host], &contribution{}
 	if old == nil {
 		old = &contribution{}
@@ -177,6 +180,7 @@ func (r *round) finish() ([]Key, []api.Problem) {
 	for _, n := range slices.Sorted(maps.Keys(r.touched)) {
 		r.finishPort(r.ports[n], r.touched[n])
 	}
+	r.rename()
 	for k, x := range r.changed {
 		if old := r.set.Get(k); old == x || old != nil && x != nil && old.Version == x.Version {
 			delete(r.changed, k)
@@ -212,8 +216,9 @@ func (r *round) finishPort(p *port, t *touch) {
 	}
 	if t.listeners {
 		old := p.listeners
-		var made []*Resource
-		made, p.problems = p.makeListeners(r.view.Policy)
+		r.concerned(p)
+		made := p.makeListeners(r.view.Policy)
+		r.concerned(p)
 		p.listeners = make(map[Key]struct{}, len(made))
 		for _, x := range made {
 			p.listeners[x.Key] = struct{}{}

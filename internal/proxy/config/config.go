@@ -10,6 +10,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/mesh"
@@ -155,6 +156,33 @@ type Name struct {
 	Host      string       // lower case, may start with "*"
 	Addresses []netip.Addr // to answer with; empty: forward the question
 	Virtual   bool         // the addresses exist nowhere, they stand for the host
+	Refused   []RefusedPort
 	Entry     mesh.Ref
 	Raw       []byte
+}
+
+// A RefusedPort is a port on which connections that mean a host are refused:
+// they would reach another one that holds them.
+type RefusedPort struct {
+	Port   uint16
+	Within []netip.Prefix // at these destinations only; empty: at any
+	// RequestsPass: requests find their host by what they say; the rest is refused.
+	RequestsPass bool
+	Holder       string   // the host that has the connections
+	Entry        mesh.Ref // the object that declared the holder
+}
+
+// Refuses returns why a connection to dst that means n is refused; nil: it is
+// not. A nil n refuses nothing.
+func (n *Name) Refuses(dst netip.AddrPort) *RefusedPort {
+	if n == nil {
+		return nil
+	}
+	for i := range n.Refused {
+		p := &n.Refused[i]
+		if p.Port == dst.Port() && (len(p.Within) == 0 || slices.ContainsFunc(p.Within, func(x netip.Prefix) bool { return x.Contains(dst.Addr().Unmap()) })) {
+			return p
+		}
+	}
+	return nil
 }

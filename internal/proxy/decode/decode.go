@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -43,6 +44,8 @@ const (
 	maxDomains   = 10_000
 	maxRoutes    = 10_000
 	maxAddresses = 1_000
+	maxRefused   = 100_000 // ports of a host, by who holds them
+	maxWithin    = 10_000
 	maxName      = 4_096 // bytes of any name
 )
 
@@ -81,7 +84,7 @@ func nameOf(name string, raw []byte) (*config.Name, error) {
 	if err := unmarshal(raw, &m); err != nil {
 		return nil, err
 	}
-	if err := (fieldSet{"host": acted, "addresses": acted, "source": acted, "virtual": acted}).check("", &m); err != nil {
+	if err := (fieldSet{"host": acted, "addresses": acted, "source": acted, "virtual": acted, "refused": acted}).check("", &m); err != nil {
 		return nil, err
 	}
 	if err := named(m.GetHost(), name); err != nil {
@@ -101,10 +104,47 @@ func nameOf(name string, raw []byte) (*config.Name, error) {
 		}
 		n.Addresses = append(n.Addresses, ip.Unmap())
 	}
-	if s := m.GetSource(); s != nil {
-		n.Entry = mesh.Ref{Kind: s.GetKind(), Namespace: s.GetNamespace(), Name: s.GetName(), File: s.GetFile(), Line: int(s.GetLine())}
+	n.Entry = entryOf(m.GetSource())
+	if len(m.GetRefused()) > maxRefused {
+		return nil, fmt.Errorf("refused: more than %d", maxRefused)
+	}
+	for i, r := range m.GetRefused() {
+		p, err := refusedPort(index("refused", i), r)
+		if err != nil {
+			return nil, err
+		}
+		n.Refused = append(n.Refused, p)
 	}
 	return n, nil
+}
+
+func refusedPort(path string, m *fairleadpb.RefusedPort) (config.RefusedPort, error) {
+	p := config.RefusedPort{RequestsPass: m.GetRequestsPass(), Holder: m.GetHolder(), Entry: entryOf(m.GetSource())}
+	fields := fieldSet{"port": acted, "within": acted, "requests_pass": acted, "holder": acted, "source": acted}
+	switch err := fields.check(path, m); {
+	case err != nil:
+		return p, err
+	case m.GetPort() == 0 || m.GetPort() > math.MaxUint16:
+		return p, fmt.Errorf("%s.port: %d is no port", path, m.GetPort())
+	case len(m.GetWithin()) > maxWithin:
+		return p, fmt.Errorf("%s.within: more than %d", path, maxWithin)
+	case len(m.GetHolder()) > maxName:
+		return p, fmt.Errorf("%s.holder: longer than %d bytes", path, maxName)
+	}
+	p.Port = uint16(m.GetPort())
+	for i, text := range m.GetWithin() {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return p, fmt.Errorf("%s: %q is no range of addresses", index(path+".within", i), text)
+		}
+		p.Within = append(p.Within, prefix)
+	}
+	return p, nil
+}
+
+// entryOf is the object that declared something; the zero Ref if none is named.
+func entryOf(s *fairleadpb.Source) mesh.Ref {
+	return mesh.Ref{Kind: s.GetKind(), Namespace: s.GetNamespace(), Name: s.GetName(), File: s.GetFile(), Line: int(s.GetLine())}
 }
 
 // canonical reports whether s is a host in the form in which hosts are compared.

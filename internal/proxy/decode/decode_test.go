@@ -166,6 +166,8 @@ func TestWhatIsNotUnderstoodIsRefusedByName(t *testing.T) {
 		{xds.VirtualHostType, "80/a", `{"name":"v"}`, `VirtualHost "80/a": domains: at least one is needed`},
 		{xds.NameType, "A.x", `{"host":"A.x"}`, `Name "A.x": host: "A.x" is not in canonical form (a.x)`},
 		{xds.NameType, "a.x", `{"host":"a.x","addresses":["10.0.0"]}`, `Name "a.x": addresses[0]: "10.0.0" is no IP address`},
+		{xds.NameType, "a.x", `{"host":"a.x","refused":[{"port":70000}]}`, `Name "a.x": refused[0].port: 70000 is no port`},
+		{xds.NameType, "a.x", `{"host":"a.x","refused":[{"port":5432,"within":["10.0.0.1"]}]}`, `Name "a.x": refused[0].within[0]: "10.0.0.1" is no range of addresses`},
 	} {
 		if err := decode(c.typ, c.name, raw(t, message(c.typ), c.text)); err == nil || err.Error() != c.want {
 			t.Errorf("%s\n got: %v\nwant: %s", c.text, err, c.want)
@@ -207,6 +209,21 @@ func TestAFieldOfANewerVersionIsRefused(t *testing.T) {
 	}
 }
 
+func TestARefusedPortKeepsWhoHoldsIt(t *testing.T) {
+	b := raw(t, &fairleadpb.Name{}, `{"host":"a.x","refused":[{"port":5432,"within":["10.0.0.0/8"],"requests_pass":true,"holder":"b.x","source":{"kind":"ServiceEntry","name":"b","line":3}}]}`)
+	n, err := Name("a.x", b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []config.RefusedPort{{
+		Port: 5432, Within: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, RequestsPass: true,
+		Holder: "b.x", Entry: mesh.Ref{Kind: "ServiceEntry", Name: "b", Line: 3},
+	}}
+	if diff := cmp.Diff(want, n.Refused, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestJSONShowsWhatWasReceived(t *testing.T) {
 	b := raw(t, &fairleadpb.Name{}, `{"host":"a.x","addresses":["10.0.0.1"],"source":{"kind":"ServiceEntry","line":3}}`)
 	got, err := JSON(xds.NameType, b)
@@ -230,7 +247,7 @@ func FuzzDecode(f *testing.F) {
 		xds.ListenerType:    `{"name":"n","address":{"socket_address":{"address":"::","port_value":1}},"default_filter_chain":{"filters":[{"typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy","cluster":"c"}}]}}`,
 		xds.RouteType:       `{"name":"n","virtual_hosts":[{"name":"v","domains":["*.a"],"routes":[{"match":{"prefix":"/"},"direct_response":{"status":502}}]}]}`,
 		xds.VirtualHostType: `{"name":"v","domains":["*"],"routes":[{"match":{"prefix":"/"},"route":{"cluster":"c","retry_policy":{"retry_on":"connect-failure"}}}]}`,
-		xds.NameType:        `{"host":"n","addresses":["::1"]}`,
+		xds.NameType:        `{"host":"n","addresses":["::1"],"refused":[{"port":1,"within":["::/0"],"holder":"m"}]}`,
 	} {
 		f.Add(byte(xds.TypeIndex(typ)), raw(f, message(typ), text)) //nolint:gosec // a small index
 	}

@@ -5,7 +5,9 @@
 // proxy dials from outside the workload's network, so that a destination that
 // means "this host" (loopback, the unspecified address, an address of the
 // workload or of the proxy) would there mean another host. Such connections
-// are refused as loops, whatever the configuration says.
+// are refused as loops, whatever the configuration says. And where two hosts
+// claim a port that nothing tells apart, a connection that means the one without
+// it (its name was answered last with that address) is refused, too.
 package listener
 
 import (
@@ -197,6 +199,14 @@ func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.
 		return nil
 	}
 	rec.Listener = l.Name
+	meant := Meant(cfg, rec.Original.Addr(), rec.Name)
+	if meant != nil && rec.Name == "" {
+		rec.Name = meant.Host
+	}
+	held := meant.Refuses(rec.Original)
+	if held != nil && !held.RequestsPass {
+		return holds(rec, meant, held)
+	}
 	found, err := s.inspect(ctx, conn, l, rec)
 	if err != nil {
 		rec.Flags |= decision.DC
@@ -210,7 +220,37 @@ func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.
 		return nil
 	}
 	rec.Chain = chain.Name
+	if held != nil && Taken(chain) {
+		return holds(rec, meant, held)
+	}
 	return chain
+}
+
+// Meant returns the declared name that a connection to an address means: the
+// one that the address stands for, else the one that covers what DNS answered
+// with it; nil if there is none.
+func Meant(c *config.Config, dst netip.Addr, told string) *config.Name {
+	if n := c.VirtualName(dst); n != nil {
+		return n
+	}
+	if told == "" {
+		return nil
+	}
+	return c.Name(told)
+}
+
+// Taken reports that a chain was chosen by the address of a connection alone,
+// so that another host than the one meant may have it.
+func Taken(chain *config.FilterChain) bool {
+	return chain.TCP != nil && len(chain.Match.ServerNames) == 0
+}
+
+// holds fills rec for a connection that means one host and would reach another.
+// It returns no chain.
+func holds(rec *decision.Record, meant *config.Name, by *config.RefusedPort) *config.FilterChain {
+	rec.Reason, rec.Details = decision.PortHeld, "port_held"
+	rec.Entry, rec.Holder, rec.HolderEntry = meant.Entry, by.Holder, by.Entry
+	return nil
 }
 
 // inspect is the function of that name, ended by the end of ctx: a connection

@@ -32,7 +32,9 @@ type Name struct {
 	Source    *Source  `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	// The addresses exist nowhere: they stand for the host, and a connection to
 	// one of them on a port that is not declared means the host's real address.
-	Virtual       bool `protobuf:"varint,4,opt,name=virtual,proto3" json:"virtual,omitempty"`
+	Virtual bool `protobuf:"varint,4,opt,name=virtual,proto3" json:"virtual,omitempty"`
+	// Ports that the host declares and does not get.
+	Refused       []*RefusedPort `protobuf:"bytes,5,rep,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -95,6 +97,94 @@ func (x *Name) GetVirtual() bool {
 	return false
 }
 
+func (x *Name) GetRefused() []*RefusedPort {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
+// A RefusedPort is a port of a host on which connections that mean this host
+// are refused: another host holds them, and nothing in them tells which is meant.
+type RefusedPort struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Port  uint32                 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	// Only at these destinations, as prefixes. None: at any.
+	Within []string `protobuf:"bytes,2,rep,name=within,proto3" json:"within,omitempty"`
+	// HTTP finds its host by the request and passes; the rest is refused.
+	RequestsPass bool `protobuf:"varint,3,opt,name=requests_pass,json=requestsPass,proto3" json:"requests_pass,omitempty"`
+	// Who holds the connections: the host, and what declared it.
+	Holder        string  `protobuf:"bytes,4,opt,name=holder,proto3" json:"holder,omitempty"`
+	Source        *Source `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RefusedPort) Reset() {
+	*x = RefusedPort{}
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RefusedPort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RefusedPort) ProtoMessage() {}
+
+func (x *RefusedPort) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RefusedPort.ProtoReflect.Descriptor instead.
+func (*RefusedPort) Descriptor() ([]byte, []int) {
+	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RefusedPort) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *RefusedPort) GetWithin() []string {
+	if x != nil {
+		return x.Within
+	}
+	return nil
+}
+
+func (x *RefusedPort) GetRequestsPass() bool {
+	if x != nil {
+		return x.RequestsPass
+	}
+	return false
+}
+
+func (x *RefusedPort) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *RefusedPort) GetSource() *Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
 // A Source is the object that declared something.
 type Source struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -110,7 +200,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[1]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -122,7 +212,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[1]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -135,7 +225,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{1}
+	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Source) GetKind() string {
@@ -177,12 +267,19 @@ var File_internal_xds_fairleadpb_name_proto protoreflect.FileDescriptor
 
 const file_internal_xds_fairleadpb_name_proto_rawDesc = "" +
 	"\n" +
-	"\"internal/xds/fairleadpb/name.proto\x12\vfairlead.v1\"\x7f\n" +
+	"\"internal/xds/fairleadpb/name.proto\x12\vfairlead.v1\"\xb3\x01\n" +
 	"\x04Name\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12+\n" +
 	"\x06source\x18\x03 \x01(\v2\x13.fairlead.v1.SourceR\x06source\x12\x18\n" +
-	"\avirtual\x18\x04 \x01(\bR\avirtual\"v\n" +
+	"\avirtual\x18\x04 \x01(\bR\avirtual\x122\n" +
+	"\arefused\x18\x05 \x03(\v2\x18.fairlead.v1.RefusedPortR\arefused\"\xa3\x01\n" +
+	"\vRefusedPort\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x16\n" +
+	"\x06within\x18\x02 \x03(\tR\x06within\x12#\n" +
+	"\rrequests_pass\x18\x03 \x01(\bR\frequestsPass\x12\x16\n" +
+	"\x06holder\x18\x04 \x01(\tR\x06holder\x12+\n" +
+	"\x06source\x18\x05 \x01(\v2\x13.fairlead.v1.SourceR\x06source\"v\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -202,18 +299,21 @@ func file_internal_xds_fairleadpb_name_proto_rawDescGZIP() []byte {
 	return file_internal_xds_fairleadpb_name_proto_rawDescData
 }
 
-var file_internal_xds_fairleadpb_name_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_internal_xds_fairleadpb_name_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_internal_xds_fairleadpb_name_proto_goTypes = []any{
-	(*Name)(nil),   // 0: fairlead.v1.Name
-	(*Source)(nil), // 1: fairlead.v1.Source
+	(*Name)(nil),        // 0: fairlead.v1.Name
+	(*RefusedPort)(nil), // 1: fairlead.v1.RefusedPort
+	(*Source)(nil),      // 2: fairlead.v1.Source
 }
 var file_internal_xds_fairleadpb_name_proto_depIdxs = []int32{
-	1, // 0: fairlead.v1.Name.source:type_name -> fairlead.v1.Source
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	2, // 0: fairlead.v1.Name.source:type_name -> fairlead.v1.Source
+	1, // 1: fairlead.v1.Name.refused:type_name -> fairlead.v1.RefusedPort
+	2, // 2: fairlead.v1.RefusedPort.source:type_name -> fairlead.v1.Source
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_internal_xds_fairleadpb_name_proto_init() }
@@ -227,7 +327,7 @@ func file_internal_xds_fairleadpb_name_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_xds_fairleadpb_name_proto_rawDesc), len(file_internal_xds_fairleadpb_name_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

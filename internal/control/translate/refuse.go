@@ -1,0 +1,156 @@
+package translate
+
+import (
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
+	"github.com/fairlead/fairlead/internal/xds/fairleadpb"
+)
+
+// A loss is what one claim does not get because another keeps it.
+type loss struct {
+	loser, keeper *claim
+	within        []netip.Prefix // at these destinations only; none: at any
+	requestsPass  bool           // HTTP reaches the loser by its Host all the same
+	advice        string
+}
+
+// refuse notes that connections which mean the loser are to be refused: what
+// comes by an address looks the same whoever is meant, so the keeper would
+// have them. Where the whole port is lost, that is an error.
+func (p *port) refuse(l loss) {
+	p.problems = append(p.problems, p.said(l))
+	host := l.loser.host()
+	for _, r := range p.refused[host] {
+		if len(l.within) > 0 && len(r.GetWithin()) > 0 && r.GetHolder() == string(l.keeper.host()) && r.GetRequestsPass() == l.requestsPass {
+			r.Within = append(r.Within, texts(l.within)...)
+			return
+		}
+	}
+	p.refused[host] = append(p.refused[host], &fairleadpb.RefusedPort{
+		Port:         uint32(p.number),
+		Within:       texts(l.within),
+		RequestsPass: l.requestsPass,
+		Holder:       string(l.keeper.host()),
+		Source:       sourceOf(l.keeper.service.Source),
+	})
+}
+
+// said is the problem of the object that loses.
+func (p *port) said(l loss) api.Problem {
+	src := l.loser.service.Source
+	at := ""
+	if len(l.within) > 0 {
+		at = " at " + strings.Join(places(l.within), ", ")
+	}
+	severity, what := api.Error, ""
+	if l.requestsPass {
+		severity, what = api.Warning, " to all but HTTP"
+	}
+	return api.Problem{
+		Severity: severity,
+		Object:   src,
+		File:     src.File,
+		Line:     src.Line,
+		Field:    "spec.ports",
+		Message: fmt.Sprintf("port %d of host %s%s is refused%s: host %s of %s came first and holds the connections to it; %s",
+			p.number, l.loser.host(), at, what, l.keeper.host(), l.keeper.service.Source.Where(), l.advice),
+	}
+}
+
+// apart says how to make a claim one that an address tells from others.
+func apart(c *claim) string {
+	const (
+		other   = "nothing in a connection tells the two apart, so give each its own spec.addresses, or another port"
+		virtual = ", or let this host have a virtual address ("
+	)
+	s := c.service
+	switch {
+	case s.Resolution == mesh.None || s.Host.IsWildcard():
+		return other // neither can have one
+	case len(s.Addresses) > 0:
+		return other + virtual + "it gets one if spec.addresses is empty)"
+	case s.NoVIP:
+		return other + virtual + "take the label networking.istio.io/enable-autoallocate-ip off, or make it \"true\")"
+	}
+	return other
+}
+
+func serverFirst(port uint16) string {
+	return "a server that speaks first cannot share port " + strconv.Itoa(int(port)) + " with HTTP, so give each another port, or the former its own spec.addresses"
+}
+
+// sameOutcome reports whether nothing is lost when keeper gets the connections
+// of c: both are hosts of one object, and the caller's address decides or the
+// endpoints are the same.
+func (p *port) sameOutcome(c, keeper *claim) bool {
+	a, b := c.service, keeper.service
+	if a.Source != b.Source || a.Resolution != b.Resolution || c.port.TargetPort != keeper.port.TargetPort {
+		return false
+	}
+	if a.Resolution == mesh.None {
+		return true
+	}
+	p.weighed = true
+	return reflect.DeepEqual(a.Endpoints, b.Endpoints)
+}
+
+// rename makes the names anew that are concerned: those of the hosts that this
+// round replaced, and of those whose refusals on a port came, changed or went.
+func (r *round) rename() {
+	for host := range r.renamed {
+		c := r.hosts[host]
+		if c == nil || c.service == nil {
+			continue
+		}
+		var refused []*fairleadpb.RefusedPort
+		for n := range c.claims {
+			if p := r.ports[n]; p != nil {
+				refused = append(refused, p.refused[host]...)
+			}
+		}
+		if len(refused) == 0 {
+			r.put(c.resources[Key{xds.NameType, string(host)}])
+			continue
+		}
+		slices.SortStableFunc(refused, func(a, b *fairleadpb.RefusedPort) int { return int(a.GetPort()) - int(b.GetPort()) })
+		n := nameOf(c.service)
+		n.Refused = refused
+		r.put(encode(xds.NameType, n.GetHost(), n))
+	}
+}
+
+// concerned marks the hosts that are refused something on p.
+func (r *round) concerned(p *port) {
+	for host := range p.refused {
+		r.renamed[host] = struct{}{}
+	}
+}
+
+// places are prefixes as people write them: one address without its length.
+func places(all []netip.Prefix) []string {
+	var out []string
+	for _, x := range all {
+		if x.IsSingleIP() {
+			out = append(out, x.Addr().String())
+		} else {
+			out = append(out, x.String())
+		}
+	}
+	return out
+}
+
+func texts(all []netip.Prefix) []string {
+	var out []string
+	for _, x := range all {
+		out = append(out, x.String())
+	}
+	return out
+}
