@@ -7,6 +7,7 @@
 package api
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -40,8 +41,8 @@ type Object struct {
 	Version     string // v1, v1beta1, v1alpha3, …
 	Labels      map[string]string
 	Annotations map[string]string
-	Created     time.Time     // zero where the object states none, as in files
-	Spec        proto.Message // *networking.ServiceEntry of istio.io/api, …; never nil
+	Created     time.Time // zero where the object states none, as in files
+	Spec        any       // *networking.ServiceEntry of istio.io/api, *KubeService, …; never nil
 	Source      mesh.Ref
 	lines       []fieldLine // sorted by field
 }
@@ -85,7 +86,16 @@ func (o *Object) Equal(other *Object) bool {
 	return o.Key == other.Key && o.Group == other.Group &&
 		o.Created.Equal(other.Created) &&
 		equalMaps(o.Labels, other.Labels) && equalMaps(o.Annotations, other.Annotations) &&
-		proto.Equal(o.Spec, other.Spec)
+		equalSpecs(o.Spec, other.Spec)
+}
+
+func equalSpecs(a, b any) bool {
+	x, isMessage := a.(proto.Message)
+	y, both := b.(proto.Message)
+	if isMessage && both {
+		return proto.Equal(x, y)
+	}
+	return reflect.DeepEqual(a, b)
 }
 
 func equalMaps(a, b map[string]string) bool {

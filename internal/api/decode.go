@@ -158,7 +158,12 @@ func (d *decoder) object(n *yaml.Node) {
 		o.Source.Name = "(unnamed)"
 	}
 	isMesh := apiVersion == "v1" && o.IsMesh()
+	kube, outdated := kubeKind(apiVersion, kind)
 	switch {
+	case outdated != "":
+		d.report(Error, o.Source, n.Line, "", outdated)
+		return
+	case kube != "":
 	case isMesh:
 		spec = w.configMap(find(fields, "data"))
 	case apiVersion == "v1" && kind == KindConfigMap && o.Name == meshName:
@@ -171,9 +176,13 @@ func (d *decoder) object(n *yaml.Node) {
 		d.report(Error, o.Source, n.Line, "", fault)
 		return
 	}
-	o.Spec = spec
 	w.needName(o, n.Line)
-	w.body(fields, spec, isMesh)
+	if kube != "" {
+		o.Spec = w.kube(kube, fields)
+	} else {
+		o.Spec = spec
+		w.body(fields, spec, isMesh)
+	}
 	for _, p := range w.problems {
 		p.Object = o.Source
 		d.problems = append(d.problems, p)
@@ -220,7 +229,8 @@ func listItems(apiVersion, kind string, fields []field) (*yaml.Node, bool) {
 		return nil, false
 	}
 	if of != "" || apiVersion != "v1" {
-		if spec, _, _ := newSpec(apiVersion, of); spec == nil {
+		spec, _, _ := newSpec(apiVersion, of)
+		if kube, _ := kubeKind(apiVersion, of); spec == nil && kube == "" {
 			return nil, false
 		}
 	}

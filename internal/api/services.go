@@ -14,9 +14,13 @@ import (
 const noVIP = "networking.istio.io/enable-autoallocate-ip"
 
 // Services returns what a valid ServiceEntry declares: one service for each
-// host. Other kinds declare none; nor does an entry that is not acted on yet.
-// The services share their slices.
+// host; or a Kubernetes Service, which is one, without the endpoints that other
+// objects give it. Other kinds declare none; nor does an entry that is not acted
+// on yet. The services share their slices.
 func Services(o *Object) []*mesh.Service {
+	if spec, ok := o.Spec.(*KubeService); ok {
+		return []*mesh.Service{kubeService(o, spec)}
+	}
 	se, ok := o.Spec.(*networking.ServiceEntry)
 	if !ok || se.Resolution == networking.ServiceEntry_DYNAMIC_DNS {
 		return nil
@@ -105,8 +109,11 @@ func canonicalAddress(s string) string {
 	return s
 }
 
-// HostField returns the path of the field in which a ServiceEntry names the host.
+// HostField returns the path of the field in which an object names the host.
 func HostField(o *Object, host hostname.Name) string {
+	if o.Kind == KindService {
+		return "metadata.name"
+	}
 	se, _ := o.Spec.(*networking.ServiceEntry)
 	for i, text := range se.GetHosts() {
 		if name, err := hostname.Parse(text); err == nil && name == host {

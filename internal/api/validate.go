@@ -27,6 +27,10 @@ func Validate(o *Object) []Problem {
 		v.sidecar(spec)
 	case *networking.WorkloadEntry:
 		v.workloadEntry("spec", spec)
+	case *KubeService:
+		v.kubeService(spec)
+	case *KubeSlice:
+		v.kubeSlice(spec)
 	case *networking.WorkloadGroup:
 		v.workloadGroup(spec)
 	default:
