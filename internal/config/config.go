@@ -3,6 +3,7 @@
 package config
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/mesh"
@@ -16,6 +17,8 @@ type Mesh struct {
 	DNSRefreshRate         time.Duration
 	RootNamespace          string
 	DefaultServiceExportTo []string
+	// The ranges that virtual addresses come from.
+	VirtualIPv4, VirtualIPv6 netip.Prefix
 }
 
 // Default returns Istio's defaults.
@@ -25,5 +28,7 @@ func Default() Mesh {
 		DNSRefreshRate:         60 * time.Second,
 		RootNamespace:          "istio-system",
 		DefaultServiceExportTo: []string{"*"},
+		VirtualIPv4:            netip.PrefixFrom(netip.AddrFrom4([4]byte{240, 240}), 16),
+		VirtualIPv6:            netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0, 2}), 48),
 	}
 }

@@ -24,11 +24,11 @@ func TestWhatAListenerImports(t *testing.T) {
 		"hosts by wildcard":               {EgressListener{Import: []HostPattern{{"*", "*.example"}}}, "b", "x.example", true},
 		"a narrower wildcard":             {EgressListener{Import: []HostPattern{{"*", "*.example"}}}, "b", "*.x.example", true},
 		"not a wider wildcard":            {EgressListener{Import: []HostPattern{{"*", "*.x.example"}}}, "b", "*.example", false},
-		"an exclusion wins":               {EgressListener{everything, []HostPattern{{"b", "x.example"}}}, "b", "x.example", false},
-		"an exclusion of elsewhere":       {EgressListener{everything, []HostPattern{{"b", "x.example"}}}, "a", "x.example", true},
-		"an exclusion of everything":      {EgressListener{everything, everything}, "a", "x.example", false},
-		"an exclusion of the own":         {EgressListener{everything, []HostPattern{{".", "*"}}}, "a", "x.example", false},
-		"an exclusion of the own, theirs": {EgressListener{everything, []HostPattern{{".", "*"}}}, "b", "x.example", true},
+		"an exclusion wins":               {EgressListener{Import: everything, Exclude: []HostPattern{{"b", "x.example"}}}, "b", "x.example", false},
+		"an exclusion of elsewhere":       {EgressListener{Import: everything, Exclude: []HostPattern{{"b", "x.example"}}}, "a", "x.example", true},
+		"an exclusion of everything":      {EgressListener{Import: everything, Exclude: everything}, "a", "x.example", false},
+		"an exclusion of the own":         {EgressListener{Import: everything, Exclude: []HostPattern{{".", "*"}}}, "a", "x.example", false},
+		"an exclusion of the own, theirs": {EgressListener{Import: everything, Exclude: []HostPattern{{".", "*"}}}, "b", "x.example", true},
 	} {
 		if got := c.listener.Imports("a", c.namespace, hostname.Name(c.host)); got != c.want {
 			t.Errorf("%s: got %v", name, got)
