@@ -65,7 +65,9 @@ type follower struct {
 
 // New returns a Plane with everything the options' paths hold. If something
 // there is wrong, the error lists every fault; warnings are what the objects
-// ask for in vain, and are there without an error too. They are logged.
+// ask for in vain, and are there without an error too. They are logged. Where
+// each object is sound and they do not go together, the Plane is there beside
+// the error, to be asked about and not to be served.
 func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	source, changes, problems, err := file.Load(file.Options{Paths: o.Paths, Stdin: o.Stdin, Namespace: o.Namespace, Log: o.Log})
 	if err != nil {
@@ -92,7 +94,7 @@ func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	}
 	problems = slices.Concat(problems, joined)
 	if err := faults(problems); err != nil {
-		return nil, problems, err
+		return p, problems, err
 	}
 	p.log.Info("objects loaded", "count", len(changes))
 	for _, x := range problems { // for those who look later; the caller shows them at once

@@ -44,13 +44,24 @@ func TestAFirstLoadWithErrorsNamesEveryOne(t *testing.T) {
 	}
 }
 
-func TestTheLoserOfAPortIsAWarning(t *testing.T) {
-	p, told, err := plane(t, write("a", "TCP")+write("b", "TCP"))
+func TestTwoHostsThatNothingTellsApartAreAnError(t *testing.T) {
+	_, _, err := plane(t, write("a", "TCP")+write("b", "TCP"))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{"a.yaml:6: ServiceEntry default/b", "port 5432 of host b.example.com is refused", "host a.example.com of ServiceEntry default/a", "a.yaml:1)", "enable-autoallocate-ip"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in it: %v", want, err)
+		}
+	}
+}
+
+func TestTwoHostsThatSpeakHTTPAmongOthersAreAWarning(t *testing.T) {
+	p, told, err := plane(t, write("a", `""`)+write("b", `""`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := strings.Join(told, "\n")
-	if !strings.Contains(all, "host b.example.com does not get") || !strings.Contains(all, "host a.example.com of ServiceEntry default/a") {
+	if all := strings.Join(told, "\n"); !strings.Contains(all, "port 5432 of host b.example.com is refused to all but HTTP: host a.example.com of ServiceEntry default/a") {
 		t.Errorf("no warning names both hosts:\n%s", all)
 	}
 	if len(p.Status()) != 0 {
@@ -60,7 +71,7 @@ func TestTheLoserOfAPortIsAWarning(t *testing.T) {
 
 func TestWarningsOfTheFirstLoadAreLoggedOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.yaml")
-	if err := os.WriteFile(path, []byte(write("a", "TCP")+write("b", "TCP")), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(write("a", `""`)+write("b", `""`)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var said bytes.Buffer

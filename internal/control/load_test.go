@@ -11,7 +11,7 @@ import (
 
 func TestTheLogSaysHowManyObjectsThereWereAtFirst(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.yaml")
-	if err := os.WriteFile(path, []byte(write("a", "TCP")+write("b", "TCP")), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(write("a", "HTTP")+write("b", "HTTP")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var said bytes.Buffer
