@@ -3,13 +3,15 @@ package api
 import (
 	"errors"
 	"io"
+	"maps"
+	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 	meshv1 "istio.io/api/mesh/v1alpha1"
 
@@ -25,6 +27,7 @@ const (
 	meshNamespace = "istio-system"
 	meshName      = "istio"
 	meshField     = "data.mesh"
+	networksField = "data.meshNetworks"
 )
 
 // IsMesh reports whether the key is that of the mesh-wide configuration.
@@ -37,6 +40,7 @@ func Mesh(o *Object, base config.Mesh) config.Mesh {
 	if !ok {
 		return base
 	}
+	base = virtualRanges(o, base)
 	if p := m.OutboundTrafficPolicy; p != nil {
 		base.OutboundTrafficPolicy = mesh.RegistryOnly
 		if p.Mode == meshv1.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY {
@@ -48,6 +52,9 @@ func Mesh(o *Object, base config.Mesh) config.Mesh {
 	}
 	if m.DnsRefreshRate != nil {
 		base.DNSRefreshRate = m.DnsRefreshRate.AsDuration()
+	}
+	if m.ProtocolDetectionTimeout != nil {
+		base.ProtocolDetectionTimeout = m.ProtocolDetectionTimeout.AsDuration()
 	}
 	if m.RootNamespace != "" {
 		base.RootNamespace = m.RootNamespace
@@ -72,15 +79,57 @@ func (w *walker) configMap(data field) proto.Message {
 		switch {
 		case !ok:
 		case path == meshField:
-			w.meshText(f.value, text, m)
+			w.embedded(f.value, text, path, m)
+		case path == networksField:
+			w.networks(f.value, text)
 		default:
-			w.warn(f.line, path, "is not acted on yet")
+			w.warn(f.line, path, "is not read: the configuration is in "+meshField+" and "+networksField)
 		}
 	}
 	return m
 }
 
-func (w *walker) meshText(at *yaml.Node, text string, m *meshv1.MeshConfig) {
+// networks checks what says how other networks are reached, which nothing here
+// does.
+func (w *walker) networks(at *yaml.Node, text string) {
+	m := &meshv1.MeshNetworks{}
+	w.embedded(at, text, networksField, m)
+	for _, name := range slices.Sorted(maps.Keys(m.Networks)) {
+		path := join(networksField+".networks", name)
+		for i, e := range m.Networks[name].Endpoints {
+			path := index(path+".endpoints", i)
+			switch ne := e.Ne.(type) {
+			case nil:
+				w.report(w.lineOf(path), path, "names no endpoints; give it fromCidr or fromRegistry")
+			case *meshv1.Network_NetworkEndpoints_FromCidr:
+				if _, err := netip.ParsePrefix(ne.FromCidr); err != nil {
+					w.report(w.lineOf(path+".fromCidr"), path+".fromCidr", quote(ne.FromCidr)+" is no CIDR such as 10.1.0.0/16")
+				}
+			}
+		}
+		for i, g := range m.Networks[name].Gateways {
+			path := index(path+".gateways", i)
+			if g.Gw == nil {
+				w.report(w.lineOf(path), path, "names no gateway; give it address or registryServiceName")
+			}
+			if g.Port == 0 || g.Port > 65535 {
+				w.report(w.lineOf(path+".port"), path+".port", strconv.Itoa(int(g.Port))+" is no port; use 1 to 65535")
+			}
+		}
+	}
+	if len(m.Networks) > 0 {
+		w.warn(at.Line, networksField, "is not acted on yet: endpoints are reached at their own address, whatever their network")
+	}
+}
+
+// lineOf returns the line of a field that was read, or of what is closest.
+func (w *walker) lineOf(path string) int {
+	slices.SortFunc(w.lines, func(a, b fieldLine) int { return strings.Compare(a.field, b.field) })
+	return (&Object{lines: w.lines}).Line(path)
+}
+
+// embedded reads a message that is written as text in a field of its object.
+func (w *walker) embedded(at *yaml.Node, text, path string, m proto.Message) {
 	line := func(int) int { return at.Line } // what is folded, or written on one line, is all there
 	if at.Style&yaml.LiteralStyle != 0 {
 		line = func(inner int) int { return at.Line + max(inner, 1) } // the first line follows the bar
@@ -94,16 +143,16 @@ func (w *walker) meshText(at *yaml.Node, text string, m *meshv1.MeshConfig) {
 		d := &decoder{file: w.file}
 		d.syntax(err, []byte(text))
 		for _, p := range d.problems {
-			w.report(line(p.Line), meshField, p.Message)
+			w.report(line(p.Line), path, p.Message)
 		}
 		return
 	}
 	relocate(&document, line)
 	if err := survey(&document); err != nil {
-		w.report(at.Line, meshField, err.Error())
+		w.report(at.Line, path, err.Error())
 		return
 	}
-	w.message(document.Content[0], m.ProtoReflect(), meshField)
+	w.message(document.Content[0], m.ProtoReflect(), path)
 }
 
 // relocate gives every node of a tree its line in the file.
@@ -116,29 +165,49 @@ func relocate(n *yaml.Node, line func(int) int) {
 
 // meshConfig checks the mesh-wide configuration.
 func (v *validator) meshConfig(m *meshv1.MeshConfig) {
-	m.ProtoReflect().Range(func(fd protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
-		name := fd.JSONName()
-		field := join(meshField, name)
+	if m.OutboundTrafficPolicy != nil {
+		v.meshPolicy(meshField+".outboundTrafficPolicy", m.OutboundTrafficPolicy)
+	}
+	if m.ConnectTimeout != nil {
+		v.duration(meshField+".connectTimeout", m.ConnectTimeout)
+	}
+	if m.DnsRefreshRate != nil {
+		v.duration(meshField+".dnsRefreshRate", m.DnsRefreshRate)
+	}
+	if m.ProtocolDetectionTimeout.AsDuration() != 0 { // which is to wait without limit
+		v.duration(meshField+".protocolDetectionTimeout", m.ProtocolDetectionTimeout)
+	}
+	v.exportTo(meshField+".defaultServiceExportTo", m.DefaultServiceExportTo, true)
+	if fault := labelFault(m.RootNamespace); m.RootNamespace != "" && fault != "" {
+		v.err(meshField+".rootNamespace", "%s is no namespace: %s", quote(m.RootNamespace), fault)
+	}
+	v.proxyMetadata(meshField+".defaultConfig.proxyMetadata", m.GetDefaultConfig().GetProxyMetadata())
+	v.unsupported(m)
+}
+
+// proxyMetadata names the environment variables of Istio's agent that ask for
+// what Fairlead does not do.
+func (v *validator) proxyMetadata(field string, variables map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		value := variables[name]
+		on, err := strconv.ParseBool(value)
+		isBool := err == nil
+		field := join(field, name)
 		switch name {
-		case "outboundTrafficPolicy":
-			v.meshPolicy(field, m.OutboundTrafficPolicy)
-		case "connectTimeout":
-			v.duration(field, m.ConnectTimeout)
-		case "dnsRefreshRate":
-			v.duration(field, m.DnsRefreshRate)
-		case "defaultServiceExportTo":
-			v.exportTo(field, m.DefaultServiceExportTo, true)
-		case "rootNamespace":
-			if fault := labelFault(m.RootNamespace); fault != "" {
-				v.err(field, "%s is no namespace: %s", quote(m.RootNamespace), fault)
+		case "BOOTSTRAP_XDS_AGENT", "PROXY_CONFIG_XDS_AGENT": // how the agent and Envoy come by their configuration
+		case "ISTIO_META_DNS_CAPTURE", "ISTIO_META_DNS_AUTO_ALLOCATE":
+			switch {
+			case !isBool:
+				v.err(field, `%s is neither "true" nor "false"`, quote(value))
+			case !on && name == "ISTIO_META_DNS_CAPTURE":
+				v.warn(field, "is not acted on yet: every lookup of the workload goes to Fairlead's name server")
+			case !on:
+				v.warn(field, "is not acted on yet: hosts get virtual addresses but for the label %s", noVIP)
 			}
 		default:
-			if !harmless(name) {
-				v.warn(field, "is not acted on yet")
-			}
+			v.warn(field, "is not acted on: it configures Istio's agent")
 		}
-		return true
-	})
+	}
 }
 
 func (v *validator) meshPolicy(field string, p *meshv1.MeshConfig_OutboundTrafficPolicy) {
@@ -149,18 +218,6 @@ func (v *validator) meshPolicy(field string, p *meshv1.MeshConfig_OutboundTraffi
 	case p.Mode != meshv1.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY && p.Mode != meshv1.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY:
 		v.err(field+".mode", "%s is not acted on yet; %s", p.Mode, advice)
 	}
-	if p.Tls != nil {
-		v.warn(field+".tls", "is not acted on yet")
-	}
-}
-
-// harmless reports whether the traffic of a workload is the same without what a
-// field says: it concerns ingress, the names of statistics, or identities.
-func harmless(field string) bool {
-	return slices.Contains([]string{
-		"ingressClass", "ingressService", "ingressControllerMode", "ingressSelector", "enablePrometheusMerge",
-		"trustDomain", "trustDomainAliases", "inboundClusterStatName", "outboundClusterStatName", "disableEnvoyListenerLog",
-	}, field)
 }
 
 // duration checks one as Istio does.

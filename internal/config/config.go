@@ -17,6 +17,9 @@ type Mesh struct {
 	DNSRefreshRate         time.Duration
 	RootNamespace          string
 	DefaultServiceExportTo []string
+	// ProtocolDetectionTimeout is how long a caller may be silent before its
+	// connection is taken as bytes; 0: no verdict by clock.
+	ProtocolDetectionTimeout time.Duration
 	// The ranges that virtual addresses come from.
 	VirtualIPv4, VirtualIPv6 netip.Prefix
 }
