@@ -62,7 +62,8 @@ func (c *conn) serve(ctx context.Context) {
 // It reports whether more may follow on the connection.
 func (c *conn) burst(ctx context.Context) (more bool) {
 	x := c.server.exchanges.Get().(*exchange)
-	x.conn = c
+	from := &x.h1
+	from.conn = c
 	defer func() {
 		if p := recover(); p != nil {
 			// The exchange is left to the collector: nobody knows its state.
@@ -70,17 +71,20 @@ func (c *conn) burst(ctx context.Context) (more bool) {
 			x.crashed(p)
 			return
 		}
+		from.release()
 		x.release()
 	}()
 	for {
-		x.begin()
-		if !x.readHead() {
-			return x.blank()
+		from.begin()
+		x.begin(from, c.manager, c.base)
+		fault := from.readHead()
+		if fault == errNoHead { //nolint:errorlint // never wrapped
+			return from.blank()
 		}
-		if !x.serve(ctx) {
+		if !x.serve(ctx, from.text(), fault) {
 			return false
 		}
-		if x.next(); x.filled == 0 {
+		if !from.next() {
 			return true
 		}
 	}
@@ -100,11 +104,11 @@ func (x *exchange) crashed(p any) {
 	if x.recorded {
 		return
 	}
-	x.rec.Reason, x.rec.Details, x.rec.Err = decision.Internal, "internal_error", fmt.Sprint(p)
-	if !x.started {
-		x.closing = true
-		x.reply(500)
+	x.judge(internalError, fmt.Sprint(p))
+	if x.started {
+		x.record()
 		return
 	}
-	x.record()
+	x.caller.giveUp()
+	x.reply(internalError.status)
 }

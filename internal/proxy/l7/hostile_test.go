@@ -17,7 +17,7 @@ func TestATornAnswerIsSeenTorn(t *testing.T) {
 	} {
 		for _, version := range []string{"1.0", "1.1"} {
 			t.Run(name+" to "+version, func(t *testing.T) {
-				r := one(t, func(c *caller) {
+				r := one(t, func(c *client) {
 					c.hear("GET / HTTP/1.1\r\nHost: x.example\r\n\r\n")
 					c.say(answer)
 				})
@@ -42,7 +42,7 @@ func TestATornAnswerIsSeenTorn(t *testing.T) {
 // hears of first is no end.
 func TestAnAnswerTornWhileUploadingIsSeenTorn(t *testing.T) {
 	for range 50 {
-		r := one(t, func(c *caller) {
+		r := one(t, func(c *client) {
 			c.hear("POST / HTTP/1.1\r\n")
 			c.say("HTTP/1.0 200 OK\r\n\r\nhalf of it")
 			c.SetLinger(0)
@@ -85,11 +85,11 @@ func Test38HostileAnswers(t *testing.T) {
 		"no end":             "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("b", 64<<10),
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := one(t, func(c *caller) {
+			r := one(t, func(c *client) {
 				c.hear(get)
 				io.WriteString(c, answer)
 				io.Copy(io.Discard, c.r)
-			}, func(c *caller) {
+			}, func(c *client) {
 				c.hear(get)
 				c.say(ok)
 			})
@@ -115,11 +115,11 @@ func Test38HostileAnswers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			request := tt.method + strings.TrimPrefix(get, "GET")
-			r := one(t, func(c *caller) {
+			r := one(t, func(c *client) {
 				c.hear(request)
 				c.say(tt.answer)
 				c.ended()
-			}, func(c *caller) {
+			}, func(c *client) {
 				c.hear(get)
 				c.say(fine)
 			})
@@ -137,25 +137,25 @@ func Test38HostileAnswers(t *testing.T) {
 func TestASilentEndpointIsLeft(t *testing.T) {
 	for name, tt := range map[string]struct {
 		request string
-		leave   func(r *rig, c *caller)
+		leave   func(r *rig, c *client)
 		flags   decision.Flags
 		reason  decision.Reason
 		details string
 	}{
 		"the caller resets": {
-			get, func(_ *rig, c *caller) { c.SetLinger(0); c.Close() },
+			get, func(_ *rig, c *client) { c.SetLinger(0); c.Close() },
 			decision.DC, decision.ClientGone, "downstream_remote_disconnect",
 		},
-		"the drain is over": {get, func(r *rig, _ *caller) { r.cut() }, 0, decision.OK, "closed_by_drain"},
+		"the drain is over": {get, func(r *rig, _ *client) { r.cut() }, 0, decision.OK, "closed_by_drain"},
 		"the drain is over in a body": {
-			"POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 9\r\n\r\n", func(r *rig, _ *caller) { r.cut() },
+			"POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 9\r\n\r\n", func(r *rig, _ *client) { r.cut() },
 			0, decision.OK, "closed_by_drain",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			heard, left := make(chan struct{}), make(chan struct{})
-			r := one(t, func(c *caller) {
+			r := one(t, func(c *client) {
 				c.hear(tt.request)
 				close(heard)
 				io.Copy(io.Discard, c.r)

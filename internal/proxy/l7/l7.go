@@ -1,11 +1,34 @@
-// Package l7 serves HTTP: it reads requests from a caller, lets them be routed,
+// Package l7 serves HTTP: it takes requests from a caller, lets them be routed,
 // sends them to an endpoint and brings the answers back.
 //
-// One goroutine serves a caller's connection. A second one exists only while
-// the body of a request is still arriving, so that it flows towards the
-// endpoint while the answer may already flow back. Memory is held while an
-// exchange is in progress and is bounded whatever the size of bodies; a
-// connection that waits for its next request holds none.
+// An exchange is one request and its answer. What it does is the same whatever
+// the protocols on its two sides: it routes, picks an endpoint, tries again, passes
+// bodies on as they come, keeps time and fills the record. It meets the sides
+// through two interfaces (sides.go):
+//
+//   - A caller is where the request comes from and the answer goes to. The driver
+//     of its protocol reads the head, then lets the exchange serve it.
+//   - An upstream is one try at one endpoint: the request goes there, the answer
+//     comes from there. The cluster says which protocol that is.
+//
+// Heads cross as HTTP/1.1 text with offsets into it, the one form they have in the
+// proxy, and bodies as pieces: data, whether it is the last, and the trailer if
+// it is. How a body is framed is known to a side alone, so that no framing of one
+// side can reach the other:
+//
+//	            length known        unknown            none              trailer
+//	HTTP/1 in   Content-Length      chunked            neither           checked, dropped
+//	HTTP/1 out  Content-Length      chunked            neither           dropped
+//	answer in   Content-Length      chunked, or until  HEAD, 1xx, 204,   checked, dropped
+//	                                the end            304
+//	answer out  Content-Length      chunked; to a caller of HTTP/1.0     dropped
+//	                                until the end
+//
+// One goroutine serves an exchange. A second one exists only while the body of
+// a request is still arriving, so that it flows towards the endpoint while the
+// answer may already flow back. Memory is held while an exchange is in progress
+// and is bounded whatever the size of bodies; a connection that waits for its
+// next request holds none.
 package l7
 
 import (

@@ -21,7 +21,7 @@ const (
 )
 
 func TestHeadersPassAsTheyAreAndFramingIsOurs(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear("GET /a?b=%20c HTTP/1.1\r\nhOsT: X.example:80\r\nTraceParent: 00-1\r\nX-Request-Id: mine\r\nx-forwarded-for: 1.2.3.4\r\nAccept:  */*  \r\n\r\n")
 		c.say("HTTP/1.1 200 Quite OK\r\nServer: theirs\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nx-REQUEST-id: mine\r\nContent-Length: 2\r\n\r\nok")
 	})
@@ -39,7 +39,7 @@ func TestHeadersPassAsTheyAreAndFramingIsOurs(t *testing.T) {
 }
 
 func TestConnectionsAreKeptOnBothSides(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		for range 3 {
 			c.hear(get)
 			c.say(ok)
@@ -54,7 +54,7 @@ func TestConnectionsAreKeptOnBothSides(t *testing.T) {
 }
 
 func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		for i := range 20 {
 			c.hear(fmt.Sprintf("POST /%d HTTP/1.1\r\nHost: x.example\r\nContent-Length: 3\r\n\r\nabc", i))
 			c.say(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n%02d", i))
@@ -76,7 +76,7 @@ func TestPipelinedRequestsAreAnsweredInOrder(t *testing.T) {
 }
 
 func TestRetryFindsTheEndpointThatListens(t *testing.T) {
-	up := newEndpoint(t, func(c *caller) {
+	up := newEndpoint(t, func(c *client) {
 		for range 6 {
 			c.hear(get)
 			c.say(ok)
@@ -101,16 +101,16 @@ func TestRetryFindsTheEndpointThatListens(t *testing.T) {
 
 func TestAKeptConnectionThatDiesIsReplacedOnce(t *testing.T) {
 	r := one(t,
-		func(c *caller) {
+		func(c *client) {
 			c.hear(get)
 			c.say(ok)
 			c.hear(get) // takes the request and dies
 		},
-		func(c *caller) {
+		func(c *client) {
 			c.hear(get)
 			c.say(fine)
 		},
-		func(c *caller) { c.hear("POST") },
+		func(c *client) { c.hear("POST") },
 	)
 	c := r.dial()
 	c.say(get)
@@ -124,11 +124,11 @@ func TestAKeptConnectionThatDiesIsReplacedOnce(t *testing.T) {
 }
 
 func TestAPostIsNotSentTwice(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear(get)
 		c.say(ok)
 		c.hear("POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 1\r\n\r\nx")
-	}, func(c *caller) { c.t.Fatal("the request came a second time") })
+	}, func(c *client) { c.t.Fatal("the request came a second time") })
 	c := r.dial()
 	c.say(get)
 	c.hear(ok)
@@ -144,14 +144,14 @@ func TestAPostIsNotSentTwice(t *testing.T) {
 
 func TestAKeptConnectionOnWhichAnythingArrivedIsNotUsed(t *testing.T) {
 	said := make(chan struct{})
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear(get)
 		c.say(ok)
 		<-said
 		c.say("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
 		said <- struct{}{}
 		io.Copy(io.Discard, c)
-	}, func(c *caller) {
+	}, func(c *client) {
 		c.hear(get)
 		c.say(fine)
 	})
@@ -167,7 +167,7 @@ func TestAKeptConnectionOnWhichAnythingArrivedIsNotUsed(t *testing.T) {
 
 func TestContinueGoesEndToEnd(t *testing.T) {
 	const post = "POST / HTTP/1.1\r\nHost: x.example\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear(post)
 		c.say("HTTP/1.1 100 Continue\r\n\r\n")
 		c.hear("hello")
@@ -185,7 +185,7 @@ func TestContinueGoesEndToEnd(t *testing.T) {
 
 func TestExpectationThatFailsEndsTheConnection(t *testing.T) {
 	const post = "POST / HTTP/1.1\r\nHost: x.example\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear(post)
 		c.say("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
 		c.ended()
@@ -197,11 +197,11 @@ func TestExpectationThatFailsEndsTheConnection(t *testing.T) {
 }
 
 func TestEarlyAnswerWhileTheBodyFlows(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear("POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 100000000\r\n\r\n")
 		c.say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
 		io.Copy(io.Discard, c.r) // until the proxy gives up
-	}, func(c *caller) {
+	}, func(c *client) {
 		c.hear(get)
 		c.say(ok)
 	})
@@ -233,7 +233,7 @@ func TestEarlyAnswerWhileTheBodyFlows(t *testing.T) {
 
 func TestHalfCloseStillGetsItsAnswer(t *testing.T) {
 	go1 := make(chan struct{})
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear(get)
 		<-go1
 		c.say(ok)
@@ -247,7 +247,7 @@ func TestHalfCloseStillGetsItsAnswer(t *testing.T) {
 }
 
 func TestHTTP10(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear("GET /1 HTTP/1.1\r\nHost: x.example\r\n\r\n")
 		c.say(ok)
 		c.hear("GET /2 HTTP/1.1\r\nHost: x.example\r\n\r\n")
@@ -272,7 +272,7 @@ func TestHTTP10(t *testing.T) {
 }
 
 func TestAnswersWithoutABody(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear("HEAD")
 		c.hear(strings.TrimPrefix(get, "GET"))
 		c.say("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
@@ -295,10 +295,10 @@ func TestAnswersWithoutABody(t *testing.T) {
 }
 
 func TestAnswerUntilCloseBecomesChunked(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear(get)
 		c.say("HTTP/1.0 200 OK\r\n\r\nto the end")
-	}, func(c *caller) {
+	}, func(c *client) {
 		c.hear(get)
 		c.say(ok)
 	})
@@ -314,7 +314,7 @@ func TestAnswerUntilCloseBecomesChunked(t *testing.T) {
 
 func TestWebSocketBecomesAStream(t *testing.T) {
 	const handshake = "GET /chat HTTP/1.1\r\nHost: x.example\r\nSec-WebSocket-Key: abc\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear(handshake)
 		c.say("HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello")
 		c.hear("early")
@@ -339,7 +339,7 @@ func TestWebSocketBecomesAStream(t *testing.T) {
 }
 
 func TestARefusedUpgradeIsAnOrdinaryAnswer(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear("GET / HTTP/1.1\r\nHost: x.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		c.say("HTTP/1.1 400 No\r\nConnection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nno")
 		c.hear(get)
@@ -355,7 +355,7 @@ func TestARefusedUpgradeIsAnOrdinaryAnswer(t *testing.T) {
 // Some callers send an empty line after a request. It is not the beginning of
 // the next one: the connection goes on waiting, as long as any.
 func TestAnEmptyLineBeginsNoRequest(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		for range 4 {
 			c.hear(get)
 			c.say(ok)
@@ -391,7 +391,7 @@ func TestAnEmptyLineBeginsNoRequest(t *testing.T) {
 
 func TestDrainFinishesTheExchangeAtHand(t *testing.T) {
 	answer := make(chan struct{})
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear(get)
 		<-answer
 		c.say(ok)
@@ -407,7 +407,7 @@ func TestDrainFinishesTheExchangeAtHand(t *testing.T) {
 }
 
 func TestAPanicCostsOneRequest(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear(get)
 		c.say(ok)
 		c.hear(get)
@@ -444,7 +444,7 @@ func TestAPanicCostsOneRequest(t *testing.T) {
 
 func TestCallerThatGoesAwayInItsBody(t *testing.T) {
 	saw := make(chan error, 1)
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		_, err := io.ReadAll(c.r)
 		saw <- err
 	})
@@ -458,7 +458,7 @@ func TestCallerThatGoesAwayInItsBody(t *testing.T) {
 }
 
 func TestABodyThatTurnsBadIsRefused(t *testing.T) {
-	r := one(t, func(c *caller) { io.Copy(io.Discard, c.r) })
+	r := one(t, func(c *client) { io.Copy(io.Discard, c.r) })
 	c := r.dial()
 	c.say("POST / HTTP/1.1\r\nHost: x.example\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
 	waitFor(t, func() bool { return r.clusters.Get("outbound|80||x.example").Endpoints()[0].Active == 1 })

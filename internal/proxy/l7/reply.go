@@ -1,88 +1,97 @@
 package l7
 
 import (
-	"io"
+	"bytes"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/proxy/h1"
 )
 
 // reply answers at the proxy with the sentence that the record tells, and
-// finishes the record. It reports whether the connection can go on.
-func (x *exchange) reply(status int) bool {
-	var own [512]byte
-	return x.replyText(status, append(x.rec.AppendSentence(own[:0]), '\n'))
+// finishes the exchange.
+func (x *exchange) reply(status int) (more bool) {
+	x.local = append(x.rec.AppendSentence(x.local[:0]), '\n')
+	return x.sendLocal(status)
 }
 
 // replyText is reply with a text of the configuration.
-func (x *exchange) replyText(status int, text []byte) bool {
-	x.rec.Status = status
+func (x *exchange) replyText(status int, text string) (more bool) {
+	x.local = append(x.local[:0], text...)
+	return x.sendLocal(status)
+}
+
+// sendLocal sends what lies in x.local, and puts a head behind it for that.
+func (x *exchange) sendLocal(status int) (more bool) {
 	if !x.whole {
-		// The rest of the body has no reader, and its end is where the next
-		// request would begin.
-		x.closing, x.linger = true, true
+		x.caller.giveUp() // the rest of the body has no reader
 	}
-	x.out = x.out[:0]
+	n, text := len(x.local), x.local
 	switch {
 	case x.isGRPC():
-		x.appendGRPC(status, text)
-		text = nil
-	case status == 204 || status == 304: // these have no body, and end with their head
-		x.appendStatus(status)
-		x.out = append(x.out, "\r\n"...)
-		text = nil
+		x.local = appendGRPC(x.local, status, text)
+		status, text = http.StatusOK, text[:0]
+	case status == http.StatusNoContent || status == http.StatusNotModified: // these end with their head
+		x.local = appendStatus(x.local, status)
+		text = text[:0]
 	default:
-		x.appendHead(status, text)
+		x.local = appendHead(x.local, status, text)
 	}
-	if string(x.rec.Method) != "HEAD" {
-		x.out = append(x.out, text...)
-		x.rec.Sent = int64(len(text))
+	head := x.local[n:]
+	if string(x.rec.Method) == "HEAD" {
+		text = text[:0]
 	}
-	if _, err := x.conn.down.Write(x.out); err != nil {
+	x.rec.Status, x.rec.Sent = status, int64(len(text))
+	if x.caller.reply(head, text) != nil {
 		x.rec.Flags |= decision.DC
-		x.closing, x.linger = true, false
+		x.caller.abort()
 	}
-	return x.end()
+	return x.finish()
 }
 
-func (x *exchange) appendHead(status int, text []byte) {
-	x.appendStatus(status)
+// appendHead appends the head of an answer with a body, but for its last line.
+func appendHead(dst []byte, status int, text []byte) []byte {
+	dst = appendStatus(dst, status)
 	if len(text) > 0 {
-		x.out = append(x.out, "content-type: text/plain\r\n"...)
+		dst = append(dst, "content-type: text/plain\r\n"...)
 	}
-	x.out = append(x.out, "content-length: "...)
-	x.out = strconv.AppendInt(x.out, int64(len(text)), 10)
-	x.out = append(x.out, "\r\n\r\n"...)
+	dst = append(dst, "content-length: "...)
+	dst = strconv.AppendInt(dst, int64(len(text)), 10)
+	return append(dst, "\r\n"...)
 }
 
-func (x *exchange) appendStatus(status int) {
-	x.out = append(x.out, "HTTP/1.1 "...)
-	x.out = strconv.AppendInt(x.out, int64(status), 10)
-	x.out = append(x.out, ' ')
-	x.out = append(x.out, http.StatusText(status)...)
-	x.out = append(x.out, "\r\ndate: "...)
-	x.out = time.Now().UTC().AppendFormat(x.out, http.TimeFormat)
-	x.out = append(x.out, "\r\n"...)
-	switch {
-	case x.closing:
-		x.out = append(x.out, "connection: close\r\n"...)
-	case x.req.Minor == 0:
-		x.out = append(x.out, "connection: keep-alive\r\n"...)
-	}
+func appendStatus(dst []byte, status int) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, http.StatusText(status)...)
+	dst = append(dst, "\r\ndate: "...)
+	dst = time.Now().UTC().AppendFormat(dst, http.TimeFormat)
+	return append(dst, "\r\n"...)
 }
 
-// appendGRPC answers a gRPC call as one expects it: with its own status, in a
-// head that says HTTP 200.
-func (x *exchange) appendGRPC(status int, text []byte) {
-	x.rec.Status = http.StatusOK
-	x.appendStatus(http.StatusOK)
-	x.out = append(x.out, "content-type: application/grpc\r\ngrpc-status: "...)
-	x.out = strconv.AppendInt(x.out, grpcStatus(status), 10)
-	x.out = append(x.out, "\r\ngrpc-message: "...)
-	x.out = appendPercent(x.out, text)
-	x.out = append(x.out, "\r\ncontent-length: 0\r\n\r\n"...)
+// appendGRPC appends the head that answers a gRPC call as one expects it: with
+// a status of its own, in a head that says HTTP 200 and is all of the answer.
+func appendGRPC(dst []byte, status int, text []byte) []byte {
+	dst = appendStatus(dst, http.StatusOK)
+	dst = append(dst, "content-type: application/grpc\r\ngrpc-status: "...)
+	dst = strconv.AppendInt(dst, grpcStatus(status), 10)
+	dst = append(dst, "\r\ngrpc-message: "...)
+	dst = appendPercent(dst, text)
+	return append(dst, "\r\ncontent-length: 0\r\n"...)
+}
+
+const grpcType = "application/grpc"
+
+// isGRPC goes by what Envoy goes by: application/grpc, or with a +suffix.
+func (x *exchange) isGRPC() bool {
+	t := x.req.Value(x.in, h1.ContentType)
+	if len(t) < len(grpcType) || !bytes.EqualFold(t[:len(grpcType)], []byte(grpcType)) {
+		return false
+	}
+	return len(t) == len(grpcType) || t[len(grpcType)] == '+' || t[len(grpcType)] == ';'
 }
 
 // grpcStatus is Envoy's mapping of HTTP codes.
@@ -115,47 +124,4 @@ func appendPercent(dst, text []byte) []byte {
 		}
 	}
 	return dst
-}
-
-// end finishes the exchange towards the caller and records it.
-func (x *exchange) end() bool {
-	x.record()
-	if x.closing && x.linger {
-		x.drainCaller()
-	}
-	return !x.closing
-}
-
-// record hands the record over, once.
-func (x *exchange) record() {
-	if x.recorded {
-		return
-	}
-	x.recorded = true
-	x.rec.Duration = time.Since(x.rec.Start)
-	x.server.log.Add(&x.rec)
-}
-
-// Bounds of waiting for a caller to stop sending.
-const (
-	lingerTime = 5 * time.Second
-	lingerIdle = time.Second
-)
-
-// drainCaller lets a caller that is still sending read its answer: closing a
-// socket with unread bytes would reset it and could destroy the answer.
-func (x *exchange) drainCaller() {
-	down := x.conn.down
-	if down.CloseWrite() != nil {
-		return
-	}
-	end := time.Now().Add(lingerTime)
-	for now := time.Now(); now.Before(end); now = time.Now() {
-		if down.SetReadDeadline(now.Add(lingerIdle)) != nil {
-			return
-		}
-		if n, err := io.ReadFull(down, x.answer); n == 0 || err != nil {
-			return
-		}
-	}
 }

@@ -155,19 +155,19 @@ func (r *rig) record() decision.Record {
 	return first
 }
 
-// A caller is one connection to the proxy.
-type caller struct {
+// A client is one connection to the proxy.
+type client struct {
 	*net.TCPConn
 	t testing.TB
 	r *bufio.Reader
 }
 
-func (r *rig) dial() *caller {
+func (r *rig) dial() *client {
 	r.t.Helper()
 	return dial(r.t, r.ln.Addr().String())
 }
 
-func dial(t testing.TB, addr string) *caller {
+func dial(t testing.TB, addr string) *client {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -175,10 +175,10 @@ func dial(t testing.TB, addr string) *caller {
 	}
 	c.SetDeadline(time.Now().Add(patience))
 	t.Cleanup(func() { c.Close() })
-	return &caller{TCPConn: c.(*net.TCPConn), t: t, r: bufio.NewReader(c)}
+	return &client{TCPConn: c.(*net.TCPConn), t: t, r: bufio.NewReader(c)}
 }
 
-func (c *caller) say(s string) {
+func (c *client) say(s string) {
 	c.t.Helper()
 	if _, err := io.WriteString(c, s); err != nil {
 		c.t.Fatal(err)
@@ -186,7 +186,7 @@ func (c *caller) say(s string) {
 }
 
 // hear reads exactly what it is told to expect.
-func (c *caller) hear(want string) {
+func (c *client) hear(want string) {
 	c.t.Helper()
 	got := make([]byte, len(want))
 	n, err := io.ReadFull(c.r, got)
@@ -196,7 +196,7 @@ func (c *caller) hear(want string) {
 }
 
 // ended expects the end of the stream.
-func (c *caller) ended() {
+func (c *client) ended() {
 	c.t.Helper()
 	if rest, err := io.ReadAll(c.r); err != nil || len(rest) > 0 {
 		c.t.Fatalf("heard %q, %v; want the end", rest, err)
@@ -204,7 +204,7 @@ func (c *caller) ended() {
 }
 
 // answer reads one response by a parser that is not ours.
-func (c *caller) answer(method string) (*http.Response, string) {
+func (c *client) answer(method string) (*http.Response, string) {
 	c.t.Helper()
 	res, err := http.ReadResponse(c.r, &http.Request{Method: method})
 	if err != nil {
@@ -222,7 +222,7 @@ type endpoint struct {
 	addr netip.AddrPort
 }
 
-func newEndpoint(t testing.TB, scripts ...func(c *caller)) endpoint {
+func newEndpoint(t testing.TB, scripts ...func(c *client)) endpoint {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -238,7 +238,7 @@ func newEndpoint(t testing.TB, scripts ...func(c *caller)) endpoint {
 			c.SetDeadline(time.Now().Add(patience))
 			wg.Go(func() {
 				defer c.Close()
-				script(&caller{TCPConn: c.(*net.TCPConn), t: failing{t}, r: bufio.NewReader(c)})
+				script(&client{TCPConn: c.(*net.TCPConn), t: failing{t}, r: bufio.NewReader(c)})
 			})
 		}
 	})
@@ -272,7 +272,7 @@ func closedPort(t testing.TB) netip.AddrPort {
 }
 
 // one is a rig with one host, x.example, on one scripted endpoint.
-func one(t testing.TB, scripts ...func(c *caller)) *rig {
+func one(t testing.TB, scripts ...func(c *client)) *rig {
 	t.Helper()
 	return newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{newEndpoint(t, scripts...).addr}})
 }

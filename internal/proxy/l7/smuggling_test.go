@@ -83,7 +83,7 @@ func (r *rig) keepScripted(c *scripted) {
 // An endpoint answers and resets before it was sent anything: what the caller
 // sends afterwards is a body without a reader, not a request.
 func TestTheRestOfABodyIsNoRequest(t *testing.T) {
-	r := one(t, func(c *caller) { c.t.Fatal("the rest of a body went out as a request") })
+	r := one(t, func(c *client) { c.t.Fatal("the rest of a body went out as a request") })
 	r.keepScripted(&scripted{
 		said:  strings.NewReader("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n"),
 		fails: syscall.ECONNRESET,

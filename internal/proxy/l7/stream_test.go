@@ -108,7 +108,7 @@ func TestChunksAreMadeAnew(t *testing.T) {
 		data := make([]byte, rng.IntN(200000))
 		io.ReadFull(noise(rng.Uint64(), int64(len(data))), data)
 		sent := chunked(rng, data)
-		r := one(t, func(c *caller) {
+		r := one(t, func(c *client) {
 			req, err := http.ReadRequest(c.r)
 			if err != nil {
 				c.t.Fatal(err)

@@ -27,7 +27,7 @@ func timed(t *testing.T, up netip.AddrPort) *rig {
 func TestRouteTimeoutIsAnswered504(t *testing.T) {
 	const post = "POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 4\r\n\r\n"
 	mute := func(request string) netip.AddrPort {
-		return newEndpoint(t, func(c *caller) { c.hear(request); io.Copy(io.Discard, c.r) }).addr
+		return newEndpoint(t, func(c *client) { c.hear(request); io.Copy(io.Discard, c.r) }).addr
 	}
 	for name, tt := range map[string]struct {
 		up     netip.AddrPort
@@ -85,7 +85,7 @@ func fullPort(t *testing.T) netip.AddrPort {
 
 func TestAWebSocketOutlivesTheRouteTimeout(t *testing.T) {
 	const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-	r := timed(t, newEndpoint(t, func(c *caller) {
+	r := timed(t, newEndpoint(t, func(c *client) {
 		c.hear("GET / HTTP/1.1\r\nHost: x.example\r\n" + upgrade)
 		c.say("HTTP/1.1 101 Switching Protocols\r\n" + upgrade)
 		time.Sleep(2 * routeTimeout)
@@ -98,7 +98,7 @@ func TestAWebSocketOutlivesTheRouteTimeout(t *testing.T) {
 }
 
 func TestACallerThatStopsReadingIsLeft(t *testing.T) {
-	r := one(t, func(c *caller) {
+	r := one(t, func(c *client) {
 		c.hear(get)
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
 		for b := make([]byte, 1<<20); ; {
@@ -115,12 +115,12 @@ func TestACallerThatStopsReadingIsLeft(t *testing.T) {
 }
 
 func TestARequestThatTimesOutIsNotSentTwice(t *testing.T) {
-	up := newEndpoint(t, func(c *caller) {
+	up := newEndpoint(t, func(c *client) {
 		c.hear(get)
 		c.say(ok)
 		c.hear(get) // and is still thinking
 		c.ended()
-	}, func(c *caller) { c.t.Fatal("the request came a second time") })
+	}, func(c *client) { c.t.Fatal("the request came a second time") })
 	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up.addr}, change: func(r *config.Route) { r.Timeout = 200 * time.Millisecond }})
 	c := r.dial()
 	c.say(get)

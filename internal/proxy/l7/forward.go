@@ -1,0 +1,245 @@
+package l7
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/proxy/cluster"
+	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/proxy/h1"
+)
+
+// maxInterim bounds the 1xx answers before one final answer.
+const maxInterim = 32
+
+// Answers that are no answers.
+var (
+	errFlood  = errors.New("more than 32 interim (1xx) answers to one request")
+	errSwitch = errors.New("it switched protocols (101) unasked, or to another one than asked")
+)
+
+// forward sends the request to an endpoint and its answer to the caller.
+func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
+	x.dropPrivate()
+	if x.timeout = rt.Timeout; x.timeout > 0 && x.whole {
+		x.deadline = time.Now().Add(x.timeout)
+	}
+	for again := false; ; again = true {
+		if status := x.connect(ctx, rt, again); status != 0 {
+			return x.reply(status)
+		}
+		if !x.deadline.IsZero() {
+			_ = x.up.wire().SetDeadline(x.deadline) // fails on a closed conn alone
+		}
+		x.renew()
+		err := x.up.send(&x.req, x.in, x.first)
+		x.sentAt = time.Now()
+		if err == nil && !x.whole {
+			x.startUpload()
+		}
+		failed := x.readAnswer()
+		if failed == nil {
+			return x.respond(ctx)
+		}
+		if again || !x.replayable(failed) {
+			return x.fail(ctx, failed)
+		}
+		x.letGo(false)
+	}
+}
+
+// replayable reports whether the request may be sent once more after a try that
+// failed: certainly if the endpoint cannot have acted on it, and if it is not
+// likely to have where doing it twice does no harm. All of it must be at hand.
+func (x *exchange) replayable(failed error) bool {
+	if x.interim > 0 || x.upload.running {
+		return false
+	}
+	switch x.up.served(failed) {
+	case untouched:
+		return true
+	case hardly:
+		return x.whole && idempotent(x.rec.Method)
+	case perhaps:
+	}
+	return false
+}
+
+func idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// connect attaches to an endpoint, trying again as the route says. It returns
+// the status of the reply if there is none to be had.
+func (x *exchange) connect(ctx context.Context, rt *config.Route, fresh bool) (status int) {
+	r := &x.rec
+	for retry := 1; ; retry++ {
+		var avoid []*cluster.Endpoint
+		if rt.Retry.PreviousHosts {
+			avoid = x.tried
+		}
+		e, err := x.cluster.Pick(r.Original, avoid, r)
+		if err != nil {
+			x.judge(noEndpoint, r.Err) // which Pick has filled
+			return noEndpoint.status
+		}
+		if r.Tries < 255 {
+			r.Tries++
+		}
+		up := x.upstreamFor(x.cluster)
+		if err = up.attach(ctx, e, fresh, x.deadline); err == nil {
+			x.endpoint, x.up = e, up
+			x.caller.tie(ctx, up.wire())
+			x.connected()
+			return 0
+		}
+		e.Done()
+		if !x.deadline.IsZero() && !time.Now().Before(x.deadline) {
+			x.judge(timedOut, r.Err)
+			return timedOut.status
+		}
+		o, words := notConnected(err)
+		x.judge(o, words)
+		if !rt.Retry.ConnectFailure || rt.Retry.Attempts == 0 || ctx.Err() != nil {
+			return o.status
+		}
+		if retry > rt.Retry.Attempts || len(x.tried) == cap(x.tried) {
+			r.Flags |= decision.URX
+			return o.status
+		}
+		x.tried = append(x.tried, e)
+		if !x.pause(retry, rt.Retry.BaseInterval) {
+			x.judge(timedOut, r.Err)
+			return timedOut.status
+		}
+		r.Flags &^= decision.UF
+	}
+}
+
+// upstreamFor returns what speaks with the endpoints of c: HTTP/1 so far.
+func (x *exchange) upstreamFor(*cluster.Cluster) upstream { return &x.toH1 }
+
+// pause waits before a retry, and reports false if the route's time is up first.
+func (x *exchange) pause(retry int, base time.Duration) bool {
+	d := backOff(retry, base, rand.Uint64())
+	if !x.deadline.IsZero() && time.Now().Add(d).After(x.deadline) {
+		return false
+	}
+	time.Sleep(d)
+	return true
+}
+
+// backOff is Envoy's wait before a retry (1 for the first): uniform below
+// base·(2^retry − 1), at most ten times base.
+func backOff(retry int, base time.Duration, random uint64) time.Duration {
+	if base == 0 {
+		base = 25 * time.Millisecond
+	}
+	base = max(base, time.Millisecond)
+	spread := base << min(retry, 10)
+	return min(time.Duration(random%uint64(spread-base)), 10*base)
+}
+
+// readAnswer reads the head of the final answer; interim ones are sent on.
+func (x *exchange) readAnswer() (err error) {
+	toHEAD := string(x.rec.Method) == "HEAD"
+	for {
+		if x.answer, err = x.up.readHead(&x.resp, toHEAD); err != nil {
+			return err
+		}
+		switch {
+		case x.resp.Status == 101 && (x.req.Upgrade != h1.WebSocket || x.resp.Upgrade != h1.WebSocket):
+			return errSwitch
+		case x.resp.Status == 101 || x.resp.Status >= 200:
+			x.rec.UpstreamTime = time.Since(x.sentAt)
+			return nil
+		}
+		if x.interim++; x.interim > maxInterim {
+			return errFlood
+		}
+		x.renew()
+		if err := x.caller.interim(&x.resp, x.answer); err != nil {
+			return err
+		}
+	}
+}
+
+// fail answers for an endpoint that gave no usable answer.
+func (x *exchange) fail(ctx context.Context, cause error) (more bool) {
+	if status := x.breakOff(ctx, cause); status != 0 {
+		return x.reply(status)
+	}
+	x.caller.abort()
+	return x.finish()
+}
+
+// breakOff ends the work on an exchange that broke, and records why. It returns
+// the status to answer with; 0: there is nobody to tell.
+func (x *exchange) breakOff(ctx context.Context, cause error) (status int) {
+	trouble := x.caller.trouble()
+	idle := x.up.wire().TimedOut() || errors.Is(trouble, os.ErrDeadlineExceeded)
+	x.stopUpload()
+	x.letGo(false)
+	o, words := x.failure(x.blame(ctx, cause))
+	if o == timedOut && idle {
+		o = idledOut
+	}
+	x.judge(o, words)
+	return o.status
+}
+
+// blame returns why an exchange broke: what the caller did, if it did anything,
+// since the endpoint sees only the consequence.
+func (x *exchange) blame(ctx context.Context, cause error) error {
+	if ctx.Err() != nil {
+		return errCut
+	}
+	if err := x.caller.trouble(); err != nil {
+		return err
+	}
+	if err := x.upload.err; err != nil && !errors.Is(err, errUpstream) && !errors.Is(err, errStopped) {
+		return err
+	}
+	return cause
+}
+
+// renew gives the try another stretch of silence, if it is bounded.
+func (x *exchange) renew() { renew(x.up, x.manager) }
+
+func renew(up upstream, m *config.HTTPManager) {
+	if m.StreamIdleTimeout > 0 {
+		up.wire().SetTimeout(m.StreamIdleTimeout)
+	}
+}
+
+// stopTimer ends the time of the route.
+func (x *exchange) stopTimer() {
+	if x.timeout > 0 {
+		_ = x.up.wire().SetDeadline(time.Time{}) // fails on a closed conn alone
+	}
+}
+
+// letGo ends the use of the endpoint. whole says that nothing is missing of
+// request and answer.
+func (x *exchange) letGo(whole bool) {
+	if x.up == nil {
+		return
+	}
+	if tied := x.caller.untie(); !tied {
+		whole = false
+	}
+	if whole {
+		x.stopTimer()
+	}
+	x.up.done(whole)
+	x.endpoint.Done()
+	x.up, x.endpoint = nil, nil
+}

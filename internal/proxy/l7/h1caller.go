@@ -1,0 +1,311 @@
+package l7
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/proxy/h1"
+	"github.com/fairlead/fairlead/internal/proxy/transport"
+)
+
+// Why there is no head of a request to serve.
+var (
+	errNoHead   = errors.New("the connection is over, or waits for a request that has not begun")
+	errSlowHead = errors.New("its head was not complete within 10 seconds")
+)
+
+// An h1Caller is a caller on a connection of HTTP/1, for one request after the
+// other. Its conn's goroutine owns it, but for what an upload's read changes:
+// body, over and spill.
+type h1Caller struct {
+	conn *conn
+	req  *h1.Request // the exchange's, parsed here
+	out  *scratch    // the exchange's
+
+	in     []byte // begins with the head of the request
+	filled int
+	used   int // bytes of in that belong to this request
+	body   incoming
+	over   atomic.Bool // all of the request has been read
+	spill  []byte      // what an upload read behind it
+
+	chunked bool // the answer being sent is
+	untold  bool // … or only the end of the connection tells its end
+	closing bool // the connection ends with this exchange
+	linger  bool // … and the caller may still be sending
+
+	own   [headSize]byte // what in usually refers to
+	large *buffer        // … and when it outgrew that
+}
+
+// begin prepares for the next request.
+func (c *h1Caller) begin() {
+	c.used, c.body, c.spill = 0, incoming{}, nil
+	c.over.Store(false)
+	c.chunked, c.untold, c.closing, c.linger = false, false, false, false
+}
+
+// release drops what belongs to one connection.
+func (c *h1Caller) release() {
+	if c.large != nil {
+		c.conn.server.buffers.Put(c.large)
+	}
+	c.conn, c.large, c.in, c.filled, c.spill = nil, nil, c.own[:], 0, nil
+}
+
+// next moves what came after the request to the front, and reports whether
+// there was anything.
+func (c *h1Caller) next() bool {
+	n := copy(c.in, c.in[c.used:c.filled])
+	if len(c.spill) > 0 {
+		for n+len(c.spill) > len(c.in) {
+			c.filled = n
+			c.grow()
+		}
+		n += copy(c.in[n:], c.spill)
+	}
+	c.filled = n
+	return n > 0
+}
+
+// grow makes room for the largest head allowed.
+func (c *h1Caller) grow() {
+	b := c.conn.server.buffers.Get().(*buffer)
+	copy(b[:], c.in[:c.filled])
+	c.large, c.in = b, b[:]
+}
+
+// text is what has been read: the head and what followed it.
+func (c *h1Caller) text() []byte { return c.in[:c.filled] }
+
+// readHead reads until the head of a request is whole. It returns errNoHead if
+// there will be none, or none yet but a blank, errSlowHead, or an *h1.Error.
+func (c *h1Caller) readHead() error {
+	down, slow := c.conn.down, false
+	for {
+		if c.blank() {
+			if slow { // its CR came alone
+				_ = down.SetReadDeadline(time.Time{}) // fails on a closed conn alone
+			}
+			return errNoHead
+		}
+		if c.filled > 0 {
+			done, err := c.req.Parse(c.text())
+			if err != nil {
+				return err
+			}
+			if done {
+				break
+			}
+			if !slow {
+				// Only a head that comes in pieces pays for a timer.
+				slow = true
+				_ = down.SetReadDeadline(time.Now().Add(c.conn.server.headTimeout)) // likewise
+			}
+			if c.filled == len(c.in) {
+				c.grow()
+			}
+		}
+		n, err := down.Read(c.in[c.filled:])
+		c.filled += n
+		if n > 0 {
+			if !c.blank() && !c.conn.awake() {
+				return errNoHead
+			}
+			continue
+		}
+		if c.filled > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			return errSlowHead
+		}
+		return errNoHead
+	}
+	if slow {
+		_ = down.SetReadDeadline(time.Time{}) // likewise
+	}
+	return nil
+}
+
+// blank reports that all there is so far is an empty line, which some callers
+// send after a request. Nothing has begun with it.
+func (c *h1Caller) blank() bool { return c.filled == 2 && c.in[0] == '\r' && c.in[1] == '\n' }
+
+func (c *h1Caller) open() (piece, error) {
+	c.closing = !c.req.Persistent() || c.conn.ending.Err() != nil
+	c.body.begin(&c.req.Fields)
+	p, used, err := c.body.take(c.in[c.req.Len:c.filled])
+	if c.used = c.req.Len + used; err != nil {
+		c.used = c.filled
+		return piece{}, err
+	}
+	c.over.Store(p.last)
+	return p, nil
+}
+
+func (c *h1Caller) read(b *buffer) (piece, error) {
+	for {
+		data := b.data()
+		if c.body.framing == h1.Length { // what follows may be the next request
+			data = data[:min(int64(len(data)), c.body.left)]
+		}
+		n, err := c.conn.down.Read(data)
+		if n == 0 && err != nil {
+			return piece{}, errGone
+		}
+		p, used, err := c.body.take(data[:n])
+		if err != nil {
+			return piece{}, fmt.Errorf("%w: %w", errUpload, err)
+		}
+		if p.last {
+			if used < n {
+				c.spill = bytes.Clone(data[used:n])
+			}
+			c.over.Store(true)
+		}
+		if p.last || len(p.data) > 0 {
+			return p, nil
+		}
+	}
+}
+
+func (c *h1Caller) stopReading() {
+	_ = c.conn.down.SetReadDeadline(time.Unix(1, 0)) // fails on a closed conn alone
+}
+
+// giveUp ends the connection with this exchange: where the request would end,
+// the next one would begin.
+func (c *h1Caller) giveUp() { c.closing, c.linger = true, true }
+
+func (c *h1Caller) interim(r *h1.Response, text []byte) error {
+	if c.req.Minor == 0 {
+		return nil
+	}
+	c.out.b = r.AppendTo(c.out.b[:0], text, h1.Reply{})
+	return c.send(c.out.b)
+}
+
+func (c *h1Caller) answer(r *h1.Response, text []byte, p piece) error {
+	c.out.b = r.AppendTo(c.out.b[:0], text, c.frame(r))
+	c.out.b = appendPiece(c.out.b, p, c.chunked)
+	return c.send(c.out.b)
+}
+
+// frame decides how the answer is framed, and whether the connection survives it.
+func (c *h1Caller) frame(r *h1.Response) h1.Reply {
+	if r.Status == 101 {
+		c.closing = true
+		return h1.Reply{WebSocket: true}
+	}
+	unknown := r.Framing == h1.Chunked || r.Framing == h1.UntilClose
+	c.chunked = unknown && c.req.Minor == 1
+	c.untold = unknown && c.req.Minor == 0
+	if c.untold || c.conn.ending.Err() != nil || !c.over.Load() {
+		// That of an early answer too: what the caller still sends is the rest of
+		// this request, never another one.
+		c.closing = true
+	}
+	return h1.Reply{Chunked: c.chunked, Close: c.closing, KeepAlive: !c.closing && c.req.Minor == 0}
+}
+
+// write drops a trailer: a caller of HTTP/1 seldom looks for one, and what
+// merges it into the head lets it say what the head must not (RFC 9110 section 6.5.1).
+func (c *h1Caller) write(b *buffer, p piece) error {
+	if len(p.data) == 0 && !c.chunked {
+		return nil
+	}
+	return c.send(b.framed(p, c.chunked))
+}
+
+// send bounds how long the caller may take nothing.
+func (c *h1Caller) send(b []byte) error {
+	down := c.conn.down
+	if idle := c.conn.manager.StreamIdleTimeout; idle > 0 {
+		down.SetTimeout(idle)
+		defer down.SetTimeout(0) // it is not the caller that is waited for
+	}
+	if _, err := down.Write(b); err != nil {
+		return errGone
+	}
+	return nil
+}
+
+func (c *h1Caller) reply(head, body []byte) error {
+	out := append(c.out.b[:0], head...)
+	switch {
+	case c.closing:
+		out = append(out, "connection: close\r\n"...)
+	case c.req.Minor == 0:
+		out = append(out, "connection: keep-alive\r\n"...)
+	}
+	out = append(out, "\r\n"...)
+	c.out.b = append(out, body...)
+	return c.send(c.out.b)
+}
+
+// abort ends the connection: with a reset where its end would otherwise tell
+// that the answer is whole.
+func (c *h1Caller) abort() {
+	c.closing, c.linger = true, false
+	if c.untold {
+		_ = c.conn.down.Reset() // the connection is given up either way
+	}
+}
+
+func (c *h1Caller) end() (more bool) {
+	if c.closing && c.linger {
+		c.drain()
+	}
+	return !c.closing
+}
+
+// Bounds of waiting for a caller to stop sending.
+const (
+	lingerTime = 5 * time.Second
+	lingerIdle = time.Second
+)
+
+// drain lets a caller that is still sending read its answer: closing a socket
+// with unread bytes would reset it and could destroy the answer.
+func (c *h1Caller) drain() {
+	down := c.conn.down
+	if down.CloseWrite() != nil {
+		return
+	}
+	end := time.Now().Add(lingerTime)
+	for now := time.Now(); now.Before(end); now = time.Now() {
+		if down.SetReadDeadline(now.Add(lingerIdle)) != nil {
+			return
+		}
+		if n, err := io.ReadFull(down, c.in); n == 0 || err != nil {
+			return
+		}
+	}
+}
+
+func (c *h1Caller) tie(ctx context.Context, wire *transport.Conn) {
+	c.conn.down.Tie(wire)
+	if ctx.Err() != nil {
+		c.conn.down.Cut() // the one that came with the end of ctx did not see the tie
+	}
+}
+
+func (c *h1Caller) untie() bool { return c.conn.down.Untie() }
+
+func (c *h1Caller) trouble() error {
+	switch down := c.conn.down; {
+	case down.PeerGone():
+		return errGone
+	case down.TimedOut():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+func (c *h1Caller) hijack() (stream *transport.Conn, ahead []byte) {
+	return c.conn.down, c.in[c.used:c.filled]
+}

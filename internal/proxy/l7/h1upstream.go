@@ -1,0 +1,182 @@
+package l7
+
+import (
+	"context"
+	"errors"
+	"io"
+	"syscall"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/proxy/cluster"
+	"github.com/fairlead/fairlead/internal/proxy/h1"
+	"github.com/fairlead/fairlead/internal/proxy/transport"
+)
+
+// An h1Upstream is an upstream on a connection of HTTP/1, kept or new.
+type h1Upstream struct {
+	server *Server
+	out    *scratch // the exchange's
+
+	endpoint *cluster.Endpoint
+	conn     *transport.Conn
+	reused   bool
+	unsent   bool // the connection was broken before anything went out
+	chunked  bool // the request's body goes out in chunks
+
+	answer []byte
+	filled int
+	resp   *h1.Response // what the head in answer was parsed into; nil: none was
+	body   incoming
+	extra  bool // bytes followed that belong to no answer
+
+	own   [answerSize]byte // what answer usually refers to
+	large *buffer          // … and when it outgrew that
+}
+
+// release gives back what an exchange needed beyond the usual.
+func (u *h1Upstream) release() {
+	if u.large != nil {
+		u.server.buffers.Put(u.large)
+	}
+	u.large, u.answer = nil, u.own[:]
+}
+
+func (u *h1Upstream) attach(ctx context.Context, e *cluster.Endpoint, fresh bool, deadline time.Time) (err error) {
+	u.endpoint, u.filled, u.resp, u.extra, u.unsent = e, 0, nil, false, false
+	if u.reused = !fresh && u.takeKept(); u.reused {
+		return nil
+	}
+	if !deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	u.conn, err = e.Dial(ctx)
+	return err
+}
+
+// takeKept takes a kept connection. One on which anything has arrived is not
+// used: an answer nobody asked for would be taken for the next one.
+func (u *h1Upstream) takeKept() bool {
+	for {
+		c := u.endpoint.Take()
+		if c == nil {
+			return false
+		}
+		if c.Alive() {
+			u.conn = c
+			return true
+		}
+		_ = c.Close() // ended by its peer already
+	}
+}
+
+func (u *h1Upstream) wire() *transport.Conn { return u.conn }
+
+func (u *h1Upstream) send(r *h1.Request, text []byte, p piece) error {
+	u.chunked = r.Framing == h1.Chunked
+	u.out.b = r.AppendTo(u.out.b[:0], text)
+	u.out.b = appendPiece(u.out.b, p, u.chunked)
+	n, err := u.conn.Write(u.out.b)
+	u.unsent = err != nil && n == 0
+	return err
+}
+
+// write drops a trailer, as that of a caller does.
+func (u *h1Upstream) write(b *buffer, p piece) error {
+	if len(p.data) == 0 && !u.chunked {
+		return nil
+	}
+	_, err := u.conn.Write(b.framed(p, u.chunked))
+	return err
+}
+
+func (u *h1Upstream) readHead(r *h1.Response, toHEAD bool) ([]byte, error) {
+	if u.resp != nil { // of an interim answer
+		u.filled = copy(u.answer, u.answer[u.resp.Len:u.filled])
+		u.resp = nil
+	}
+	r.Reset()
+	for {
+		if u.filled > 0 {
+			done, err := r.Parse(u.answer[:u.filled], toHEAD)
+			if err != nil {
+				return nil, err
+			}
+			if done {
+				u.resp = r
+				return u.answer[:u.filled], nil
+			}
+		}
+		if u.filled == len(u.answer) {
+			u.grow()
+		}
+		n, err := u.conn.Read(u.answer[u.filled:])
+		u.filled += n
+		if n == 0 && err != nil {
+			return nil, err
+		}
+	}
+}
+
+// grow makes room for the largest head allowed.
+func (u *h1Upstream) grow() {
+	b := u.server.buffers.Get().(*buffer)
+	copy(b[:], u.answer[:u.filled])
+	u.large, u.answer = b, b[:]
+}
+
+func (u *h1Upstream) open() (piece, error) {
+	rest := u.answer[u.resp.Len:u.filled]
+	if u.resp.Status == 101 {
+		return piece{data: rest}, nil
+	}
+	u.body.begin(&u.resp.Fields)
+	return u.take(rest)
+}
+
+func (u *h1Upstream) read(b *buffer) (piece, error) {
+	for {
+		n, err := u.conn.Read(b.data())
+		if n == 0 && err != nil {
+			if u.body.framing == h1.UntilClose && errors.Is(err, io.EOF) {
+				return piece{last: true}, nil
+			}
+			return piece{}, err
+		}
+		p, err := u.take(b.data()[:n])
+		if err != nil || p.last || len(p.data) > 0 {
+			return p, err
+		}
+	}
+}
+
+func (u *h1Upstream) take(b []byte) (piece, error) {
+	p, used, err := u.body.take(b)
+	u.extra = p.last && used < len(b)
+	return p, err
+}
+
+// served knows one failure that is no fault of the endpoint: it ended the kept
+// connection while the request was on its way, the ordinary race. An endpoint
+// that only says nothing is still at work.
+func (u *h1Upstream) served(failure error) served {
+	switch {
+	case !u.reused || u.filled > 0:
+		return perhaps
+	case !errors.Is(failure, io.EOF) && !errors.Is(failure, syscall.ECONNRESET) && !errors.Is(failure, syscall.EPIPE):
+		return perhaps
+	case u.unsent:
+		return untouched
+	}
+	return hardly
+}
+
+func (u *h1Upstream) done(whole bool) {
+	if whole && u.resp.Persistent() && u.body.framing != h1.UntilClose && !u.extra {
+		u.endpoint.Keep(u.conn)
+	} else {
+		_ = u.conn.Close()
+	}
+	u.conn, u.endpoint, u.resp = nil, nil, nil
+}

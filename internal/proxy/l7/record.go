@@ -1,0 +1,165 @@
+package l7
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/proxy/h1"
+	"github.com/fairlead/fairlead/internal/proxy/l4"
+)
+
+// An outcome is how an exchange ends that the endpoint did not answer: what the
+// caller is told and what the record tells. The words are Envoy's.
+type outcome struct {
+	status  int // 0: there is nobody to tell
+	reason  decision.Reason
+	flags   decision.Flags
+	details string
+}
+
+// The outcomes, in the order in which a request may meet them.
+var (
+	slowHead       = outcome{408, decision.BadRequest, 0, "request_header_timeout"}
+	upgradeRefused = outcome{403, decision.UpgradeRefused, 0, "upgrade_failed"}
+	noRoute        = outcome{404, decision.NoRoute, decision.NR, "route_not_found"}
+	directResponse = outcome{0, decision.OK, 0, "direct_response"}
+	notDeclared    = outcome{0, decision.NotDeclared, 0, "direct_response"}
+	noCluster      = outcome{503, decision.NoCluster, decision.NC, "cluster_not_found"}
+	noEndpoint     = outcome{503, decision.NoEndpoint, decision.UH, "no_healthy_upstream"}
+	unreachable    = outcome{503, decision.ConnectFailed, decision.UF, beforeAnswer + "{remote_connection_failure}"}
+	connectTimeout = outcome{503, decision.ConnectFailed, decision.UF, beforeAnswer + "{connection_timeout}"}
+	timedOut       = outcome{504, decision.Timeout, decision.UT, "upstream_response_timeout"}
+	idledOut       = outcome{504, decision.Timeout, decision.SI, "stream_idle_timeout"}
+	brokenAnswer   = outcome{502, decision.UpstreamBroken, decision.UPE, beforeAnswer + "{protocol_error}"}
+	endedAnswer    = outcome{503, decision.UpstreamReset, decision.UC, beforeAnswer + "{connection_termination}"}
+	cutByDrain     = outcome{0, decision.OK, 0, "closed_by_drain"}
+	clientGone     = outcome{0, decision.ClientGone, decision.DC, "downstream_remote_disconnect"}
+	internalError  = outcome{500, decision.Internal, 0, "internal_error"}
+
+	// The same after a part of the answer went to the caller.
+	brokenLate = outcome{502, decision.UpstreamBroken, decision.UPE, withinAnswer + "{protocol_error}"}
+	endedLate  = outcome{503, decision.UpstreamReset, decision.UC, withinAnswer + "{connection_termination}"}
+)
+
+const (
+	beforeAnswer = "upstream_reset_before_response_started"
+	withinAnswer = "upstream_reset_after_response_started"
+)
+
+// as is o with the status of the configuration.
+func (o outcome) as(status int) outcome {
+	o.status = status
+	return o
+}
+
+// malformed is the outcome of a request that breaks the protocol.
+func malformed(fault error) outcome {
+	if errors.Is(fault, errSlowHead) {
+		return slowHead
+	}
+	o := outcome{400, decision.BadRequest, decision.DPE, "http1.codec_error"}
+	var f *h1.Error
+	if errors.As(fault, &f) {
+		o.status, o.details = f.Status, f.Details
+	}
+	if o.status == 431 {
+		o.reason = decision.TooLarge
+	}
+	return o
+}
+
+// failure is the outcome of a try that broke.
+func (x *exchange) failure(cause error) (o outcome, words string) {
+	var fault *h1.Error
+	broken := errors.As(cause, &fault) || errors.Is(cause, errFlood) || errors.Is(cause, errSwitch)
+	switch {
+	case errors.Is(cause, errCut):
+		return cutByDrain, ""
+	case errors.Is(cause, errGone):
+		return clientGone, ""
+	case errors.Is(cause, errPanic):
+		return internalError, cause.Error()
+	case errors.Is(cause, errUpload) && fault != nil:
+		return malformed(fault), fault.Error()
+	case errors.Is(cause, os.ErrDeadlineExceeded):
+		return timedOut, ""
+	case broken && x.started:
+		return brokenLate, cause.Error()
+	case broken:
+		return brokenAnswer, cause.Error()
+	}
+	if !errors.Is(cause, io.EOF) {
+		words = l4.Plain(cause)
+	}
+	if x.started {
+		return endedLate, words
+	}
+	return endedAnswer, words
+}
+
+// notConnected is the outcome of a try that reached no endpoint. The sentence
+// names the address.
+func notConnected(err error) (o outcome, words string) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return connectTimeout, l4.Plain(err)
+	}
+	return unreachable, l4.Plain(err)
+}
+
+// judge records an outcome, with the failure in the system's words if it has any.
+func (x *exchange) judge(o outcome, words string) {
+	r := &x.rec
+	r.Reason, r.Details, r.Err = o.reason, o.details, words
+	r.Flags |= o.flags
+}
+
+// settle records an outcome and answers as it says.
+func (x *exchange) settle(o outcome, words string) (more bool) {
+	x.judge(o, words)
+	return x.reply(o.status)
+}
+
+// describe fills the record with what is known of the request, whose head may
+// be broken or not whole.
+func (x *exchange) describe() {
+	r, in := &x.rec, x.in
+	r.ID = x.server.NextID()
+	r.Protocol = decision.HTTP11
+	if x.req.Minor == 0 && x.req.Method.Len() > 0 {
+		r.Protocol = decision.HTTP10
+	}
+	r.Method = x.req.Method.In(in)
+	r.Path = x.req.Path.In(in)
+	if len(r.Path) == 0 {
+		r.Path = x.req.Target.In(in)
+	}
+	r.Authority = x.req.Authority.In(in)
+	r.UserAgent = x.req.Value(in, h1.UserAgent)
+	r.RequestID = x.req.Value(in, h1.RequestID)
+}
+
+// connected records that an endpoint was reached, whatever earlier tries met.
+func (x *exchange) connected() {
+	r := &x.rec
+	r.Reason, r.Err, r.Details = decision.OK, "", ""
+	r.Upstream = x.up.wire().Local()
+}
+
+// answered records that the endpoint's answer goes to the caller.
+func (x *exchange) answered() {
+	x.rec.Status, x.rec.Details = x.resp.Status, "via_upstream"
+}
+
+// record hands the record over, once.
+func (x *exchange) record() {
+	if x.recorded {
+		return
+	}
+	x.recorded = true
+	x.rec.Duration = time.Since(x.rec.Start)
+	x.server.log.Add(&x.rec)
+}

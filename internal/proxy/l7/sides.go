@@ -1,0 +1,111 @@
+package l7
+
+import (
+	"context"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/proxy/cluster"
+	"github.com/fairlead/fairlead/internal/proxy/h1"
+	"github.com/fairlead/fairlead/internal/proxy/transport"
+)
+
+// A caller is the side of an exchange that asked: one request coming in, and
+// its answer going out. Whatever the protocol, heads are HTTP/1.1 text that h1
+// has parsed; how a body is framed is the caller's own affair.
+//
+// The exchange's goroutine calls everything but read, which the goroutine of an
+// upload may be in at the same time. Text and data passed in are used before a
+// method returns. Methods that send wait for room no longer than the idle
+// timeout of streams; their error is errGone.
+type caller interface {
+	// open returns what came with the head of the request's body. It is called
+	// once, before read. The data stays as it is until end.
+	open() (piece, error)
+	// read waits for more of the body, into b. Its error is errGone if the caller
+	// went away, or wraps errUpload if what came breaks the protocol.
+	read(b *buffer) (piece, error)
+	// stopReading makes a read that waits return at once with an error, and every
+	// later one.
+	stopReading()
+	// giveUp says that nobody will read the rest of the request. It comes before
+	// the answer, or after one that was early.
+	giveUp()
+
+	// interim sends a 1xx answer on, unless this caller would not know what it is.
+	interim(r *h1.Response, text []byte) error
+	// answer sends the head of the final answer and the first of its body.
+	answer(r *h1.Response, text []byte, p piece) error
+	// write sends more of the body. The data lies in b, with room around it.
+	write(b *buffer, p piece) error
+	// reply sends an answer of the proxy: a head that lacks its last, empty line,
+	// and the body.
+	reply(head, body []byte) error
+	// abort says that the answer cannot be completed. The caller must see that.
+	abort()
+	// end ends the exchange, and reports whether another may follow.
+	end() (more bool)
+
+	// tie lets wire be closed when the caller is found gone, or is to be cut off:
+	// ctx being over already included. It holds until untie, which reports whether
+	// it held still; false says that the wire is being closed.
+	tie(ctx context.Context, wire *transport.Conn)
+	untie() bool
+	// trouble returns errGone if the caller was found gone,
+	// os.ErrDeadlineExceeded if it took nothing for too long, else nil.
+	trouble() error
+	// hijack hands over the stream of bytes that the exchange turns into after an
+	// answer of 101, and the first bytes that came on it.
+	hijack() (stream *transport.Conn, ahead []byte)
+}
+
+// An upstream is the side of an exchange that answers: one try to have the
+// request served by an endpoint. As for a caller, heads are HTTP/1.1 text.
+//
+// The exchange's goroutine calls everything but write, which the goroutine of
+// an upload may be in at the same time.
+type upstream interface {
+	// attach finds a way to the endpoint: a new one if fresh says so or if none is
+	// kept, before the deadline if there is one. If it fails, no other method may
+	// be called; else done must be.
+	attach(ctx context.Context, e *cluster.Endpoint, fresh bool, deadline time.Time) error
+	// wire is what limits of time are set on and what may be closed, at any time
+	// and by anyone, to end the try. It is valid between attach and done.
+	wire() *transport.Conn
+
+	// send sends the head of the request and the first of its body.
+	send(r *h1.Request, text []byte, p piece) error
+	// write sends more of the body. The data lies in b, with room around it.
+	write(b *buffer, p piece) error
+
+	// readHead waits for the next head, interim or final, and parses it into r.
+	// The text is valid until the next call, or done.
+	readHead(r *h1.Response, toHEAD bool) (text []byte, err error)
+	// open returns what came with the final head of the body, which may be nothing;
+	// after a 101 it is the first of what follows. The data is valid until done.
+	open() (piece, error)
+	// read waits for more of the body, into b.
+	read(b *buffer) (piece, error)
+
+	// served judges a try that failed, by the error readHead returned.
+	served(failure error) served
+	// done ends the try. whole says that nothing is missing of either message and
+	// that nobody closes the wire: it may be kept for another exchange.
+	done(whole bool)
+}
+
+// A piece is what is at hand of a body.
+type piece struct {
+	data    []byte
+	last    bool   // nothing follows
+	trailer []byte // of the whole body, if last: field lines as they stand in a head
+}
+
+// A served says whether an endpoint may have acted on a request that got no answer.
+type served uint8
+
+// The judgements. The zero value never lets a request be sent twice.
+const (
+	perhaps   served = iota // or it is still at work on it
+	hardly                  // it ended a kept connection while the request was on its way
+	untouched               // certainly not: nothing was sent, or the endpoint says so
+)

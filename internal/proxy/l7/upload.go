@@ -1,0 +1,124 @@
+package l7
+
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// Why a body did not get through.
+var (
+	errGone     = errors.New("the caller went away")
+	errUpload   = errors.New("the body breaks HTTP")
+	errUpstream = errors.New("the endpoint stopped reading")
+	errStopped  = errors.New("the answer was over first")
+	errPanic    = errors.New("panic")
+	errCut      = errors.New("the drain is over")
+)
+
+// An upload is the body of a request on its way to the endpoint, from the
+// moment a goroutine takes it over until done is received from. Between these
+// the goroutine owns err and received, reads from the caller and writes to the
+// upstream.
+type upload struct {
+	done     chan struct{}
+	running  bool
+	stopping atomic.Bool
+	last     atomic.Bool // the last piece is at hand or gone
+	err      error       // why it did not get through; nil: it did
+	received int64
+}
+
+func (u *upload) reset() {
+	u.running, u.err, u.received = false, nil, 0
+	u.stopping.Store(false)
+	u.last.Store(false)
+}
+
+// startUpload begins to pass the rest of the request's body on.
+func (x *exchange) startUpload() {
+	x.upload.running = true
+	go x.passUp(x.caller, x.up)
+}
+
+// passUp is the goroutine of an upload.
+func (x *exchange) passUp(from caller, to upstream) {
+	u, wire := &x.upload, to.wire()
+	b := x.server.buffers.Get().(*buffer)
+	defer func() {
+		if p := recover(); p != nil {
+			x.server.crashed(p, string(x.rec.Path))
+			u.err = fmt.Errorf("%w: %v", errPanic, p)
+		}
+		if u.err != nil && !errors.Is(u.err, errUpstream) && !u.stopping.Load() {
+			_ = wire.Close() // the answer, if it still comes, answers half a request
+		}
+		x.server.buffers.Put(b)
+		u.done <- struct{}{}
+	}()
+	for last := false; !last; {
+		p, err := from.read(b)
+		if err != nil {
+			u.err = err
+			if errors.Is(err, errGone) && u.stopping.Load() {
+				u.err = errStopped
+			}
+			return
+		}
+		u.received += int64(len(p.data))
+		if last = p.last; last {
+			u.last.Store(true)
+			if x.timeout > 0 {
+				_ = wire.SetDeadline(time.Now().Add(x.timeout)) // fails on a closed conn alone
+			}
+		}
+		renew(to, x.manager)
+		if to.write(b, p) != nil {
+			u.err = errUpstream
+			return
+		}
+	}
+}
+
+// stopUpload ends the upload if it runs, and waits for it.
+func (x *exchange) stopUpload() {
+	if !x.upload.running {
+		return
+	}
+	x.upload.stopping.Store(true)
+	x.caller.stopReading()
+	_ = x.up.wire().Close() // fails on a closed conn alone
+	<-x.upload.done
+	x.uploaded()
+	x.caller.giveUp()
+}
+
+// uploaded takes the results of an upload that is over.
+func (x *exchange) uploaded() {
+	x.upload.running = false
+	x.rec.Received += x.upload.received
+	x.whole = x.upload.err == nil
+}
+
+// settleUpload is called when the answer is over. It reports whether the whole
+// request went out; if it did not, the upload is ended, and with it the try and
+// what the caller still sends.
+func (x *exchange) settleUpload() bool {
+	u := &x.upload
+	if !u.running {
+		return x.whole
+	}
+	if !u.last.Load() {
+		x.stopUpload()
+		return false
+	}
+	// The last piece is being written; an endpoint that has answered but does
+	// not read it gets a moment.
+	wire := x.up.wire()
+	_ = wire.SetWriteDeadline(time.Now().Add(lingerIdle)) // fails on a closed conn alone
+	<-u.done
+	x.uploaded()
+	_ = wire.SetWriteDeadline(time.Time{}) // likewise
+	return u.err == nil
+}
