@@ -1,6 +1,7 @@
-// Package admin shows what a running proxy knows and does: a read-only server on
-// a socket, and the client that the command line asks with. The types are what
-// the two speak, as JSON; what is in them is the proxy's to fill.
+// Package admin shows what a running proxy knows and does, and what the control
+// plane of a run has decided: a read-only server on a socket for each, and the
+// client that the command line asks with. The types are what they speak, as
+// JSON; what is in them is the proxy's to fill, and the run's.
 package admin
 
 import (
@@ -158,4 +159,11 @@ type Source struct {
 	Clusters func() []ClusterState
 	Stats    func() Stats
 	Status   func() Status
+}
+
+// A Control is where the server of a control plane has its answers from. Its
+// functions are called for each request and are safe for concurrent use.
+type Control struct {
+	// WhoOwns fails if the question makes no sense.
+	WhoOwns func(Question) (Decision, error)
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 // below it.
 const maxAnswer = 1 << 30
 
-// A Client asks one proxy. It is safe for concurrent use.
+// A Client asks one proxy, or one control plane. It is safe for concurrent use.
 type Client struct {
 	name string
 	http http.Client
@@ -57,26 +59,38 @@ func (c *Client) Stats(ctx context.Context) (Stats, error) { return get[Stats](c
 // Status returns who the proxy is and whether it serves.
 func (c *Client) Status(ctx context.Context) (Status, error) { return get[Status](ctx, c, pathReady) }
 
+// WhoOwns asks a control plane whose a host is.
+func (c *Client) WhoOwns(ctx context.Context, q Question) (Decision, error) {
+	asked := url.Values{"host": {q.Host}}
+	if q.Port != 0 {
+		asked.Set("port", strconv.Itoa(int(q.Port)))
+	}
+	if q.Namespace != "" {
+		asked.Set("namespace", q.Namespace)
+	}
+	return get[Decision](ctx, c, pathWhoOwns+"?"+asked.Encode())
+}
+
 func get[T any](ctx context.Context, c *Client, path string) (v T, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://proxy"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://run"+path, nil)
 	if err != nil {
 		return v, err
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return v, fmt.Errorf("ask the proxy at %s: %w", c.name, err)
+		return v, fmt.Errorf("ask %s: %w", c.name, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return v, fmt.Errorf("ask the proxy at %s: %w", c.name, err)
+		return v, fmt.Errorf("ask %s: %w", c.name, err)
 	}
 	// A proxy that is not ready says so with its status, as probes want it.
 	if resp.Header.Get("Content-Type") != "application/json" {
-		return v, fmt.Errorf("ask the proxy at %s for %s: %s: %s", c.name, path, resp.Status, strings.TrimSpace(string(body)))
+		return v, fmt.Errorf("ask %s for %s: %s: %s", c.name, path, resp.Status, strings.TrimSpace(string(body)))
 	}
 	if err := json.Unmarshal(body, &v); err != nil {
-		return v, fmt.Errorf("read the answer of the proxy at %s: %w", c.name, err)
+		return v, fmt.Errorf("read the answer of %s: %w", c.name, err)
 	}
 	return v, nil
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -16,13 +18,23 @@ const (
 	pathClusters = "/clusters"
 	pathStats    = "/stats"
 	pathReady    = "/ready"
+	pathWhoOwns  = "/who-owns"
 )
 
 // Serve answers on ln until ctx ends, then closes it and returns when the last
 // answer is out, or a second later. Whom to let in is ln's business.
 func Serve(ctx context.Context, ln net.Listener, from Source, log *slog.Logger) error {
+	return serve(ctx, ln, Handler(from), log)
+}
+
+// ServeControl is Serve for a control plane.
+func ServeControl(ctx context.Context, ln net.Listener, from Control, log *slog.Logger) error {
+	return serve(ctx, ln, ControlHandler(from), log)
+}
+
+func serve(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger) error {
 	srv := &http.Server{
-		Handler:           Handler(from),
+		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      time.Minute,
@@ -74,6 +86,30 @@ func Handler(from Source) http.Handler {
 			code = http.StatusServiceUnavailable
 		}
 		answer(w, code, s)
+	})
+	return mux
+}
+
+// ControlHandler answers questions with JSON: GET /who-owns?host=a.example&port=80.
+func ControlHandler(from Control) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathWhoOwns, func(w http.ResponseWriter, r *http.Request) {
+		asked := r.URL.Query()
+		q := Question{Host: asked.Get("host"), Namespace: asked.Get("namespace")}
+		if text := asked.Get("port"); text != "" {
+			port, err := strconv.ParseUint(text, 10, 16)
+			if err != nil {
+				http.Error(w, fmt.Sprintf("port %q: use a number up to 65535", text), http.StatusBadRequest)
+				return
+			}
+			q.Port = uint16(port)
+		}
+		d, err := from.WhoOwns(q)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		answer(w, http.StatusOK, d)
 	})
 	return mux
 }

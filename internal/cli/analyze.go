@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 
@@ -40,26 +41,37 @@ The exit code is 1 if there is an error, 0 if there are none or warnings only.`,
 		if err != nil {
 			return err
 		}
-		objects, _ := file.Check(file.Options{Paths: in.paths, Stdin: text(), Namespace: in.namespace})
-		plane, problems, err := control.New(control.Options{
-			Paths: in.paths, Stdin: text(), Namespace: in.namespace, Policy: mesh.AllowAny, Log: slog.New(slog.DiscardHandler),
-		})
+		done := progress(env, "reading and joining the objects")
+		v, err := in.analyze(text)
+		done()
 		if err != nil {
-			if !api.HasError(problems) {
-				return err
-			}
-			v := newVerdict(objects, problems, nil)
-			v.Remark = "What comes of the objects together was not looked at: mend the errors first."
-			return v.write(env, *form)
-		}
-		joined, notes, skipped := plane.Analyze()
-		problems = slices.Concat(problems, joined)
-		api.Sort(problems)
-		v := newVerdict(objects, slices.Compact(problems), notes)
-		if skipped > 0 {
-			v.Remark = fmt.Sprintf("There are very many namespaces: what the workloads of %d of them get was not looked at.", skipped)
+			return err
 		}
 		return v.write(env, *form)
 	}
 	return cmd
+}
+
+// analyze judges the objects together; text is what standard input has.
+func (i *inputs) analyze(text func() io.Reader) (verdict, error) {
+	objects, _ := file.Check(file.Options{Paths: i.paths, Stdin: text(), Namespace: i.namespace})
+	plane, problems, err := control.New(control.Options{
+		Paths: i.paths, Stdin: text(), Namespace: i.namespace, Policy: mesh.AllowAny, Log: slog.New(slog.DiscardHandler),
+	})
+	if plane == nil {
+		if !api.HasError(problems) {
+			return verdict{}, err
+		}
+		v := newVerdict(objects, problems, nil)
+		v.Remark = "What comes of the objects together was not looked at: mend the errors first."
+		return v, nil
+	}
+	joined, notes, skipped := plane.Analyze()
+	problems = slices.Concat(problems, joined)
+	api.Sort(problems)
+	v := newVerdict(objects, slices.Compact(problems), notes)
+	if skipped > 0 {
+		v.Remark = fmt.Sprintf("There are very many namespaces: what the workloads of %d of them get was not looked at.", skipped)
+	}
+	return v, nil
 }

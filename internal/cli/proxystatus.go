@@ -47,6 +47,9 @@ files of objects now, for which the last good state holds. A run that is stopped
 // answerWithin bounds the wait for one run.
 const answerWithin = 2 * time.Second
 
+// decideWithin is answerWithin for what may take a look at all objects.
+const decideWithin = 10 * time.Second
+
 // statuses asks the run named, or all at once. A run named that cannot be asked
 // is an error; of all runs, one that does not answer is listed as that.
 func statuses(ctx context.Context, env Env, named []string) ([]supervisor.Status, error) {

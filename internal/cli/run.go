@@ -43,8 +43,8 @@ cannot be executed, 127 if it is not found, 128+n if signal n ended it.`,
 		DisableFlagsInUseLine: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
-			if o.Policy, err = mesh.ParseOutboundPolicy(policy); err != nil {
-				return fmt.Errorf("--outbound-policy %q: use ALLOW_ANY or REGISTRY_ONLY", policy)
+			if o.Policy, err = parsePolicy(policy); err != nil {
+				return err
 			}
 			if slices.Contains(o.Paths, "") {
 				return errors.New(`-f "": give a file, a folder, or - for standard input`)
@@ -83,10 +83,12 @@ cannot be executed, 127 if it is not found, 128+n if signal n ended it.`,
 	f.StringVar(&o.Workload.Name, "name", "", "name of the run; one is made if none is given")
 	f.StringVarP(&o.Workload.Namespace, "namespace", "n", "default", "namespace of the workload, and of objects that name none")
 	f.StringArrayVarP(&labels, "label", "l", nil, "label of the workload, key=value; may be repeated")
-	f.StringVar(&policy, "outbound-policy", mesh.AllowAny.String(), "what happens to traffic that no entry declares: ALLOW_ANY or REGISTRY_ONLY")
+	policyFlag(cmd, &policy, "what happens to traffic that no entry declares: ALLOW_ANY or REGISTRY_ONLY")
 	f.BoolVar(&closed, "closed", false, "short for --outbound-policy REGISTRY_ONLY")
 	f.StringVar(&o.AccessLog, "access-log", "", "file for the access log, one JSON line per request or connection (default: in the run's state folder)")
-	must(cmd.RegisterFlagCompletionFunc("outbound-policy", cobra.FixedCompletions([]cobra.Completion{"ALLOW_ANY", "REGISTRY_ONLY"}, cobra.ShellCompDirectiveNoFileComp)))
+	for _, name := range []string{"name", "namespace", "label"} {
+		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
+	}
 	return cmd
 }
 

@@ -26,6 +26,7 @@ type inputs struct {
 func (i *inputs) flags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&i.paths, "filename", "f", nil, "file, folder or - (standard input) with objects; may be repeated")
 	cmd.Flags().StringVarP(&i.namespace, "namespace", "n", "default", "namespace of objects that name none")
+	must(cmd.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions))
 }
 
 func (i *inputs) check(as string) error {
@@ -59,7 +60,9 @@ The exit code is 1 if there is an error, 0 if there are none or warnings only.`,
 		if err := in.check(cmd.CommandPath()); err != nil {
 			return err
 		}
+		done := progress(env, "reading the objects")
 		objects, problems := file.Check(file.Options{Paths: in.paths, Stdin: env.In, Namespace: in.namespace})
+		done()
 		return newVerdict(objects, problems, nil).write(env, *form)
 	}
 	return cmd

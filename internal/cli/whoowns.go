@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,81 +13,89 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead/fairlead/internal/admin"
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/control"
 	"github.com/fairlead/fairlead/internal/control/file"
-	"github.com/fairlead/fairlead/internal/control/registry"
-	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/supervisor"
+	"github.com/fairlead/fairlead/internal/supervisor/whoowns"
 )
 
+// ownership is what `fairlead who-owns` is asked.
+type ownership struct {
+	inputs
+	from      string
+	fromGiven bool
+	labels    []string
+	policy    string
+}
+
 func newWhoOwns(env Env) *cobra.Command {
-	var in inputs
-	var from, policy string
-	var labels []string
+	var o ownership
 	cmd := &cobra.Command{
-		Use:   "who-owns HOST --from NAMESPACE[/WORKLOAD] -f FILE|DIR|-... [flags]",
-		Short: "Say which entry a host belongs to, and why",
+		Use:   "who-owns HOST|ADDRESS|URL[:PORT] [--from NAMESPACE[/WORKLOAD]] [-f FILE|DIR|-]... [flags]",
+		Short: "Say which entry a host or an address belongs to, and why",
 		Long: `Say which entry a host belongs to for the workloads of a namespace, and why: its
 own namespace goes first, then what is exported to it by name, then what is
-public; then age, then the name; as far as its Sidecar imports them. Every other entry of the host is listed with what
-it loses to, and every wildcard with what it is left with. If nobody declares the
-host to that namespace: what happens to its traffic. The objects are read from
-files; of a run, give those it was started with.`,
-		Example: `  fairlead who-owns www.baidu.com --from shop -f entries/
-  fairlead who-owns '*.baidu.com' --from shop/client -f entries/ -o yaml`,
+public; then age, then the name; as far as its Sidecar imports them. Every other
+entry of the host is listed with what it loses to, and every wildcard with what it
+is left with. If nobody declares the host to that namespace: what happens to its
+traffic. With a port, or of a URL: where a connection to it goes. Of an IP address:
+which entries list it, or whose virtual address it is, and who gets its ports.
+
+Without -f a run is asked, with the objects, labels and virtual addresses it has:
+the one that --from names as NAMESPACE/NAME, or the only one there is. With -f the
+objects are read from files, and WORKLOAD is a WorkloadEntry among them, whose
+labels count for Sidecars.`,
+		Example: `  fairlead who-owns www.baidu.com --from shop/client
+  fairlead who-owns https://www.baidu.com/index.html
+  fairlead who-owns 240.240.12.7:3306 --from shop/client -o json
+  fairlead who-owns '*.baidu.com' --from shop -f entries/ -o yaml`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return errors.New("give one host, as in: fairlead who-owns www.baidu.com --from default -f entries/")
 			}
 			return nil
 		},
+		ValidArgsFunction:     cobra.NoFileCompletions,
 		DisableFlagsInUseLine: true,
 	}
 	form := outputFlag(cmd)
-	in.flags(cmd)
-	cmd.Flags().StringVar(&from, "from", "default", "who asks: a namespace, or a workload as NAMESPACE/NAME")
-	cmd.Flags().StringArrayVarP(&labels, "label", "l", nil, "label of the workload that asks, key=value, for Sidecars that select it; may be repeated")
-	cmd.Flags().StringVar(&policy, "outbound-policy", mesh.AllowAny.String(), "what happens to traffic that no entry declares: ALLOW_ANY or REGISTRY_ONLY")
+	o.inputs.flags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&o.from, "from", "default", "who asks: a namespace, or a workload as NAMESPACE/NAME")
+	f.StringArrayVarP(&o.labels, "label", "l", nil, "with -f: label of the workload that asks, key=value, for Sidecars that select it; may be repeated")
+	policyFlag(cmd, &o.policy, "with -f: what happens to traffic that no entry declares: ALLOW_ANY or REGISTRY_ONLY")
+	must(cmd.RegisterFlagCompletionFunc("from", completeFrom(env)))
+	must(cmd.RegisterFlagCompletionFunc("label", cobra.NoFileCompletions))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := in.check(cmd.CommandPath() + " " + args[0]); err != nil {
-			return err
-		}
-		host, err := hostname.Parse(args[0])
+		t, err := parseTarget(args[0])
 		if err != nil {
-			return fmt.Errorf("%q is no host: %w", args[0], err)
-		}
-		namespace, workload, named := strings.Cut(from, "/")
-		if err := supervisor.CheckName("--from: namespace", namespace); err != nil {
 			return err
 		}
-		if named {
-			if err := supervisor.CheckName("--from: workload", workload); err != nil {
-				return err
+		if err := checkFrom(o.from); err != nil {
+			return err
+		}
+		o.fromGiven = f.Changed("from")
+		ask := o.askFiles
+		if !f.Changed("filename") {
+			for _, name := range []string{"label", "namespace", "outbound-policy"} {
+				if f.Changed(name) {
+					return fmt.Errorf("--%s goes with -f; without it a run is asked, which has its own", name)
+				}
 			}
+			ask = o.askRun
 		}
-		p, err := mesh.ParseOutboundPolicy(policy)
-		if err != nil {
-			return fmt.Errorf("--outbound-policy %q: use ALLOW_ANY or REGISTRY_ONLY", policy)
-		}
-		set, err := parseLabels(labels)
+		d, err := ask(cmd.Context(), env, t)
 		if err != nil {
 			return err
 		}
-		plane, problems, err := control.New(control.Options{
-			Paths: in.paths, Stdin: env.In, Namespace: in.namespace, Policy: p, Log: slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
-			if api.HasError(problems) {
-				return fmt.Errorf("%w\nmend the objects first; `fairlead validate` checks them", err)
-			}
-			return err
-		}
-		d := decided(plane.Explain(namespace, set, host))
 		if *form == short {
 			var b strings.Builder
-			d.text(&b)
+			if err := sayDecision(&b, d); err != nil {
+				return err
+			}
 			_, err := env.Out.WriteString(b.String())
 			return err
 		}
@@ -95,152 +104,151 @@ files; of a run, give those it was started with.`,
 	return cmd
 }
 
-// A decision is an Explanation as it is written.
-type decision struct {
-	Host       string     `json:"host"`
-	Namespace  string     `json:"namespace"`
-	Sidecar    string     `json:"sidecar,omitempty"`
-	Owner      *standing  `json:"owner"` // null if nobody declares the host itself
-	Others     []standing `json:"others"`
-	Wildcards  []standing `json:"wildcards"`
-	Policy     string     `json:"outboundPolicy"`
-	Undeclared string     `json:"undeclared"` // what happens, by the policy, to what nobody declares
-}
-
-type standing struct {
-	Object     string   `json:"object"`
-	File       string   `json:"file,omitempty"`
-	Line       int      `json:"line,omitempty"`
-	Host       string   `json:"host"`
-	Reason     string   `json:"reason"`
-	Merged     []string `json:"merged,omitempty"`
-	Ports      []port   `json:"ports"`
-	Resolution string   `json:"resolution"`
-	Addresses  []string `json:"addresses,omitempty"`
-	Virtual    []string `json:"virtualAddresses,omitempty"`
-
-	where string
-}
-
-type port struct {
-	Number   uint16 `json:"number"`
-	Protocol string `json:"protocol,omitempty"`
-}
-
-func decided(e registry.Explanation, policy mesh.OutboundPolicy) decision {
-	d := decision{
-		Host: e.Host.String(), Namespace: e.Namespace,
-		Others: standings(e.Others), Wildcards: standings(e.Wildcards), Policy: policy.String(), Undeclared: undeclared(policy),
+// checkFrom says what is wrong with NAMESPACE[/WORKLOAD].
+func checkFrom(from string) error {
+	namespace, workload, named := strings.Cut(from, "/")
+	if err := supervisor.CheckName("--from: namespace", namespace); err != nil || !named {
+		return err
 	}
-	if e.Sidecar != nil {
-		d.Sidecar = e.Sidecar.Source.Where()
-	}
-	if e.Owner != nil {
-		d.Owner = &standings([]registry.Standing{*e.Owner})[0]
-	}
-	return d
+	return supervisor.CheckName("--from: workload", workload)
 }
 
-func undeclared(p mesh.OutboundPolicy) string {
-	if p == mesh.RegistryOnly {
-		return "refused"
+// askFiles decides by objects in files.
+func (o *ownership) askFiles(_ context.Context, env Env, t target) (d admin.Decision, err error) {
+	if err := o.check("fairlead who-owns " + t.host.String()); err != nil {
+		return d, err
 	}
-	return "passed through"
-}
-
-func standings(list []registry.Standing) []standing {
-	all := make([]standing, 0, len(list))
-	for _, s := range list {
-		src := s.Service.Source
-		out := standing{
-			Object: src.String(), File: src.File, Line: src.Line, Host: s.Service.Host.String(), Reason: s.Reason,
-			Ports: []port{}, Resolution: s.Service.Resolution.String(), where: src.Where(),
+	policy, err := parsePolicy(o.policy)
+	if err != nil {
+		return d, err
+	}
+	labels, err := parseLabels(o.labels)
+	if err != nil {
+		return d, err
+	}
+	text, err := keep(env, o.paths)
+	if err != nil {
+		return d, err
+	}
+	defer progress(env, "reading and joining the objects")()
+	plane, problems, err := control.New(control.Options{
+		Paths: o.paths, Stdin: text(), Namespace: o.namespace, Policy: policy, Log: slog.New(slog.DiscardHandler),
+	})
+	if plane == nil {
+		if api.HasError(problems) {
+			err = fmt.Errorf("%w\nmend the objects first; `fairlead validate` checks them", err)
 		}
-		for _, m := range s.Merged {
-			out.Merged = append(out.Merged, m.Where())
+		return d, err
+	}
+	var remarks []string
+	if err != nil { // it can be asked all the same
+		remarks = append(remarks, "The objects do not go together, so no run starts with them; `fairlead analyze` says why.")
+	}
+	namespace, workload, named := strings.Cut(o.from, "/")
+	if named && len(o.labels) == 0 {
+		found, ok := o.workloadLabels(text(), namespace, workload)
+		if labels = found; !ok {
+			remarks = append(remarks, fmt.Sprintf("No WorkloadEntry %s/%s is among the objects, so the name changes nothing; -l gives labels.", namespace, workload))
 		}
-		for _, p := range s.Service.Ports {
-			out.Ports = append(out.Ports, port{p.Number, p.Protocol.String()})
+	}
+	d, err = whoowns.Ask(plane, admin.Question{Host: t.host.String(), Port: t.port, Namespace: namespace}, labels)
+	d.Workload = workload
+	if d.Remark != "" {
+		remarks = append(remarks, d.Remark)
+	}
+	d.Remark = strings.Join(remarks, " ")
+	return d, err
+}
+
+// workloadLabels returns the labels of the WorkloadEntry of that name.
+func (o *ownership) workloadLabels(stdin io.Reader, namespace, name string) (labels map[string]string, ok bool) {
+	_, changes, _, err := file.Load(file.Options{Paths: o.paths, Stdin: stdin, Namespace: o.namespace})
+	if err != nil {
+		return nil, false // that of a moment ago had none
+	}
+	key := api.Key{Kind: api.KindWorkloadEntry, Namespace: namespace, Name: name}
+	for _, c := range changes {
+		if c.Key != key {
+			continue
 		}
-		for _, a := range s.Service.Addresses {
-			text := a.String()
-			if a.IsSingleIP() {
-				text = a.Addr().String()
+		if e, ok := api.Workload(c.Object); ok {
+			return e.Labels, true
+		}
+	}
+	return nil, false
+}
+
+// askRun asks the run that is meant.
+func (o *ownership) askRun(ctx context.Context, env Env, t target) (d admin.Decision, err error) {
+	q := admin.Question{Host: t.host.String(), Port: t.port}
+	namespace, run, named := strings.Cut(o.from, "/")
+	if !named {
+		runs, err := statuses(ctx, env, nil)
+		if err != nil {
+			return d, err
+		}
+		if !o.fromGiven {
+			namespace = ""
+		}
+		var own bool
+		if run, own, err = chooseRun(runs, namespace); err != nil {
+			return d, err
+		}
+		if !own {
+			q.Namespace = namespace
+		}
+	}
+	err = whenThere(ctx, env, run, func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithTimeout(ctx, decideWithin)
+		defer cancel()
+		d, err = supervisor.AskWhoOwns(ctx, run, q)
+		return err
+	})
+	if err == nil && named && d.Namespace != namespace {
+		err = fmt.Errorf("the run %q is in namespace %s, not %s: write --from %[2]s/%[1]s", run, d.Namespace, namespace)
+	}
+	return d, err
+}
+
+// chooseRun returns the run that is meant by a namespace, which may be empty:
+// the only one there, else the only one of all; own says whether the namespace
+// is its own.
+func chooseRun(all []supervisor.Status, namespace string) (name string, own bool, err error) {
+	there := slices.DeleteFunc(slices.Clone(all), func(s supervisor.Status) bool { return namespace != "" && s.Namespace != namespace })
+	switch {
+	case len(there) == 1:
+		return there[0].Name, true, nil
+	case len(all) == 0:
+		return "", false, errors.New("no run is there to be asked; start one, or give the objects, as in: -f entries/")
+	case len(all) == 1:
+		return all[0].Name, false, nil
+	}
+	if len(there) == 0 {
+		there = all
+	}
+	var list []string
+	for _, s := range there {
+		list = append(list, s.Namespace+"/"+s.Name)
+	}
+	slices.Sort(list)
+	return "", false, fmt.Errorf("there are several runs: %s; say which one is meant, as in: --from %s", strings.Join(list, ", "), list[0])
+}
+
+// completeFrom completes runs as NAMESPACE/NAME.
+func completeFrom(env Env) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		runs, err := statuses(cmd.Context(), env, nil)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		var all []cobra.Completion
+		for _, s := range runs {
+			if s.Namespace != "" {
+				all = append(all, s.Namespace+"/"+s.Name)
 			}
-			out.Addresses = append(out.Addresses, text)
 		}
-		for _, a := range s.Service.VIPs {
-			out.Virtual = append(out.Virtual, a.String())
-		}
-		all = append(all, out)
+		return all, cobra.ShellCompDirectiveNoFileComp
 	}
-	return all
-}
-
-func (d decision) text(out io.Writer) {
-	if d.Sidecar != "" {
-		fmt.Fprintf(out, "What the workload sees and what happens to the rest is narrowed by %s.\n", d.Sidecar)
-	}
-	owned := map[uint16]bool{}
-	switch {
-	case d.Owner != nil:
-		fmt.Fprintf(out, "%s belongs to %s in namespace %s: %s.\n", d.Host, d.Owner.where, d.Namespace, d.Owner.Reason)
-		d.Owner.details(out)
-		d.Owner.take(owned)
-	case len(d.Wildcards) > 0:
-		fmt.Fprintf(out, "No entry that namespace %s sees declares %s itself; it falls under a wildcard.\n", d.Namespace, d.Host)
-	default:
-		fmt.Fprintf(out, "No entry that namespace %s sees declares %s: by outbound policy %s it is %s.\n", d.Namespace, d.Host, d.Policy, d.Undeclared)
-	}
-	for _, s := range d.Others {
-		fmt.Fprintf(out, "Not used: %s: %s.\n", s.where, s.Reason)
-	}
-	for _, s := range d.Wildcards {
-		fmt.Fprintf(out, "Wildcard %s of %s, which the namespace sees because %s, %s.\n", s.Host, s.where, s.Reason, s.left(owned))
-		s.take(owned)
-	}
-	if d.Owner != nil || len(d.Wildcards) > 0 {
-		fmt.Fprintf(out, "What goes to any other port is %s, by outbound policy %s.\n", d.Undeclared, d.Policy)
-	}
-}
-
-func (s standing) details(out io.Writer) {
-	if len(s.Merged) > 0 {
-		fmt.Fprintf(out, "  merged from %s\n", strings.Join(s.Merged, ", "))
-	}
-	fmt.Fprintf(out, "  ports %s; resolution %s\n", portList(s.Ports), s.Resolution)
-	if len(s.Addresses) > 0 {
-		fmt.Fprintf(out, "  addresses %s\n", strings.Join(s.Addresses, ", "))
-	}
-	if len(s.Virtual) > 0 {
-		fmt.Fprintf(out, "  virtual addresses in a run: %s\n", strings.Join(s.Virtual, ", "))
-	}
-}
-
-func (s standing) take(owned map[uint16]bool) {
-	for _, p := range s.Ports {
-		owned[p.Number] = true
-	}
-}
-
-// left says what a wildcard has that more specific hosts leave it.
-func (s standing) left(owned map[uint16]bool) string {
-	rest := slices.DeleteFunc(slices.Clone(s.Ports), func(p port) bool { return owned[p.Number] })
-	switch {
-	case len(rest) == 0:
-		return "has nothing of it: its ports are declared under the longer name"
-	case len(rest) < len(s.Ports):
-		return "has what goes to port " + portList(rest) + "; its others are declared under the longer name"
-	}
-	return "has what goes to port " + portList(rest)
-}
-
-func portList(ports []port) string {
-	var all []string
-	for _, p := range ports {
-		all = append(all, strings.TrimSpace(fmt.Sprintf("%d %s", p.Number, p.Protocol)))
-	}
-	return strings.Join(all, ", ")
 }
 
 // keep returns a way to read standard input more than once, if a path names it.
@@ -253,4 +261,19 @@ func keep(env Env, paths []string) (func() io.Reader, error) {
 		}
 	}
 	return func() io.Reader { return bytes.NewReader(data) }, nil
+}
+
+// policyFlag adds --outbound-policy to cmd.
+func policyFlag(cmd *cobra.Command, to *string, usage string) {
+	cmd.Flags().StringVar(to, "outbound-policy", mesh.AllowAny.String(), usage)
+	must(cmd.RegisterFlagCompletionFunc("outbound-policy", cobra.FixedCompletions(
+		[]cobra.Completion{mesh.AllowAny.String(), mesh.RegistryOnly.String()}, cobra.ShellCompDirectiveNoFileComp)))
+}
+
+func parsePolicy(s string) (mesh.OutboundPolicy, error) {
+	p, err := mesh.ParseOutboundPolicy(s)
+	if err != nil {
+		return 0, fmt.Errorf("--outbound-policy %q: use ALLOW_ANY or REGISTRY_ONLY", s)
+	}
+	return p, nil
 }

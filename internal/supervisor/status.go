@@ -12,8 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/admin"
 	"github.com/fairlead/fairlead/internal/peer"
 	"github.com/fairlead/fairlead/internal/sandbox"
+	"github.com/fairlead/fairlead/internal/supervisor/whoowns"
 	"github.com/fairlead/fairlead/internal/xds"
 )
 
@@ -87,6 +89,34 @@ func Names() ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// AskWhoOwns asks a run of this user whose a host is.
+func AskWhoOwns(ctx context.Context, name string, q admin.Question) (admin.Decision, error) {
+	c := admin.NewClient(peer.Name(os.Getuid(), name, "control"))
+	defer c.Close()
+	return c.WhoOwns(ctx, q)
+}
+
+// serveQuestions answers what is asked of the control plane.
+func (w *workload) serveQuestions(ctx context.Context, ln net.Listener) error {
+	return admin.ServeControl(ctx, ln, admin.Control{WhoOwns: w.whoOwns}, w.log)
+}
+
+// whoOwns answers for the run's own workload, unless another namespace is asked
+// about: then for workloads without labels.
+func (w *workload) whoOwns(q admin.Question) (admin.Decision, error) {
+	var labels map[string]string
+	own := q.Namespace == ""
+	if own {
+		q.Namespace, labels = w.Workload.Namespace, w.Workload.Labels
+	}
+	d, err := whoowns.Ask(w.plane, q, labels)
+	d.Run = w.Workload.Name
+	if own {
+		d.Workload = w.Workload.Name
+	}
+	return d, err
 }
 
 // serveStatus answers every connection with the status, and closes it.

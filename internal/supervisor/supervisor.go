@@ -77,7 +77,7 @@ func Run(ctx context.Context, o Options) (code int, err error) {
 }
 
 // listeners are the sockets of a run.
-type listeners struct{ status, exec, xds, admin net.Listener }
+type listeners struct{ status, exec, xds, admin, control net.Listener }
 
 // claim takes the name of a run and with it all sockets, so that nobody else
 // can have one of them later.
@@ -85,7 +85,7 @@ func claim(o Options) (l listeners, err error) {
 	for _, s := range []struct {
 		what string
 		ln   *net.Listener
-	}{{"run", &l.status}, {"exec", &l.exec}, {"xds", &l.xds}, {"admin", &l.admin}} {
+	}{{"run", &l.status}, {"exec", &l.exec}, {"xds", &l.xds}, {"admin", &l.admin}, {"control", &l.control}} {
 		if *s.ln, err = peer.Listen(socket(o, s.what)); err == nil {
 			continue
 		}
@@ -104,7 +104,7 @@ func claim(o Options) (l listeners, err error) {
 
 // close closes what is open; a second time does no harm.
 func (l listeners) close() {
-	for _, ln := range []net.Listener{l.status, l.exec, l.xds, l.admin} {
+	for _, ln := range []net.Listener{l.status, l.exec, l.xds, l.admin, l.control} {
 		if ln != nil {
 			_ = ln.Close()
 		}
@@ -223,6 +223,7 @@ func (w *workload) run(ctx context.Context, sockets listeners) (code int, err er
 		"control plane": func(ctx context.Context) error { return w.plane.Serve(ctx, sockets.xds) },
 		"exec":          func(ctx context.Context) error { return w.serveExec(ctx, sockets.exec) },
 		"status":        func(ctx context.Context) error { return w.serveStatus(ctx, sockets.status) },
+		"questions":     func(ctx context.Context) error { return w.serveQuestions(ctx, sockets.control) },
 		"command": func(ctx context.Context) error {
 			code, failed = w.command(ctx, interrupted)
 			endProxies() // before the control plane goes, which they would miss
