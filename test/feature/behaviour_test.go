@@ -40,7 +40,8 @@ import (
 //	early TYPE NAME          the same before the proxy has a configuration
 //
 // DEST is an address or a name with a port; a name means the first address
-// that the name server declares for it.
+// that the name server declares for it, else that answer gave, and that the
+// workload was told that address for this name last.
 func TestBehaviour(t *testing.T) {
 	files, err := filepath.Glob("testdata/numbered/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -181,7 +182,7 @@ func (sc *scene) config(w workload, policy mesh.OutboundPolicy) *config.Config {
 	if c := sc.configs[view]; c != nil {
 		return c
 	}
-	tr, problems := translate.New(view, sc.snapshot.Through(view.Sidecar))
+	tr, problems := translate.New(view, sc.snapshot.Through(view.Sidecar, view.Capture))
 	sc.problems = append(sc.problems, problems...)
 	var none *config.Config
 	c := none.Apply(decoded(sc.t, tr.Set()))

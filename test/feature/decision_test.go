@@ -74,7 +74,13 @@ func decide(t *testing.T, c *config.Config, found finder, policy mesh.OutboundPo
 		if !ok {
 			return "no connection: its host has no address"
 		}
-		return connection(t, c, found, dst, q)
+		told, _, _ := strings.Cut(q[1], ":") // nothing if it begins with an address
+		held := listener.Meant(c, dst.Addr(), told).Refuses(dst)
+		said, taken := connection(t, c, found, dst, q)
+		if held != nil && (taken || !held.RequestsPass) {
+			return "refused: held by " + held.Holder + " of " + held.Entry.String()
+		}
+		return said
 	}
 	t.Fatalf("no such question: %q", q)
 	return ""
@@ -101,15 +107,16 @@ func destination(t *testing.T, c *config.Config, found finder, text string) (net
 	return netip.AddrPortFrom(addrs[0], uint16(n)), true
 }
 
-// connection follows a connection through the pure parts of the proxy.
-func connection(t *testing.T, c *config.Config, found finder, dst netip.AddrPort, q []string) string {
+// connection follows a connection through the pure parts of the proxy. It
+// reports whether whoever has its address has it.
+func connection(t *testing.T, c *config.Config, found finder, dst netip.AddrPort, q []string) (said string, taken bool) {
 	t.Helper()
 	l := c.ListenerFor(dst)
 	if l == nil {
 		l = c.Listener(xds.VirtualOutbound)
 	}
 	if q[0] == "silent" && (l.InspectTLS || l.InspectHTTP) {
-		return fmt.Sprintf("listener %s waits for the first bytes, %s", l.Name, limit(l))
+		return fmt.Sprintf("listener %s waits for the first bytes, %s", l.Name, limit(l)), false
 	}
 	f := listener.Facts{Destination: dst.Addr(), Transport: "raw_buffer"}
 	switch {
@@ -123,16 +130,16 @@ func connection(t *testing.T, c *config.Config, found finder, dst netip.AddrPort
 	case q[0] == "http10" && l.InspectHTTP:
 		f.Applications = []string{"http/1.0"}
 	}
-	said := "listener " + l.Name
+	said = "listener " + l.Name
 	chain := listener.Match(l, f)
 	switch {
 	case chain == nil:
-		return said + ", no chain: reset"
+		return said + ", no chain: reset", false
 	case chain.TCP != nil:
-		return said + ", bytes" + to(t, c, found, dst, chain.TCP.Cluster, chain.TCP.Entry, "reset")
+		return said + ", bytes" + to(t, c, found, dst, chain.TCP.Cluster, chain.TCP.Entry, "reset"), listener.Taken(chain)
 	}
 	if !strings.HasPrefix(q[0], "http") {
-		return said + ", 400: it is not HTTP"
+		return said + ", 400: it is not HTTP", false
 	}
 	table := chain.HTTP.Inline
 	if table == nil {
@@ -145,11 +152,11 @@ func connection(t *testing.T, c *config.Config, found finder, dst netip.AddrPort
 	vh, r := route.Match(table, route.Request{Host: []byte(host), Path: []byte("/")})
 	switch {
 	case vh == nil || r == nil:
-		return said + ", requests, no route: 404"
+		return said + ", requests, no route: 404", false
 	case r.Direct != nil:
-		return fmt.Sprintf("%s, requests, host %s, route %s: %d", said, vh.Name, r.Name, r.Direct.Status)
+		return fmt.Sprintf("%s, requests, host %s, route %s: %d", said, vh.Name, r.Name, r.Direct.Status), false
 	}
-	return fmt.Sprintf("%s, requests, host %s, route %s%s", said, vh.Name, r.Name, to(t, c, found, dst, r.Cluster, vh.Entry, "503"))
+	return fmt.Sprintf("%s, requests, host %s, route %s%s", said, vh.Name, r.Name, to(t, c, found, dst, r.Cluster, vh.Entry, "503")), false
 }
 
 // to tells where a cluster leads. How it ends without an endpoint is fail.

@@ -225,8 +225,23 @@ func tell(c *config.Config) string {
 	}
 	for n := range c.Names() {
 		fmt.Fprintf(&b, "name %s %v (%s)\n", n.Host, n.Addresses, n.Entry)
+		for _, p := range n.Refused {
+			tellRefused(&b, p)
+		}
 	}
 	return b.String()
+}
+
+func tellRefused(b *strings.Builder, p config.RefusedPort) {
+	fmt.Fprintf(b, "  port %d", p.Port)
+	for _, x := range p.Within {
+		fmt.Fprintf(b, " at %s", x)
+	}
+	b.WriteString(" refused")
+	if p.RequestsPass {
+		b.WriteString(" to all but requests")
+	}
+	fmt.Fprintf(b, ": held by %s (%s)\n", p.Holder, p.Entry)
 }
 
 func tellEndpoints(b *strings.Builder, a *config.Assignment) {

@@ -16,7 +16,7 @@ import (
 // makeListeners makes every listener of the port: one for any address, and one
 // per address that a claim names. It notes what claims do not get.
 func (p *port) makeListeners(policy mesh.OutboundPolicy) []*Resource {
-	p.problems, p.refused, p.weighed = nil, make(map[hostname.Name][]*fairleadpb.RefusedPort), false
+	p.problems, p.refused = nil, make(map[hostname.Name][]*fairleadpb.RefusedPort)
 	var out []*Resource
 	add := func(l *listenerv3.Listener) {
 		if l != nil {
@@ -67,7 +67,7 @@ func (p *port) anyAddress(policy mesh.OutboundPolicy) *listenerv3.Listener {
 	if len(rest) > 0 {
 		d.chains = append(d.chains, bytesTo(rest[0], nil))
 		for _, c := range rest[1:] {
-			if !p.sameOutcome(c, rest[0]) {
+			if !sameOutcome(c, rest[0]) {
 				p.refuse(loss{loser: c, keeper: rest[0], requestsPass: c.kind == sniffed, advice: apart(c)})
 			}
 		}
@@ -120,7 +120,7 @@ func (p *port) ranges(d *draft) {
 			if keeper == nil {
 				taken[r] = c
 				got = append(got, r)
-			} else if keeper != c && !p.sameOutcome(c, keeper) {
+			} else if keeper != c && !sameOutcome(c, keeper) {
 				p.refuse(loss{loser: c, keeper: keeper, within: []netip.Prefix{r}, requestsPass: c.kind == sniffed && keeper.kind == sniffed, advice: apart(c)})
 			}
 		}
@@ -145,7 +145,7 @@ func (p *port) oneAddress(at netip.AddrPort, claims []*claim, policy mesh.Outbou
 		case !c.kind.isBytes():
 		case keeper == nil:
 			keeper = c
-		case !p.sameOutcome(c, keeper):
+		case !sameOutcome(c, keeper):
 			here := []netip.Prefix{netip.PrefixFrom(at.Addr(), at.Addr().BitLen())}
 			p.refuse(loss{loser: c, keeper: keeper, within: here, requestsPass: c.kind == sniffed && keeper.kind == sniffed, advice: apart(c)})
 		}

@@ -3,7 +3,6 @@ package translate
 import (
 	"cmp"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -118,7 +117,6 @@ type port struct {
 	// Of the listeners as they were made last:
 	problems []api.Problem
 	refused  map[hostname.Name][]*fairleadpb.RefusedPort // who does not get what
-	weighed  bool                                        // endpoints decided whether somebody loses
 }
 
 func newPort(n uint16) *port {
@@ -131,8 +129,6 @@ func (p *port) listenersDepend(old, now *claim) bool {
 	switch {
 	case p.serverFirst > 0 || now != nil && now.serverFirst():
 		return true // ages are compared
-	case old != nil && now != nil && p.weighed && !reflect.DeepEqual(old.service.Endpoints, now.service.Endpoints):
-		return true
 	case old != nil && now != nil:
 		return !old.sameForListeners(now) && (old.kind != byHost || now.kind != byHost)
 	case now != nil:

@@ -3,7 +3,6 @@ package translate
 import (
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -88,18 +87,10 @@ func serverFirst(port uint16) string {
 }
 
 // sameOutcome reports whether nothing is lost when keeper gets the connections
-// of c: both are hosts of one object, and the caller's address decides or the
-// endpoints are the same.
-func (p *port) sameOutcome(c, keeper *claim) bool {
-	a, b := c.service, keeper.service
-	if a.Source != b.Source || a.Resolution != b.Resolution || c.port.TargetPort != keeper.port.TargetPort {
-		return false
-	}
-	if a.Resolution == mesh.None {
-		return true
-	}
-	p.weighed = true
-	return reflect.DeepEqual(a.Endpoints, b.Endpoints)
+// of c: both are hosts of one object and the caller's address decides.
+func sameOutcome(c, keeper *claim) bool {
+	return c.service.Resolution == mesh.None && keeper.service.Resolution == mesh.None &&
+		c.service.Source == keeper.service.Source && c.port.TargetPort == keeper.port.TargetPort
 }
 
 // rename makes the names anew that are concerned: those of the hosts that this

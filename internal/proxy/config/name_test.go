@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 )
 
@@ -42,5 +43,29 @@ func TestLookingANameUpDoesNotAllocate(t *testing.T) {
 		if n := testing.AllocsPerRun(100, func() { c.Name(name) }); n > 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}
+	}
+}
+
+func TestANameRefusesPorts(t *testing.T) {
+	n := &Name{Refused: []RefusedPort{
+		{Port: 5432, Holder: "everywhere"},
+		{Port: 7000, Holder: "in a range", Within: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}},
+		{Port: 7000, Holder: "at one address", Within: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}},
+	}}
+	for dst, want := range map[string]string{
+		"203.0.113.1:5432": "everywhere", "[2001:db8::1]:5432": "everywhere", "203.0.113.1:5433": "",
+		"10.1.2.3:7000": "in a range", "[::ffff:10.1.2.3]:7000": "in a range", "[2001:db8::1]:7000": "in a range",
+		"192.0.2.1:7000": "at one address", "192.0.2.2:7000": "",
+	} {
+		got := ""
+		if p := n.Refuses(netip.MustParseAddrPort(dst)); p != nil {
+			got = p.Holder
+		}
+		if got != want {
+			t.Errorf("%s: held by %q, want %q", dst, got, want)
+		}
+	}
+	if (*Name)(nil).Refuses(netip.MustParseAddrPort("10.1.2.3:7000")) != nil {
+		t.Error("no name refuses something")
 	}
 }
