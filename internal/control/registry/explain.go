@@ -94,6 +94,9 @@ func (r *Registry) explainOne(namespace string, sidecar *mesh.Sidecar, host host
 			others = append(others, s)
 		default:
 			s.Reason = fmt.Sprintf("%s %s", c.owners[winner].service.Source, c.reason(winner, i, namespace))
+			if lent := isKube(c.owners[winner].service) && o.service.Namespace == c.owners[winner].service.Namespace; lent {
+				s.Reason += "; only endpoints, for ports of the same name, and subjectAltNames are used, for that Service"
+			}
 			others = append(others, s)
 		}
 	}
@@ -114,6 +117,8 @@ func title(o owner, namespace string) string {
 	switch o.group(namespace) {
 	case ownNamespace:
 		return "it lies in namespace " + namespace
+	case kubernetes:
+		return "it is a Kubernetes Service that namespace " + namespace + " sees"
 	case exportedByName:
 		return "it is exported to namespace " + namespace + " by name"
 	}
@@ -182,11 +187,15 @@ func unused(o owner, inhabited map[string]bool) (api.Problem, bool) {
 	if o.audience.public || slices.ContainsFunc(o.audience.names, func(n string) bool { return inhabited[n] }) {
 		return api.Problem{}, false
 	}
-	message := "exportTo names nobody, so no namespace sees this entry"
-	if names := o.audience.names; len(names) > 0 {
-		message = fmt.Sprintf("only namespace %s sees this entry, and no object lies there; is the name right?", strings.Join(names, ", "))
+	field, what := "spec.exportTo", "this entry"
+	if isKube(o.service) {
+		field, what = "metadata.annotations", "this Service"
 	}
-	return noteOn(o.service, "spec.exportTo", message), true
+	message := "exportTo names nobody, so no namespace sees " + what
+	if names := o.audience.names; len(names) > 0 {
+		message = fmt.Sprintf("only namespace %s sees %s, and no object lies there; is the name right?", strings.Join(names, ", "), what)
+	}
+	return noteOn(o.service, field, message), true
 }
 
 // takenBy notes the wildcards that lose, in their own namespace, traffic to the

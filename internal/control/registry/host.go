@@ -17,9 +17,17 @@ type claim struct {
 	object  *api.Object
 }
 
-// compare orders claims to one host: the older first, then by name and namespace.
+// compare orders claims to one host: a Service of Kubernetes first, then the
+// older, then by name and namespace.
 func (claim) compare(a, b claim) int {
+	byKind := func(c claim) int {
+		if isKube(c.service) {
+			return 0
+		}
+		return 1
+	}
 	return cmp.Or(
+		byKind(a)-byKind(b),
 		a.service.Created.Compare(b.service.Created),
 		strings.Compare(a.object.Name, b.object.Name),
 		strings.Compare(a.object.Namespace, b.object.Namespace),
@@ -72,6 +80,7 @@ func (a audience) includes(namespace string) bool {
 
 // A class is what entries of one host must have in common to be merged.
 type class struct {
+	kube       bool // alone
 	namespace  string
 	resolution mesh.Resolution
 	public     bool
@@ -90,6 +99,7 @@ func classOf(o owner) class {
 		selector.WriteString("{}")
 	}
 	return class{
+		kube:       isKube(s),
 		namespace:  s.Namespace,
 		resolution: s.Resolution,
 		public:     a.public,
@@ -121,6 +131,7 @@ type owner struct {
 // The groups in which owners are ranked, best first.
 const (
 	ownNamespace = iota
+	kubernetes
 	exportedByName
 	exportedToAll
 	unseen
@@ -133,6 +144,8 @@ func (o owner) group(namespace string) int {
 		return unseen
 	case o.service.Namespace == namespace:
 		return ownNamespace
+	case isKube(o.service):
+		return kubernetes
 	case named:
 		return exportedByName
 	}
@@ -191,11 +204,22 @@ func (h *contest) shadows() []api.Problem {
 		winner := h.owners[at.winner].service
 		for _, c := range h.claims[at.loser] {
 			problems = append(problems, c.problem(api.HostField(c.object, winner.Host), fmt.Sprintf(
-				"host %s belongs to %s %s, which %s; this entry is not used there",
-				winner.Host, winner.Source.Where(), inNamespaces(namespaces), at.reason)))
+				"host %s belongs to %s %s, which %s; %s",
+				winner.Host, winner.Source.Where(), inNamespaces(namespaces), at.reason, left(winner, c.service))))
 		}
 	}
 	return problems
+}
+
+// left says what becomes of a claim where another has its host.
+func left(winner, loser *mesh.Service) string {
+	switch {
+	case isKube(loser):
+		return "this Service is not used there"
+	case isKube(winner) && winner.Namespace == loser.Namespace:
+		return "of this entry only the endpoints, for ports of the same name, and the subjectAltNames are used, for that Service"
+	}
+	return "this entry is not used there"
 }
 
 // viewers returns the namespaces that may get different answers, sorted. The
@@ -231,11 +255,15 @@ func (h *contest) affected(l int, viewers []string) []string {
 // reason says why owner w precedes owner l in a namespace.
 func (h *contest) reason(w, l int, namespace string) string {
 	winner, loser := h.owners[w], h.owners[l]
-	switch winner.group(namespace) {
-	case loser.group(namespace):
-	case ownNamespace:
+	switch group := winner.group(namespace); {
+	case isKube(winner.service) && winner.service.Namespace == loser.service.Namespace:
+		return "is a Kubernetes Service, which goes before the entries of its namespace"
+	case group == loser.group(namespace):
+	case group == ownNamespace:
 		return "lies in that namespace"
-	case exportedByName:
+	case group == kubernetes:
+		return "is a Kubernetes Service, which goes before entries of other namespaces"
+	case group == exportedByName:
 		return "is exported to that namespace by name"
 	}
 	reason := "comes first by name"

@@ -13,12 +13,16 @@
 //     serve the ports of each. A port number declared twice belongs to the
 //     older entry; if the younger gives it another protocol, the younger does
 //     not serve it.
-//   - Of what remains, a namespace gets its own; else what is exported to it by
-//     name; else what is public. Inside each of these groups age decides, then
+//   - No entry is merged with a Service of Kubernetes. The entries of its own
+//     namespace precede it nowhere, and lend it their endpoints, for ports of
+//     the same name, and subjectAltNames.
+//   - Of what remains, a namespace gets its own; else a Service of Kubernetes;
+//     else what is exported to it by name; else what is public. Inside each of these groups age decides, then
 //     the name of the object, then its namespace. An object without a date
 //     counts as older than any with one.
 //   - An entry with a workloadSelector has the WorkloadEntries of its namespace
 //     with those labels for endpoints, as far as its resolution can use them.
+//     A Service of Kubernetes has them beside those of its EndpointSlices.
 //   - A host whose owners list no addresses gets virtual ones, the same for
 //     every namespace, unless nothing but the caller's own address can lead to
 //     it (NONE), or it is a wildcard, or its entry says no.
@@ -75,9 +79,11 @@ type Registry struct {
 	hosts   *immutable.SortedMap[hostname.Name, *host]
 	vips    *vip.Pool
 
-	workloads map[string]map[api.Key]workload   // by namespace
-	selecting map[string]map[hostname.Name]bool // hosts with claims that select workloads, by namespace
-	sidecars  map[string][]sidecar              // by namespace, in order of precedence; never written to, as Snapshots hold it
+	workloads map[string]map[api.Key]workload           // by namespace
+	selecting map[string]map[hostname.Name]bool         // hosts with claims that select workloads, by namespace
+	slices    map[hostname.Name]map[api.Key]*api.Object // EndpointSlices, by the host of their Service
+	sliceOf   map[api.Key]hostname.Name                 // the same the other way round
+	sidecars  map[string][]sidecar                      // by namespace, in order of precedence; never written to, as Snapshots hold it
 }
 
 // New returns an empty Registry; m is the mesh-wide configuration where no object
@@ -93,6 +99,8 @@ func New(m config.Mesh) *Registry {
 
 		workloads: map[string]map[api.Key]workload{},
 		selecting: map[string]map[hostname.Name]bool{},
+		slices:    map[hostname.Name]map[api.Key]*api.Object{},
+		sliceOf:   map[api.Key]hostname.Name{},
 	}
 }
 
@@ -114,6 +122,8 @@ func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 		switch c.Key.Kind {
 		case api.KindWorkloadEntry:
 			r.replaceWorkload(c, touched)
+		case api.KindEndpointSlice:
+			r.replaceSlice(c, touched)
 		case api.KindSidecar:
 			if r.replaceSidecar(c) {
 				sidecars[c.Key.Namespace] = true
@@ -199,10 +209,12 @@ func (r *Registry) settle(at time.Time, name hostname.Name) (changed bool, probl
 			r.hosts = r.hosts.Delete(name)
 			r.vips.Release(name, at)
 		}
-		return existed, nil
+		return existed, r.orphans(name)
 	}
 	now := &contest{}
 	claims, problems = r.selected(claims)
+	claims, more := r.joined(name, claims)
+	problems = append(problems, more...)
 	if len(claims) == 1 { // nearly all
 		now.owners = []owner{r.owner(claims[0].service)}
 	} else {

@@ -112,7 +112,7 @@ func (r *Registry) selected(claims []claim) ([]claim, []api.Problem) {
 			}
 			s.Endpoints = append(s.Endpoints, w.endpoint)
 		}
-		if len(s.Endpoints) == 0 {
+		if len(s.Endpoints) == 0 && !isKube(&s) {
 			problems = append(problems, c.problem("spec.workloadSelector", fmt.Sprintf(
 				"selects no WorkloadEntry of namespace %s that can be used, so host %s has no endpoint: every request is answered 503", s.Namespace, s.Host)))
 		}
@@ -128,8 +128,12 @@ func unusable(s *mesh.Service, e mesh.Endpoint) string {
 	switch {
 	case unix && s.Resolution != mesh.Static:
 		return "a unix socket needs resolution STATIC, not " + s.Resolution.String()
+	case unix && len(s.Ports) != 1 && isKube(s):
+		return fmt.Sprintf("a unix socket serves one port, and the Service declares %d", len(s.Ports))
 	case unix && len(s.Ports) != 1:
 		return fmt.Sprintf("a unix socket serves one port, and the entry declares %d", len(s.Ports))
+	case !unix && err != nil && isKube(s):
+		return "its address is a host name, and the names of a Service's endpoints are not resolved; give its IP address"
 	case !unix && err != nil && s.Resolution == mesh.Static:
 		return "its address is a host name, and STATIC does not resolve names; give its IP address, or write resolution: DNS there"
 	case s.Resolution == mesh.DNSRoundRobin && len(s.Endpoints) > 0:
