@@ -302,7 +302,7 @@ func fingerprint(s *Snapshot) string {
 func drawEntry(t *rapid.T) *api.Object {
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	se := &networking.ServiceEntry{
-		Hosts:      rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"x.example", "y.example", "Z.example.", "*.w.example"}), 1, 2, rapid.ID).Draw(t, "hosts"),
+		Hosts:      rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"x.example", "y.example", "Z.example.", "*.w.example", webHost}), 1, 2, rapid.ID).Draw(t, "hosts"),
 		Resolution: rapid.SampledFrom([]networking.ServiceEntry_Resolution{networking.ServiceEntry_NONE, networking.ServiceEntry_STATIC}).Draw(t, "resolution"),
 		Location:   rapid.SampledFrom([]networking.ServiceEntry_Location{0, 1}).Draw(t, "location"),
 	}
@@ -337,11 +337,42 @@ func drawEntry(t *rapid.T) *api.Object {
 	return o
 }
 
-// drawObject makes an entry, a workload that entries select, a Sidecar or the
-// mesh-wide configuration.
+// drawKube makes a Service of Kubernetes, or a slice of one, that entries are
+// likely to meet.
+func drawKube(t *rapid.T) *api.Object {
+	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
+	o := &api.Object{Key: api.Key{Kind: api.KindService, Namespace: pick("namespace", "a", "a", "b"), Name: pick("name", "web", "web", "db")}}
+	if rapid.Bool().Draw(t, "slice") {
+		o.Kind, o.Name = api.KindEndpointSlice, pick("slice's name", "s1", "s2")
+		o.Labels = map[string]string{"kubernetes.io/service-name": pick("service", "web", "web", "db", "none")}
+		o.Spec = &api.KubeSlice{
+			AddressType: "IPv4", Ports: []api.KubeSlicePort{{Name: pick("port", "p0", "p1"), Number: 8080}},
+			Endpoints: []api.KubeEndpoint{{Addresses: []string{pick("address", "10.0.2.1", "10.0.2.2")}, NotReady: rapid.Bool().Draw(t, "not ready")}},
+		}
+	} else {
+		o.Annotations = map[string]string{"networking.istio.io/exportTo": pick("exportTo", "", "", ".", "*", "a", "b", "~")}
+		spec := &api.KubeService{Type: pick("type", "", "", "ExternalName"), ExternalName: "ext.example", ClusterIP: pick("clusterIP", "", "None", "10.96.0.1")}
+		spec.Ports = []api.KubePort{{Name: "p0", Number: 80}, {Name: "p1", Number: 81, AppProtocol: "http"}}[:rapid.IntRange(0, 2).Draw(t, "ports")]
+		if app := pick("selector", "", "one", "two"); app != "" {
+			spec.Selector = map[string]string{"app": app}
+		}
+		o.Spec = spec
+		if year := rapid.IntRange(0, 2).Draw(t, "year"); year > 0 {
+			o.Created = time.Date(2020+year, 1, 1, 0, 0, 0, 0, time.UTC)
+		}
+	}
+	o.Source = mesh.Ref{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}
+	return o
+}
+
+// drawObject makes an entry, a Service, a slice, a workload that they select, a
+// Sidecar or the mesh-wide configuration.
 func drawObject(t *rapid.T) *api.Object {
-	if rapid.IntRange(0, 2).Draw(t, "kind") > 0 {
+	switch rapid.IntRange(0, 4).Draw(t, "kind") {
+	case 1, 2:
 		return drawEntry(t)
+	case 3, 4:
+		return drawKube(t)
 	}
 	pick := func(label string, of ...string) string { return rapid.SampledFrom(of).Draw(t, label) }
 	if rapid.IntRange(0, 4).Draw(t, "mesh") == 0 {
@@ -408,7 +439,7 @@ func TestIncrementalEqualsFromScratch(t *testing.T) {
 }
 
 func checkDelta(t *rapid.T, before, after *Snapshot, delta, scratch Delta) {
-	for _, host := range []hostname.Name{"x.example", "y.example", "z.example", "*.w.example"} {
+	for _, host := range []hostname.Name{"x.example", "y.example", "z.example", "*.w.example", webHost, "db.a.svc.cluster.local", "web.b.svc.cluster.local"} {
 		changed := false
 		for _, namespace := range []string{"a", "b", "c", "elsewhere"} {
 			changed = changed || !cmp.Equal(before.Service(namespace, host), after.Service(namespace, host), addresses)
@@ -461,6 +492,9 @@ func TestOwnershipAgainstAnOracle(t *testing.T) {
 		objects := map[api.Key]*api.Object{}
 		for range rapid.IntRange(1, 8).Draw(t, "entries") {
 			o := drawEntry(t)
+			if rapid.IntRange(0, 3).Draw(t, "kind") == 0 {
+				o = drawKube(t)
+			}
 			objects[o.Key] = o
 		}
 		var changes []Change
@@ -469,7 +503,7 @@ func TestOwnershipAgainstAnOracle(t *testing.T) {
 		}
 		s, _ := New(config.Default()).Apply(epoch, changes)
 		for _, namespace := range []string{"a", "b", "c", "elsewhere"} {
-			for _, host := range []string{"x.example", "y.example", "Z.example.", "*.w.example"} {
+			for _, host := range []string{"x.example", "y.example", "Z.example.", "*.w.example", webHost} {
 				want := oracle(objects, namespace, host)
 				got := ""
 				name, _ := hostname.Parse(host)
@@ -487,25 +521,38 @@ func TestOwnershipAgainstAnOracle(t *testing.T) {
 func oracle(objects map[api.Key]*api.Object, namespace, host string) string {
 	best, bestRank := "", ""
 	for _, o := range objects {
-		se, ok := o.Spec.(*networking.ServiceEntry)
-		if !ok || !slices.Contains(se.Hosts, host) {
+		to, kube := "*", 1
+		switch spec := o.Spec.(type) {
+		case *networking.ServiceEntry:
+			if !slices.Contains(spec.Hosts, host) {
+				continue
+			}
+			to = append(slices.Clone(spec.ExportTo), "*")[0]
+		case *api.KubeService:
+			if o.Name+"."+o.Namespace+".svc.cluster.local" != host {
+				continue
+			}
+			kube = 0
+			if s := o.Annotations["networking.istio.io/exportTo"]; s != "" {
+				to = s
+			}
+		default:
 			continue
 		}
-		to := append(slices.Clone(se.ExportTo), "*")[0]
 		if to == "." {
 			to = o.Namespace
 		}
 		if to != "*" && to != namespace {
 			continue
 		}
-		group := 2
+		group := 2 + kube
 		if to == namespace {
-			group = 1
+			group = 1 + kube
 		}
 		if o.Namespace == namespace {
 			group = 0
 		}
-		if rank := fmt.Sprintf("%d %s %s %s", group, o.Created.Format(time.RFC3339), o.Name, o.Namespace); best == "" || rank < bestRank {
+		if rank := fmt.Sprintf("%d %d %s %s %s", group, kube, o.Created.Format(time.RFC3339), o.Name, o.Namespace); best == "" || rank < bestRank {
 			best, bestRank = o.Source.String(), rank
 		}
 	}
