@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/h1"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
@@ -134,6 +135,13 @@ func (c *h1Caller) readHead() error {
 // blank reports that all there is so far is an empty line, which some callers
 // send after a request. Nothing has begun with it.
 func (c *h1Caller) blank() bool { return c.filled == 2 && c.in[0] == '\r' && c.in[1] == '\n' }
+
+func (c *h1Caller) protocol() decision.Protocol {
+	if c.req.Minor == 0 && c.req.Method.Len() > 0 {
+		return decision.HTTP10
+	}
+	return decision.HTTP11
+}
 
 func (c *h1Caller) open() (piece, error) {
 	c.closing = !c.req.Persistent() || c.conn.ending.Err() != nil

@@ -128,10 +128,7 @@ func (x *exchange) settle(o outcome, words string) (more bool) {
 func (x *exchange) describe() {
 	r, in := &x.rec, x.in
 	r.ID = x.server.NextID()
-	r.Protocol = decision.HTTP11
-	if x.req.Minor == 0 && x.req.Method.Len() > 0 {
-		r.Protocol = decision.HTTP10
-	}
+	r.Protocol = x.caller.protocol()
 	r.Method = x.req.Method.In(in)
 	r.Path = x.req.Path.In(in)
 	if len(r.Path) == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/cluster"
 	"github.com/fairlead/fairlead/internal/proxy/h1"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
@@ -18,6 +19,8 @@ import (
 // method returns. Methods that send wait for room no longer than the idle
 // timeout of streams; their error is errGone.
 type caller interface {
+	// protocol is what the request came in, as far as its head was understood.
+	protocol() decision.Protocol
 	// open returns what came with the head of the request's body. It is called
 	// once, before read. The data stays as it is until end.
 	open() (piece, error)

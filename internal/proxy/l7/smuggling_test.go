@@ -101,46 +101,95 @@ func TestTheRestOfABodyIsNoRequest(t *testing.T) {
 	}
 }
 
+// malformations reads a file of messages that must be refused.
+func malformations(t *testing.T, file string) (all []string) {
+	t.Helper()
+	text, err := os.ReadFile("../h1/testdata/" + file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		_, quoted, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
+		}
+		message, err := strconv.Unquote(quoted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, message)
+	}
+	return all
+}
+
+// prefixed puts a head before each of bodies.
+func prefixed(head string, bodies []string) (all []string) {
+	for _, b := range bodies {
+		all = append(all, head+b)
+	}
+	return all
+}
+
 // faults.md 34 to 37, two-sided: what is refused has not reached the endpoint,
 // and what came behind it has not either.
 func Test34To37NothingMalformedReachesTheEndpoint(t *testing.T) {
 	w := newWitness(t)
 	r := newRig(t, entry{host: "a", endpoints: []netip.AddrPort{w.addr}})
-	n := 0
-	for _, file := range []string{"requests.bad", "chunks.bad"} {
-		text, err := os.ReadFile("../h1/testdata/" + file)
-		if err != nil {
-			t.Fatal(err)
+	requests := malformations(t, "requests.bad")
+	if len(requests) < 150 {
+		t.Errorf("%d malformed heads, want at least 150", len(requests))
+	}
+	requests = append(requests, prefixed("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", malformations(t, "chunks.bad"))...)
+	for _, request := range requests {
+		c := r.dial()
+		c.say(request + "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
+		res, body := c.answer("GET")
+		if res.StatusCode != 400 || !res.Close {
+			t.Errorf("%q was answered %d %q", request, res.StatusCode, body)
 		}
-		for line := range strings.Lines(string(text)) {
-			_, quoted, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
-			if !ok || strings.HasPrefix(line, "#") {
-				continue
-			}
-			request, err := strconv.Unquote(quoted)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if file == "chunks.bad" {
-				request = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + request
-			}
-			n++
-			c := r.dial()
-			c.say(request + "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
-			res, body := c.answer("GET")
-			if res.StatusCode != 400 || !res.Close {
-				t.Errorf("%q was answered %d %q", request, res.StatusCode, body)
-			}
-			c.CloseWrite()
-			c.ended()
-			if rec := r.record(); rec.Status != 400 || rec.Endpoint.IsValid() {
-				t.Errorf("%q: record %d, endpoint %s", request, rec.Status, rec.Endpoint)
-			}
+		c.CloseWrite()
+		c.ended()
+		if rec := r.record(); rec.Status != 400 || rec.Endpoint.IsValid() {
+			t.Errorf("%q: record %d, endpoint %s", request, rec.Status, rec.Endpoint)
 		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.seen) > 0 {
-		t.Errorf("after %d malformed requests the endpoint saw %q", n, w.seen)
+		t.Errorf("after %d malformed requests the endpoint saw %q", len(requests), w.seen)
+	}
+}
+
+// faults.md 38, two-sided: of a malformed answer nothing reaches the caller, nor
+// of what came behind it, and the endpoint is never sent another request on the
+// connection.
+func Test38NothingMalformedReachesTheCaller(t *testing.T) {
+	answers := malformations(t, "responses.bad")
+	if len(answers) < 60 {
+		t.Errorf("%d malformed heads, want at least 60", len(answers))
+	}
+	answers = append(answers, prefixed("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", malformations(t, "chunks.bad"))...)
+	const smuggled = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled"
+	var scripts []func(c *client)
+	for _, answer := range answers {
+		scripts = append(scripts, func(c *client) {
+			c.hear(get)
+			io.WriteString(c, answer+smuggled)
+			if more, _ := io.ReadAll(c.r); len(more) > 0 {
+				c.t.Fatalf("after %q the connection was used for %q", answer, more)
+			}
+		})
+	}
+	r := one(t, scripts...)
+	c := r.dial()
+	for _, answer := range answers {
+		c.say(get)
+		res, body := c.answer("GET")
+		if res.StatusCode != 502 || res.Close || strings.Contains(body, "smuggled") || !strings.Contains(body, "not valid HTTP") {
+			t.Errorf("%.200q was answered %d %q, close %v", answer, res.StatusCode, body, res.Close)
+		}
+		if rec := r.record(); rec.Flags != decision.UPE || rec.Reason != decision.UpstreamBroken || rec.Status != 502 || rec.Tries != 1 {
+			t.Errorf("%.200q: record %d %s, %d tries", answer, rec.Status, rec.Flags, rec.Tries)
+		}
 	}
 }
