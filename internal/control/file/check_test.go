@@ -11,7 +11,7 @@ func TestCheckCountsWhatIsSoundAndWhatIsNot(t *testing.T) {
 	const (
 		sound  = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: NAME}\nspec: {hosts: [NAME.example], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}\n---\n"
 		faulty = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: NAME}\nspec: {hosts: [NAME.example], ports: [{number: 0, name: http}]}\n---\n"
-		other  = "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\n---\n"
+		other  = "apiVersion: v1\nkind: Secret\nmetadata: {name: NAME}\n---\n"
 	)
 	named := func(text, name string) string { return strings.ReplaceAll(text, "NAME", name) }
 	for name, c := range map[string]struct {
