@@ -111,3 +111,60 @@ func TestAFailureToShowIsTold(t *testing.T) {
 		t.Errorf("answer %d %q", w.Code, w.Body)
 	}
 }
+
+func TestAQuestionReachesTheControlPlaneAsItWasAsked(t *testing.T) {
+	name := peer.Name(os.Getuid(), fmt.Sprintf("test-%d", os.Getpid()), "control")
+	ln, err := peer.Listen(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	var asked Question
+	from := Control{WhoOwns: func(q Question) (Decision, error) {
+		asked = q
+		if q.Host == "a..b" {
+			return Decision{}, errors.New(`"a..b" is no host`)
+		}
+		return Decision{Host: q.Host, Port: q.Port, Owner: &Standing{Object: "ServiceEntry default/a", File: "a.yaml", Line: 3}, Connections: []Connection{{Port: 80, Kinds: []string{TLS}}}}, nil
+	}}
+	go func() { done <- ServeControl(ctx, ln, from, slog.New(slog.DiscardHandler)) }()
+	c := NewClient(name)
+
+	for _, q := range []Question{{Host: "*.a&b=c"}, {Host: "2001:db8::1", Port: 65535, Namespace: "shop"}} {
+		want, _ := from.WhoOwns(q)
+		got, err := c.WhoOwns(ctx, q)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%v (-want +got):\n%s%v", q, diff, err)
+		}
+		if asked != q {
+			t.Errorf("asked %v, heard %v", q, asked)
+		}
+	}
+	if _, err := c.WhoOwns(ctx, Question{Host: "a..b"}); err == nil || !strings.Contains(err.Error(), `"a..b" is no host`) {
+		t.Errorf("a question that makes no sense: %v", err)
+	}
+	w := httptest.NewRecorder()
+	ControlHandler(from).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/who-owns?host=a&port=70000", nil))
+	if w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "70000") {
+		t.Errorf("a port that is none: %d %q", w.Code, w.Body)
+	}
+
+	c.Close()
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("ServeControl = %v", err)
+	}
+}
+
+func TestPlacesAreSaidAsFarAsTheyAreKnown(t *testing.T) {
+	for want, s := range map[string]Standing{
+		"ServiceEntry a/b":            {Object: "ServiceEntry a/b"},
+		"ServiceEntry a/b (x.yaml)":   {Object: "ServiceEntry a/b", File: "x.yaml"},
+		"ServiceEntry a/b (x.yaml:7)": {Object: "ServiceEntry a/b", File: "x.yaml", Line: 7},
+	} {
+		if got := s.Where(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -223,15 +223,19 @@ func chooseRun(all []supervisor.Status, namespace string) (name string, own bool
 	case len(all) == 1:
 		return all[0].Name, false, nil
 	}
-	if len(there) == 0 {
-		there = all
+	what := "there are several runs"
+	switch {
+	case len(there) == 0:
+		there, what = all, "no run is in namespace "+namespace+", and there are several elsewhere"
+	case namespace != "":
+		what += " in namespace " + namespace
 	}
 	var list []string
 	for _, s := range there {
 		list = append(list, s.Namespace+"/"+s.Name)
 	}
 	slices.Sort(list)
-	return "", false, fmt.Errorf("there are several runs: %s; say which one is meant, as in: --from %s", strings.Join(list, ", "), list[0])
+	return "", false, fmt.Errorf("%s: %s; say which one is meant, as in: --from %s", what, strings.Join(list, ", "), list[0])
 }
 
 // completeFrom completes runs as NAMESPACE/NAME.
