@@ -21,7 +21,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/fairlead/fairlead/internal/admin"
 	"github.com/fairlead/fairlead/internal/bootstrap"
+	"github.com/fairlead/fairlead/internal/control"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/peer"
 	"github.com/fairlead/fairlead/internal/state"
@@ -246,7 +248,7 @@ func TestTheNameIsClaimedWithAllItsSockets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, what := range []string{"run", "exec", "xds", "admin"} {
+	for _, what := range []string{"run", "exec", "xds", "admin", "control"} {
 		if ln, err := peer.Listen(socket(o, what)); !errors.Is(err, syscall.EADDRINUSE) {
 			t.Errorf("%s can be taken by others: %v", what, err)
 			if err == nil {
@@ -396,6 +398,38 @@ func TestInsideARunIsWhereTheFirstProcessIsASandbox(t *testing.T) {
 		}
 		if got := inside(path); got != want {
 			t.Errorf("%q: %v, want %v", line, got, want)
+		}
+	}
+}
+
+// TestARunAnswersAsItsWorkload has a Sidecar that is for the run's labels, and
+// so not for whoever else is asked about.
+func TestARunAnswersAsItsWorkload(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.yaml")
+	objects := `apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow, namespace: shop}
+spec:
+  workloadSelector: {labels: {app: client}}
+  egress: [{hosts: ["./*"]}]
+  outboundTrafficPolicy: {mode: REGISTRY_ONLY}
+`
+	if err := os.WriteFile(path, []byte(objects), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plane, _, err := control.New(control.Options{Paths: []string{path}, Namespace: "shop", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &workload{plane: plane, Options: Options{Workload: mesh.Workload{Name: "client", Namespace: "shop", Labels: map[string]string{"app": "client"}}}}
+	for _, tt := range []struct{ namespace, means, workload, policy string }{
+		{"", "shop", "client", "REGISTRY_ONLY"},
+		{"shop", "shop", "", "ALLOW_ANY"},
+		{"prd", "prd", "", "ALLOW_ANY"},
+	} {
+		d, err := w.whoOwns(admin.Question{Host: "x.example", Namespace: tt.namespace})
+		if err != nil || d.Run != "client" || d.Namespace != tt.means || d.Workload != tt.workload || d.Policy != tt.policy {
+			t.Errorf("about namespace %q: got %+v, %v; want %+v", tt.namespace, d, err, tt)
 		}
 	}
 }

@@ -1,0 +1,158 @@
+package whoowns
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead/fairlead/internal/admin"
+	"github.com/fairlead/fairlead/internal/control"
+	"github.com/fairlead/fairlead/internal/mesh"
+)
+
+// plane has the objects, which are YAML with a name, a namespace, and the rest
+// of a ServiceEntry's spec.
+func plane(t testing.TB, policy mesh.OutboundPolicy, entries ...[3]string) *control.Plane {
+	t.Helper()
+	var b strings.Builder
+	for _, e := range entries {
+		fmt.Fprintf(&b, "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: %s, namespace: %s}\nspec: {%s}\n---\n", e[0], e[1], e[2])
+	}
+	path := filepath.Join(t.TempDir(), "a.yaml")
+	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, _, err := control.New(control.Options{Paths: []string{path}, Namespace: "default", Policy: policy, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func entries() [][3]string {
+	return [][3]string{
+		{"web", "default", "hosts: [web.test], ports: [{number: 80, name: a, protocol: HTTP}, {number: 443, name: b, protocol: TLS}, {number: 9, name: c}], resolution: DNS"},
+		{"wild", "default", "hosts: ['*.test'], ports: [{number: 80, name: a, protocol: HTTP}, {number: 81, name: b, protocol: HTTP}], addresses: [192.0.2.0/24], resolution: NONE"},
+		{"db", "default", "hosts: [db.test], ports: [{number: 3306, name: a, protocol: MySQL}], resolution: STATIC, addresses: [192.0.2.7, 192.0.2.128/25], endpoints: [{address: 198.51.100.1}, {address: 198.51.100.2}]"},
+		{"range", "default", "hosts: [range.invalid], ports: [{number: 3306, name: a, protocol: TCP}], addresses: [192.0.0.0/16], resolution: NONE"},
+		{"literal", "default", "hosts: [203.0.113.9], ports: [{number: 80, name: a, protocol: HTTP}], resolution: STATIC, endpoints: [{address: 203.0.113.9}]"},
+		{"theirs", "shop", "hosts: [theirs.example], exportTo: [.], ports: [{number: 80, name: a, protocol: HTTP}], resolution: DNS"},
+	}
+}
+
+// TestWhereAConnectionGoes asks for one port: of each kind of connection, the
+// cluster in which it ends.
+func TestWhereAConnectionGoes(t *testing.T) {
+	p := plane(t, mesh.RegistryOnly, entries()...)
+	for _, tt := range []struct {
+		host string
+		port uint16
+		want string
+	}{
+		{"web.test", 80, "requests: outbound|80||web.test"},
+		{"web.test", 443, "TLS: outbound|443||web.test"},
+		{"web.test", 9, "requests bytes: outbound|9||web.test"},
+		{"web.test", 81, "requests: outbound|81||*.test"}, // what the longer name leaves to the wildcard
+		{"x.test", 80, "requests: outbound|80||*.test"},
+		{"*.test", 80, "requests: outbound|80||*.test"},
+		{"web.test", 22, "requests TLS bytes: BlackHoleCluster"},
+		{"theirs.example", 80, "requests TLS bytes: BlackHoleCluster"}, // not seen from here
+		{"db.test", 3306, "bytes: outbound|3306||db.test"},
+		{"192.0.2.7", 3306, "requests TLS bytes: outbound|3306||db.test"},
+		{"192.0.2.200", 3306, "requests TLS bytes: outbound|3306||db.test"},
+		{"192.0.2.8", 3306, "requests TLS bytes: outbound|3306||range.invalid"},
+		{"203.0.113.9", 80, "requests: outbound|80||203.0.113.9; TLS bytes: BlackHoleCluster"},
+		{"203.0.113.10", 80, "requests TLS bytes: BlackHoleCluster"},
+	} {
+		d, err := Ask(p, admin.Question{Host: tt.host, Port: tt.port, Namespace: "default"}, nil)
+		var got []string
+		for _, c := range d.Connections {
+			got = append(got, strings.Join(c.Kinds, " ")+": "+c.Cluster)
+			if declared := strings.HasPrefix(c.Cluster, "outbound|"); declared != (c.Object != "") || c.Missing {
+				t.Errorf("%s port %d: %+v", tt.host, tt.port, c)
+			}
+		}
+		if said := strings.Join(got, "; "); said != tt.want || err != nil {
+			t.Errorf("%s port %d: got %s, %v; want %s", tt.host, tt.port, said, err, tt.want)
+		}
+	}
+}
+
+func TestWhatCoversAnAddressClosestFirst(t *testing.T) {
+	p := plane(t, mesh.AllowAny, entries()...)
+	for ip, want := range map[string][]string{
+		"192.0.2.7":    {"192.0.2.7 db.test", "192.0.2.0/24 *.test", "192.0.0.0/16 range.invalid"},
+		"192.0.2.129":  {"192.0.2.128/25 db.test", "192.0.2.0/24 *.test", "192.0.0.0/16 range.invalid"},
+		"192.0.3.1":    {"192.0.0.0/16 range.invalid"},
+		"203.0.113.77": nil,
+	} {
+		d, err := Ask(p, admin.Question{Host: ip, Namespace: "default"}, nil)
+		var got []string
+		for _, c := range d.Covers {
+			got = append(got, c.Address+" "+c.Host)
+		}
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%s (-want +got):\n%s%v", ip, diff, err)
+		}
+	}
+}
+
+// TestAVirtualAddressIsAskedForByItsHost has every virtual address lead back to
+// its host, and one that nobody has to nobody.
+func TestAVirtualAddressIsAskedForByItsHost(t *testing.T) {
+	p := plane(t, mesh.AllowAny, entries()...)
+	d, err := Ask(p, admin.Question{Host: "web.test", Namespace: "default"}, nil)
+	if err != nil || len(d.Owner.Virtual) != 2 {
+		t.Fatalf("web.test has virtual addresses %v, %v; want two", d.Owner, err)
+	}
+	for _, ip := range d.Owner.Virtual {
+		d, err := Ask(p, admin.Question{Host: ip, Namespace: "default"}, nil)
+		if err != nil || len(d.Covers) != 1 || !d.Covers[0].Virtual || d.Covers[0].Host != "web.test" {
+			t.Errorf("%s is covered by %+v, %v", ip, d.Covers, err)
+		}
+		var got []string
+		for _, c := range d.Connections {
+			if c.Host == "web.test" {
+				got = append(got, fmt.Sprintf("%d %s", c.Port, strings.Join(c.Kinds, " ")))
+			}
+		}
+		if diff := cmp.Diff([]string{"9 requests TLS bytes", "80 requests", "443 TLS"}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", ip, diff)
+		}
+	}
+	free := netip.MustParseAddr(d.Owner.Virtual[0]).Next().String()
+	d, err = Ask(p, admin.Question{Host: free, Namespace: "default"}, nil)
+	if err != nil || len(d.Covers) != 0 || !strings.HasPrefix(d.Remark, free+" lies where virtual addresses are given from") {
+		t.Errorf("%s: covered by %v, remark %q, %v", free, d.Covers, d.Remark, err)
+	}
+}
+
+func TestEndpointsAreCounted(t *testing.T) {
+	p := plane(t, mesh.AllowAny, entries()...)
+	for host, want := range map[string]int{"web.test": 1, "192.0.2.7": 2, "x.test": 0} {
+		port := map[string]uint16{"192.0.2.7": 3306}[host]
+		if port == 0 {
+			port = 80
+		}
+		d, err := Ask(p, admin.Question{Host: host, Port: port, Namespace: "default"}, nil)
+		if err != nil || d.Connections[0].Endpoints != want {
+			t.Errorf("%s: got %+v, %v; want %d endpoints", host, d.Connections, err, want)
+		}
+	}
+	empty := plane(t, mesh.AllowAny, [3]string{"sel", "default", "hosts: [sel.test], ports: [{number: 80, name: a, protocol: HTTP}], resolution: DNS, workloadSelector: {labels: {app: nobody}}"})
+	if d, err := Ask(empty, admin.Question{Host: "sel.test", Port: 80, Namespace: "default"}, nil); err != nil || !d.Connections[0].Missing {
+		t.Errorf("without endpoints: %+v, %v; want that the cluster is missing", d.Connections, err)
+	}
+}
+
+func TestAQuestionAboutNoHost(t *testing.T) {
+	if _, err := Ask(plane(t, mesh.AllowAny), admin.Question{Host: "a..b", Namespace: "default"}, nil); err == nil || !strings.Contains(err.Error(), `"a..b" is no host`) {
+		t.Errorf("got %v", err)
+	}
+}
