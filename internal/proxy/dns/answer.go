@@ -60,7 +60,10 @@ func (s *Server) answer(ctx context.Context, q *dns.Msg) *dns.Msg {
 	if reply := unsupported(q); reply != nil {
 		return reply
 	}
-	name := canonical(q.Question[0].Name)
+	name, foreign := canonical(q.Question[0].Name), false
+	if host, ok := international(name); ok {
+		name, foreign = host, true
+	}
 	if reply := loopback(q, name); reply != nil {
 		return reply
 	}
@@ -75,19 +78,81 @@ func (s *Server) answer(ctx context.Context, q *dns.Msg) *dns.Msg {
 			return reply
 		}
 	}
+	closed := s.policy() == mesh.RegistryOnly
+	if declared == nil {
+		if reply := s.searched(q, c, name); reply != nil {
+			return reply
+		}
+		if reply := ofService(q, c, name, closed); reply != nil {
+			return reply
+		}
+	}
 	if q.Question[0].Qtype == dns.TypeANY {
 		return meta(q)
 	}
-	closed := s.policy() == mesh.RegistryOnly
-	if reply := s.ownName(q, name, closed); reply != nil {
+	if reply := s.ownName(q, c, name, closed); reply != nil {
 		return reply
 	}
 	if declared == nil && closed {
 		return s.refuse(q, c, name)
 	}
-	reply := s.forward(ctx, q)
+	about := subjectOf(q)
+	if declared != nil && foreign {
+		about.name = dns.Fqdn(name) // the form that zones are written in
+	}
+	reply := s.forward(ctx, q, about)
+	if declared != nil && len(declared.Addresses) > 0 && reply.Rcode == dns.RcodeNameError {
+		// The real zone need not know the host. That it does not exist would hold
+		// for all types (RFC 8020), the addresses given here included.
+		reply.Rcode, reply.AuthenticatedData = dns.RcodeSuccess, false
+	}
 	s.remember(reply, name, false)
 	return reply
+}
+
+// searched answers for a declared host with addresses that has a domain of the
+// search list behind it: as an alias of the host, so that the resolver in the
+// workload is done with its list. Nil for any other name and type.
+func (s *Server) searched(q *dns.Msg, c *config.Config, name string) *dns.Msg {
+	for _, domain := range s.search {
+		host, ok := strings.CutSuffix(name, domain)
+		if !ok {
+			continue
+		}
+		declared := find(c, host)
+		if declared == nil || len(declared.Addresses) == 0 {
+			continue
+		}
+		reply := fromDeclared(q, declared.Addresses)
+		if reply == nil {
+			return nil
+		}
+		for _, rr := range reply.Answer {
+			rr.Header().Name = dns.Fqdn(host)
+		}
+		s.remember(reply, host, true)
+		header := dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: uint32(declaredTTL / time.Second)}
+		reply.Answer = append([]dns.RR{&dns.CNAME{Hdr: header, Target: dns.Fqdn(host)}}, reply.Answer...)
+		return reply
+	}
+	return nil
+}
+
+// ofService answers for the names below a declared host under which HTTPS and
+// SVCB records of its other ports and protocols stand (_8443._https.host): with
+// nothing, as the host itself is answered. Nil where the real zone may be asked.
+func ofService(q *dns.Msg, c *config.Config, name string, closed bool) *dns.Msg {
+	if t := q.Question[0].Qtype; t != dns.TypeHTTPS && t != dns.TypeSVCB || !strings.HasPrefix(name, "_") {
+		return nil
+	}
+	for strings.HasPrefix(name, "_") {
+		_, name, _ = strings.Cut(name, ".")
+	}
+	declared := find(c, name)
+	if declared == nil || !closed && len(declared.Addresses) == 0 {
+		return nil
+	}
+	return empty(q)
 }
 
 // find returns what declares name. A name that cannot be the name of a host is
@@ -147,7 +212,7 @@ func loopback(q *dns.Msg, name string) *dns.Msg {
 func fromDeclared(q *dns.Msg, addrs []netip.Addr) *dns.Msg {
 	question := q.Question[0]
 	switch question.Qtype {
-	case dns.TypeA, dns.TypeAAAA, dns.TypeHTTPS, dns.TypeSVCB, dns.TypeANY:
+	case dns.TypeA, dns.TypeAAAA, dns.TypeCNAME, dns.TypeHTTPS, dns.TypeSVCB, dns.TypeANY:
 	default:
 		return nil
 	}
@@ -168,10 +233,13 @@ func fromDeclared(q *dns.Msg, addrs []netip.Addr) *dns.Msg {
 // ownName answers the question for the name of an address from what was
 // answered before: always in closed mode, else for declared addresses, which
 // the real zone knows nothing of.
-func (s *Server) ownName(q *dns.Msg, name string, closed bool) *dns.Msg {
+func (s *Server) ownName(q *dns.Msg, c *config.Config, name string, closed bool) *dns.Msg {
 	addr, ok := reverse(name)
 	if !ok {
 		return nil
+	}
+	if n := c.VirtualName(addr); n != nil && !strings.HasPrefix(n.Host, "*") {
+		return pointer(q, n.Host)
 	}
 	own, declared := s.memory.nameOf(addr, time.Now())
 	if own == "" || !declared && !closed {

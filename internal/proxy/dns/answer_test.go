@@ -183,6 +183,13 @@ func TestWhatBecomesOfAQuestion(t *testing.T) {
 		{"vip.corp.", "HTTPS", "NOERROR", "", "no"},
 		{"vip.corp.", "SVCB", "NOERROR", "", "no"},
 		{"vip.corp.", "ANY", "NOERROR", "", "no"},
+		{"vip.corp.", "CNAME", "NOERROR", "", "no"},
+		{"four.corp.", "TXT", "NOERROR", "", "always"},
+		{"_8443._https.vip.corp.", "HTTPS", "NOERROR", "", "no"},
+		{"_8443._https.www.baidu.com.", "HTTPS", "NOERROR", "NXDOMAIN", "open"},
+		{"vip.corp.svc.local.", "A", "NOERROR; vip.corp.svc.local. 30 IN CNAME vip.corp.; vip.corp. 30 IN A 240.240.0.1", "", "no"},
+		{"four.corp.svc.local.", "AAAA", "NOERROR; four.corp.svc.local. 30 IN CNAME four.corp.", "", "no"},
+		{"www.baidu.com.svc.local.", "A", "NXDOMAIN; EDE 15", "NXDOMAIN", "open"},
 		{"vip.corp.", "TXT", `NOERROR; vip.corp. 60 IN TXT "hello"`, "", "always"},
 
 		{"other.net.", "A", blocked, "NOERROR; other.net. 60 IN A 2.2.2.2", "open"},

@@ -92,11 +92,11 @@ func (f *finding) reply(q *dns.Msg, now time.Time) (*dns.Msg, error) {
 	reply.Rcode, reply.AuthenticatedData = m.Rcode, m.AuthenticatedData
 	reply.Answer, reply.Ns = m.Answer, m.Ns
 	age := uint32(max(0, now.Sub(f.at)) / time.Second) //nolint:gosec // an hour at most
-	asked := q.Question[0].Name
+	asked, about := q.Question[0].Name, m.Question[0].Name
 	for _, rr := range slices.Concat(reply.Answer, reply.Ns) {
 		head := rr.Header()
 		head.Ttl -= min(head.Ttl, age)
-		if strings.EqualFold(head.Name, asked) {
+		if strings.EqualFold(head.Name, about) {
 			head.Name = asked
 		}
 	}

@@ -52,11 +52,33 @@ func TestEveryFormOfADeclaredHost(t *testing.T) {
 		{"x.cdn.net.", "A", "NOERROR; x.cdn.net. 60 IN A 1.1.1.1"},
 		{"mycdn.net.", "A", "NOERROR; mycdn.net. 60 IN A 1.1.1.1"},
 		{"cdn.net.", "A", blocked},
-		// International names travel as punycode; raw UTF-8 is no host of DNS.
+		// International names travel as punycode, or as raw UTF-8.
 		{"xn--bcher-kva.example.", "A", "NOERROR; xn--bcher-kva.example. 30 IN A 240.240.0.1"},
 		{"XN--BCHER-KVA.Example.", "AAAA", "NOERROR; XN--BCHER-KVA.Example. 30 IN AAAA 2001:2::1"},
 		{"xn--e1afmkfd.xn--p1ai.", "A", "NOERROR; xn--e1afmkfd.xn--p1ai. 30 IN A 240.240.0.1"},
-		{`b\195\188cher.example.`, "A", blocked},
+		{`b\195\188cher.example.`, "A", `NOERROR; b\195\188cher.example. 30 IN A 240.240.0.1`},
+		{`B\195\156CHER.Example.`, "AAAA", `NOERROR; B\195\156CHER.Example. 30 IN AAAA 2001:2::1`},
+		{`b\195\188cher.example.`, "HTTPS", "NOERROR"},
+		{`\208\191.\209\128\209\132.`, "A", `NOERROR; \208\191.\209\128\209\132. 30 IN A 240.240.0.1`},
+		{`b\195\188cher.forwarded.org.`, "A", `NOERROR; b\195\188cher.forwarded.org. 60 IN A 1.1.1.1`},
+		{`other\195\188.example.`, "A", blocked},
+		{`b\195\188ch\195.example.`, "A", blocked},          // no UTF-8
+		{`b\195\188cher\227\128\130example.`, "A", blocked}, // a dot that is none on the wire
+		{`b\195\188cher\.example.`, "A", blocked},
+		{`b\195\188\000cher.example.`, "A", blocked},
+		// Records for other ports of a host stand below it.
+		{"_8443._https.a.b.vip.org.", "HTTPS", "NOERROR"},
+		{"_8443._https.xn--bcher-kva.example.", "HTTPS", "NOERROR"},
+		{"_dns.xn--bcher-kva.example.", "SVCB", "NOERROR"},
+		{"_8443._https.xn--bcher-kva.example.", "TXT", blocked},
+		{"_8443._https.other.example.", "HTTPS", blocked},
+		{"_.", "SVCB", blocked},
+		// A domain of the search list behind a host with addresses.
+		{"a.vip.org.svc.local.", "A", "NOERROR; a.vip.org.svc.local. 30 IN CNAME a.vip.org.; a.vip.org. 30 IN A 240.240.0.1"},
+		{"A.vip.org.SVC.local.", "AAAA", "NOERROR; A.vip.org.SVC.local. 30 IN CNAME a.vip.org.; a.vip.org. 30 IN AAAA 2001:2::1"},
+		{"a.vip.org.svc.local.", "HTTPS", "NOERROR; a.vip.org.svc.local. 30 IN CNAME a.vip.org."},
+		{"a.vip.org.svc.local.", "TXT", "NXDOMAIN; EDE 15"},
+		{"a.forwarded.org.svc.local.", "A", "NXDOMAIN; EDE 15"},
 		// Search domains behind a declared name: go on to the bare name.
 		{"a.vip.org.default.svc.cluster.local.", "A", "NXDOMAIN; EDE 15"},
 		{"eu-api.example.com.corp.", "AAAA", "NXDOMAIN; EDE 15"},
@@ -66,6 +88,7 @@ func TestEveryFormOfADeclaredHost(t *testing.T) {
 		t.Run(tt.name+"/"+tt.qtype, func(t *testing.T) {
 			w := &world{zone: map[string][]string{}}
 			w.zone[strings.ToLower(tt.name)+" A"] = []string{strings.ToLower(tt.name) + " 60 A 1.1.1.1"}
+			w.zone["xn--bcher-kva.forwarded.org. A"] = []string{"xn--bcher-kva.forwarded.org. 60 A 1.1.1.1"}
 			s := serverOf(w, c, mesh.RegistryOnly)
 			if got := ask(t, s, tt.name, tt.qtype, nil); got != tt.want {
 				t.Errorf("got  %q\nwant %q", got, tt.want)

@@ -12,10 +12,9 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/resolve/exchange"
 )
 
-// forward replies with what the name servers say, now or while an earlier
-// answer of theirs lives.
-func (s *Server) forward(ctx context.Context, q *dns.Msg) *dns.Msg {
-	about := subjectOf(q)
+// forward replies to q with what the name servers say about its subject, now or
+// while an earlier answer of theirs lives.
+func (s *Server) forward(ctx context.Context, q *dns.Msg, about subject) *dns.Msg {
 	f := s.cache.get(about, time.Now())
 	if f == nil {
 		f = s.flights.do(about, func() *finding {

@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/proxy/config"
 )
 
 func TestMemoryForgetsWhatIsOutOfUse(t *testing.T) {
@@ -119,5 +122,26 @@ func TestReverse(t *testing.T) {
 		if ok != (want != "") || ok && addr.String() != want {
 			t.Errorf("reverse(%q) = %v, %t, want %q", name, addr, ok, want)
 		}
+	}
+}
+
+// A connection by the address in an answer with an alias of the search list is
+// one to the host that is declared.
+func TestTheMemoryHasTheHostBehindASearchDomain(t *testing.T) {
+	s := serverOf(&world{}, declared(), mesh.AllowAny)
+	ask(t, s, "vip.corp.svc.local.", "A", nil)
+	if got := s.NameOf(vip4); got != "vip.corp" {
+		t.Errorf("NameOf = %q", got)
+	}
+}
+
+func TestTheNameOfAVirtualAddressNeedsNoMemory(t *testing.T) {
+	c := (*config.Config)(nil).Apply(config.Delta{Names: []*config.Name{{Host: "vip.corp", Addresses: []netip.Addr{vip4}, Virtual: true}}})
+	w := &world{}
+	if got := ask(t, serverOf(w, c, mesh.AllowAny), "1.0.240.240.in-addr.arpa.", "PTR", nil); got != "NOERROR; 1.0.240.240.in-addr.arpa. 30 IN PTR vip.corp." {
+		t.Errorf("got %q", got)
+	}
+	if len(w.asked) > 0 {
+		t.Errorf("forwarded %q", w.asked)
 	}
 }

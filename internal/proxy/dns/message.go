@@ -2,10 +2,12 @@ package dns
 
 import (
 	"encoding/binary"
+	"strconv"
 	"strings"
 
 	"github.com/miekg/dns"
 
+	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/proxy/resolve/exchange"
 )
 
@@ -117,6 +119,47 @@ func empty(q *dns.Msg) *dns.Msg {
 	reply := new(dns.Msg).SetReply(q)
 	reply.RecursionAvailable = true
 	return reply
+}
+
+// international is the name of a host whose labels came as raw UTF-8, as some
+// programs send them, in the form that hosts are declared in. It is false for
+// names that are ASCII, and for those that are neither a host's nor would be one
+// with the same labels. name is in DNS's text form, in which such bytes are escaped.
+func international(name string) (string, bool) {
+	if strings.IndexByte(name, '\\') < 0 {
+		return "", false
+	}
+	text, ok := unescape(name)
+	if !ok {
+		return "", false
+	}
+	host, err := hostname.Parse(text)
+	if err != nil || host.IsWildcard() || strings.Count(host.String(), ".") != strings.Count(text, ".") {
+		return "", false
+	}
+	return host.String(), true
+}
+
+// unescape turns the escapes of bytes beyond ASCII into those bytes. It is false
+// if there are others: no host has them.
+func unescape(name string) (string, bool) {
+	out := make([]byte, 0, len(name))
+	for i := 0; i < len(name); i++ {
+		if name[i] != '\\' {
+			out = append(out, name[i])
+			continue
+		}
+		if i+3 >= len(name) {
+			return "", false
+		}
+		b, err := strconv.ParseUint(name[i+1:i+4], 10, 8)
+		if err != nil || b < 0x80 {
+			return "", false
+		}
+		out = append(out, byte(b))
+		i += 3
+	}
+	return string(out), true
 }
 
 // canonical is a name of the wire as the rest of the proxy spells it: lower
