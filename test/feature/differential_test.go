@@ -238,6 +238,7 @@ func newObjects(t *testing.T, r *rand.Rand) *randomObjects {
 	for i := range 6 {
 		o.hosts = append(o.hosts, fmt.Sprintf("*.w%d.example.com", i), fmt.Sprintf("h.w%d.example.com", i))
 	}
+	o.hosts = append(o.hosts, "web.a.svc.cluster.local", "web.a.svc.cluster.local", "db.b.svc.cluster.local")
 	one, other := rivals(t)
 	o.hosts = append(o.hosts, one, one, one, other, other, other, "*suffix.test", "Upper.Example.COM.", "192.0.2.1")
 	return o
@@ -277,8 +278,13 @@ func (o *randomObjects) changes(n int) []registry.Change {
 	var all []registry.Change
 	for range n {
 		k := api.Key{Kind: "ServiceEntry", Namespace: o.one("a", "b", "c"), Name: fmt.Sprint("e", o.IntN(40))}
-		if o.IntN(4) == 0 {
+		switch o.IntN(12) {
+		case 0, 1, 2:
 			k.Kind, k.Name = "WorkloadEntry", fmt.Sprint("w", o.IntN(10))
+		case 3:
+			k.Kind, k.Name = api.KindService, o.one("web", "db", "other")
+		case 4, 5:
+			k.Kind, k.Name = api.KindEndpointSlice, fmt.Sprint("s", o.IntN(6))
 		}
 		if _, ok := o.have[k]; ok && o.IntN(3) == 0 {
 			delete(o.have, k)
@@ -308,6 +314,14 @@ func (o *randomObjects) object(k api.Key) *api.Object {
 			label = `, labels: {networking.istio.io/enable-autoallocate-ip: "false"}`
 		}
 		text := fmt.Sprintf("apiVersion: networking.istio.io/v1\nkind: %s\nmetadata: {name: %s, namespace: %s%s%s}\nspec:\n%s", k.Kind, k.Name, k.Namespace, created, label, spec)
+		switch k.Kind {
+		case api.KindService:
+			text = fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: %s%s, annotations: {networking.istio.io/exportTo: %q}}\nspec:\n%s",
+				k.Name, k.Namespace, created, o.one("", "", "", ".", "b", "~"), o.service())
+		case api.KindEndpointSlice:
+			text = fmt.Sprintf("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: %s, namespace: %s, labels: {kubernetes.io/service-name: %s}}\n%s",
+				k.Name, k.Namespace, o.one("web", "web", "db", "none"), o.slice())
+		}
 		if found, problems := api.Read("random.yaml", []byte(text), ""); len(found) == 1 && !api.HasError(problems) {
 			return found[0]
 		}
@@ -383,4 +397,20 @@ func (o *randomObjects) endpoints(resolution string) string {
 
 func (o *randomObjects) workload() string {
 	return fmt.Sprintf("  address: %s\n  labels: {app: %s}\n%s", o.one("192.0.2.200", "192.0.2.201", "vm.example.net"), o.one("x", "y", "z"), o.one("", "  weight: 2\n", "  ports: {p0: 9100}\n"))
+}
+
+func (o *randomObjects) service() string {
+	if o.IntN(5) == 0 {
+		return "  type: ExternalName\n  externalName: one.example.net\n  ports: [{name: p0, port: 80}]\n"
+	}
+	ports := []string{"{name: p0, port: 80, targetPort: 8080, appProtocol: http}", "{name: p1, port: 3306}", "{name: tls-p2, port: 443, targetPort: named}", "{name: p3, port: 9000}"}
+	return fmt.Sprintf("  clusterIP: %s\n%s  ports: %s\n", o.one("10.96.0.1", "10.96.0.2", `""`, "None"), o.one("", "  selector: {app: x}\n", "  selector: {app: z}\n"), o.some(3, func() string { return o.one(ports...) }))
+}
+
+func (o *randomObjects) slice() string {
+	return fmt.Sprintf("addressType: IPv4\nports: %s\nendpoints: %s\n",
+		o.some(3, func() string { return o.one("{name: p0, port: 8080}", "{name: p1}", "{name: tls-p2, port: 8443}") }),
+		o.some(3, func() string {
+			return fmt.Sprintf("{addresses: [10.0.0.%d]%s}", o.IntN(5), o.one("", "", ", conditions: {ready: false}"))
+		}))
 }

@@ -145,6 +145,7 @@ func TestWhatAServiceHas(t *testing.T) {
 		"headless without ports":      {[]string{"Service a/web: clusterIP: None", slice}, "10.0.0.1 NONE", ""},
 		"another name":                {[]string{"Service a/web: type: ExternalName, externalName: x.example, ports: [{name: http, port: 80}]", slice}, "240. DNS http:80=x.example:80", ""},
 		"another name takes none":     {[]string{"Service a/web: type: ExternalName, externalName: x.example, ports: [{name: http, port: 80}]", "ServiceEntry a/e: " + webEntry + ", endpoints: [{address: 192.0.2.1}]"}, "240. DNS http:80=x.example:80", "are not added to Service a/web (0.yaml:1): it stands for the external name x.example"},
+		"not merged with one alike":   {[]string{"Service a/web: " + webPorts, slice, "ServiceEntry a/e: hosts: [" + webHost + "], resolution: STATIC, ports: [{number: 443, name: tls, protocol: TLS}]"}, "240. STATIC http:80=10.0.0.1:8080", "belongs to Service a/web"},
 		"no address yet":              {[]string{"Service a/web: " + webPorts, slice}, "240. STATIC http:80=10.0.0.1:8080", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
