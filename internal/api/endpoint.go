@@ -22,7 +22,7 @@ func (v *validator) endpoints(e *entryFacts) {
 	}
 	for i, p := range e.Endpoints {
 		field := index("spec.endpoints", i)
-		v.labels(field+".labels", p.Labels)
+		v.workload(field, p)
 		v.endpointPorts(e, field+".ports", p)
 		switch {
 		case p.Address == "" && p.Network == "":
@@ -71,9 +71,7 @@ func (v *validator) hostAddress(field, address, portGoes string) (named bool) {
 }
 
 func (v *validator) unixEndpoint(e *entryFacts, field string, p *networking.WorkloadEntry) {
-	if len(p.Ports) > 0 {
-		v.err(field+".ports", "a unix socket has no ports; remove them")
-	}
+	v.portless(field, p)
 	field += ".address"
 	if e.resolution != mesh.Static {
 		v.err(field, "a unix socket needs resolution STATIC, not %s", e.resolution)
@@ -98,13 +96,13 @@ func (v *validator) unixAddress(field, address string) {
 	}
 }
 
+// endpointPorts checks ports whose names the entry must have.
 func (v *validator) endpointPorts(e *entryFacts, field string, p *networking.WorkloadEntry) {
-	const longestName = 62
 	for _, name := range slices.Sorted(maps.Keys(p.Ports)) {
 		field := join(field, name)
 		switch number := p.Ports[name]; {
-		case len(name) > longestName:
-			v.err(field, "the name is longer than %d characters", longestName)
+		case len(name) > longestPortName:
+			v.err(field, "the name is longer than %d characters", longestPortName)
 		case !e.portNames[name]:
 			v.err(field, "spec.ports has no port named %s; it has %s", quote(name), sortedNames(e.portNames))
 		case number == 0 || number > 65535:

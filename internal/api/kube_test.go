@@ -96,7 +96,7 @@ metadata: {name: web-abc, labels: {kubernetes.io/service-name: web}}
 addressType: IPv6
 endpoints:
 - {addresses: ["FD00::1", "fd00::2"]}
-- {addresses: ["fd00::3"], conditions: {ready: false, serving: true, terminating: true}, zone: z, nodeName: n}
+- {addresses: ["fd00::3"], conditions: {ready: false, serving: true, terminating: true}, zone: z, nodeName: n1}
 ports:
 - {name: http, port: 8080}
 - {name: same}

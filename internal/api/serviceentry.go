@@ -18,6 +18,7 @@ const (
 	maxAddresses = 256
 	maxPorts     = 256
 	maxEndpoints = 4096
+	maxLabels    = 256
 )
 
 // entryFacts is what the rules of a ServiceEntry ask again and again.
@@ -119,9 +120,7 @@ func (v *validator) ports(e *entryFacts) {
 		e.portNames[p.Name] = true
 		v.portNumber(field+".number", p.Number, numbers, i)
 		v.portName(field+".name", p.Name, names, i)
-		if p.TargetPort > 65535 {
-			v.err(field+".targetPort", "%d is no port; use 1 to 65535", p.TargetPort)
-		}
+		v.targetPort(field+".targetPort", p.TargetPort)
 		protocol, ok := mesh.ParseProtocol(p.Protocol)
 		if !ok {
 			v.err(field+".protocol", "%s is no protocol; use HTTP, HTTPS, GRPC, GRPC-Web, HTTP2, TLS, TCP, MONGO, REDIS or MYSQL", quote(p.Protocol))
@@ -134,6 +133,15 @@ func (v *validator) ports(e *entryFacts) {
 		case mesh.Postgres:
 			v.warn(field+".protocol", "Istio does not know POSTGRES and refuses the entry; write TCP where it must be portable")
 		}
+	}
+}
+
+func (v *validator) targetPort(field string, number uint32) {
+	switch {
+	case number > 65535:
+		v.err(field, "%d is no port; use 1 to 65535", number)
+	case number == 0 && v.object.has(field):
+		v.err(field, "0 is no port; remove targetPort if the endpoints serve the same port as is declared")
 	}
 }
 
@@ -174,9 +182,9 @@ func (v *validator) addresses(e *entryFacts) {
 		switch {
 		case err != nil:
 			v.err(field, "%s is neither an IP address nor a CIDR such as 10.1.0.0/16", quote(text))
-		case prefix.IsSingleIP():
-		case e.resolution != mesh.None && e.resolution != mesh.Static:
+		case strings.Contains(text, "/") && e.resolution != mesh.None && e.resolution != mesh.Static:
 			v.err(field, "a CIDR goes only with resolution NONE or STATIC, not with %s; list single addresses", e.resolution)
+		case prefix.IsSingleIP():
 		case prefix != prefix.Masked():
 			v.warn(field, "%s has bits beyond its length; it is read as %s", quote(text), prefix.Masked())
 		}
@@ -228,7 +236,7 @@ func (v *validator) selector(e *entryFacts) {
 	}
 	const field = "spec.workloadSelector"
 	labels := e.WorkloadSelector.Labels
-	if len(e.Endpoints) > 0 {
+	if len(e.Endpoints) > 0 || v.object.has("spec.endpoints") { // Istio's definitions count an empty list too
 		v.err(field, "endpoints and workloadSelector exclude each other; remove one")
 	}
 	if e.resolution == mesh.None {
@@ -242,6 +250,7 @@ func (v *validator) selector(e *entryFacts) {
 
 // selectorLabels checks labels that others are to have.
 func (v *validator) selectorLabels(field string, labels map[string]string) {
+	v.atMost(field, len(labels), maxLabels, "labels")
 	v.labels(field, withoutStars(labels))
 	for key, value := range labels {
 		if strings.Contains(key, "*") || strings.Contains(value, "*") {
@@ -265,8 +274,8 @@ func (v *validator) resolution(e *entryFacts) {
 	const field = "spec.resolution"
 	switch e.resolution {
 	case mesh.None:
-		if len(e.Endpoints) > 0 {
-			v.err("spec.endpoints", "endpoints are not allowed under resolution NONE; write resolution: STATIC (addresses) or DNS (names)")
+		if len(e.Endpoints) > 0 || v.object.has("spec.endpoints") {
+			v.err("spec.endpoints", "endpoints are not allowed under resolution NONE, not even an empty list; write resolution: STATIC (addresses) or DNS (names)")
 		}
 	case mesh.Static:
 		if len(e.Endpoints) == 0 && !e.selects {

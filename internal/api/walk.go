@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // A walker carries one object from its tree of nodes into a message, noting
@@ -93,6 +95,10 @@ func (w *walker) fields(n *yaml.Node, path string) []field {
 			continue
 		}
 		line := n.Content[i].Line
+		if ambiguous(key) {
+			w.report(line, path, "kubectl reads the key "+key.Value+" as a truth value; put it in quotes")
+			continue
+		}
 		if first, ok := seen[key.Value]; ok {
 			w.report(line, join(path, key.Value), "given twice, first in line "+strconv.Itoa(first)+"; remove one")
 			continue
@@ -333,6 +339,10 @@ func (w *walker) text(n *yaml.Node, path string) (string, bool) {
 	if n.Kind == yaml.ScalarNode {
 		switch n.ShortTag() {
 		case "!!str", "!!timestamp":
+			if ambiguous(n) {
+				w.report(n.Line, path, "kubectl reads "+n.Value+" as a truth value; put it in quotes")
+				return "", false
+			}
 			return n.Value, true
 		case "!!int", "!!float", "!!bool":
 			w.report(n.Line, path, "expected text, found "+describe(n)+"; put it in quotes")
@@ -341,6 +351,20 @@ func (w *walker) text(n *yaml.Node, path string) (string, bool) {
 	}
 	w.expected(n, path, "text")
 	return "", false
+}
+
+// ambiguous reports whether a word without quotes is text by the rules of YAML
+// 1.2, and a truth value by those of YAML 1.1, which kubectl has.
+func ambiguous(n *yaml.Node) bool {
+	const quoted = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle | yaml.TaggedStyle
+	if n.Kind != yaml.ScalarNode || n.Style&quoted != 0 {
+		return false
+	}
+	switch n.Value {
+	case "y", "Y", "yes", "Yes", "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF":
+		return true
+	}
+	return false
 }
 
 func (w *walker) textMap(n *yaml.Node, path string) map[string]string {
@@ -362,6 +386,10 @@ func (w *walker) textMap(n *yaml.Node, path string) map[string]string {
 // wellKnown reads durations, wrapped scalars and free-form values, whose text
 // form protobuf itself defines.
 func (w *walker) wellKnown(n *yaml.Node, m protoreflect.Message, path string) {
+	if d, ok := m.Interface().(*durationpb.Duration); ok {
+		w.duration(n, d, path)
+		return
+	}
 	before := len(w.problems)
 	value := w.plain(n, path)
 	if len(w.problems) > before {
@@ -374,6 +402,17 @@ func (w *walker) wellKnown(n *yaml.Node, m protoreflect.Message, path string) {
 	if err != nil {
 		w.expected(n, path, wellKnownForm(m.Descriptor().Name()))
 	}
+}
+
+// duration reads one as Istio does: what protobuf takes, and units and sums of
+// them beside, such as "1h30m".
+func (w *walker) duration(n *yaml.Node, d *durationpb.Duration, path string) {
+	t, err := time.ParseDuration(n.Value)
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!str" || err != nil {
+		w.expected(n, path, wellKnownForm("Duration"))
+		return
+	}
+	d.Seconds, d.Nanos = int64(t/time.Second), int32(t%time.Second) //nolint:gosec // less than a second
 }
 
 func wellKnownForm(name protoreflect.Name) string {

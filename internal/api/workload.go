@@ -2,6 +2,7 @@ package api
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -47,10 +48,44 @@ func endpointOf(we *networking.WorkloadEntry) mesh.Endpoint {
 	return e
 }
 
+// The most that a WorkloadEntry may hold, wherever it stands, as Istio's schema
+// has it.
+const (
+	maxWorkloadPorts      = 128
+	longestPortName       = 62
+	longestPlace          = 2048 // of network and locality
+	longestServiceAccount = 253
+)
+
+// workload checks what an endpoint, a WorkloadEntry and the template of a
+// WorkloadGroup have in common.
+func (v *validator) workload(field string, we *networking.WorkloadEntry) {
+	v.labels(join(field, "labels"), we.Labels)
+	v.atMost(join(field, "labels"), len(we.Labels), maxLabels, "labels")
+	v.atMost(join(field, "ports"), len(we.Ports), maxWorkloadPorts, "ports")
+	v.atMost(join(field, "network"), len(we.Network), longestPlace, "characters")
+	v.atMost(join(field, "locality"), len(we.Locality), longestPlace, "characters")
+	v.atMost(join(field, "serviceAccount"), len(we.ServiceAccount), longestServiceAccount, "characters")
+}
+
+// atMost checks how many of something a field has.
+func (v *validator) atMost(field string, has, most int, what string) {
+	if has > most {
+		v.err(field, "has %d %s, at most %d are allowed", has, what, most)
+	}
+}
+
+// portless refuses ports beside a unix socket.
+func (v *validator) portless(field string, we *networking.WorkloadEntry) {
+	if ports := join(field, "ports"); len(we.Ports) > 0 || v.object.has(ports) {
+		v.err(ports, "a unix socket has no ports; remove them")
+	}
+}
+
 // workloadEntry checks a WorkloadEntry that stands alone: which ServiceEntries
 // will select it is not known.
 func (v *validator) workloadEntry(field string, we *networking.WorkloadEntry) {
-	v.labels(join(field, "labels"), we.Labels)
+	v.workload(field, we)
 	v.workloadPorts(join(field, "ports"), we)
 	address := join(field, "address")
 	switch {
@@ -59,9 +94,7 @@ func (v *validator) workloadEntry(field string, we *networking.WorkloadEntry) {
 	case we.Address == "":
 		v.warn(address, "a workload with a network and no address is not acted on yet; it is left out")
 	case strings.HasPrefix(we.Address, "unix:"):
-		if len(we.Ports) > 0 {
-			v.err(join(field, "ports"), "a unix socket has no ports; remove them")
-		}
+		v.portless(field, we)
 		v.unixAddress(address, we.Address)
 	default:
 		v.hostAddress(address, we.Address, "under spec.ports, by the name that the ServiceEntry gives it")
@@ -73,14 +106,18 @@ func (v *validator) workloadEntry(field string, we *networking.WorkloadEntry) {
 	}
 }
 
+// portKey is what Istio's schema takes for a key of ports.
+var portKey = regexp.MustCompile(`^[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?$`)
+
 // workloadPorts checks ports whose names some ServiceEntry will know.
 func (v *validator) workloadPorts(field string, we *networking.WorkloadEntry) {
-	const longestName = 62
 	for _, name := range slices.Sorted(maps.Keys(we.Ports)) {
 		field := join(field, name)
 		switch number := we.Ports[name]; {
-		case len(name) > longestName:
-			v.err(field, "the name is longer than %d characters", longestName)
+		case len(name) > longestPortName:
+			v.err(field, "the name is longer than %d characters", longestPortName)
+		case !portKey.MatchString(name):
+			v.err(field, "%s is no name of a port; use letters, digits and hyphens", quote(name))
 		case labelFault(name) != "":
 			v.warn(field, "no ServiceEntry can have a port named %s: %s", quote(name), labelFault(name))
 		case number == 0 || number > 65535:
@@ -94,12 +131,23 @@ func (v *validator) workloadPorts(field string, we *networking.WorkloadEntry) {
 func (v *validator) workloadGroup(wg *networking.WorkloadGroup) {
 	v.warn("", "WorkloadGroup is not acted on yet: no workload registers itself; write a WorkloadEntry for each")
 	v.labels("spec.metadata.labels", wg.Metadata.GetLabels())
+	v.atMost("spec.metadata.labels", len(wg.Metadata.GetLabels()), maxLabels, "labels")
+	v.atMost("spec.metadata.annotations", len(wg.Metadata.GetAnnotations()), maxLabels, "annotations")
+	for _, key := range slices.Sorted(maps.Keys(wg.Metadata.GetAnnotations())) {
+		if fault := qualifiedNameFault(key); fault != "" {
+			v.err(join("spec.metadata.annotations", key), "%s is no annotation: %s", quote(key), fault)
+		}
+	}
 	if wg.Template == nil {
 		v.err("spec.template", "the group has no template; give it one")
 	} else {
-		v.labels("spec.template.labels", wg.Template.Labels)
+		v.workload("spec.template", wg.Template)
 		v.workloadPorts("spec.template.ports", wg.Template)
-		if a := wg.Template.Address; a != "" && !strings.HasPrefix(a, "unix:") {
+		switch a := wg.Template.Address; {
+		case strings.HasPrefix(a, "unix:"):
+			v.portless("spec.template", wg.Template)
+			v.unixAddress("spec.template.address", a)
+		case a != "":
 			v.hostAddress("spec.template.address", a, "under spec.ports, by the name that the ServiceEntry gives it")
 		}
 	}
@@ -107,6 +155,9 @@ func (v *validator) workloadGroup(wg *networking.WorkloadGroup) {
 		v.probe("spec.probe", wg.Probe)
 	}
 }
+
+// headerName is what Istio's schema takes for a header of a probe.
+var headerName = regexp.MustCompile(`^[-_A-Za-z0-9]+$`)
 
 func (v *validator) probe(field string, p *networking.ReadinessProbe) {
 	for _, f := range []struct {
@@ -131,6 +182,11 @@ func (v *validator) probe(field string, p *networking.ReadinessProbe) {
 	switch m := p.HealthCheckMethod.(type) {
 	case *networking.ReadinessProbe_HttpGet:
 		port(join(field, "httpGet"), m.HttpGet.Port)
+		for i, h := range m.HttpGet.HttpHeaders {
+			if !headerName.MatchString(h.GetName()) {
+				v.err(index(join(field, "httpGet.httpHeaders"), i)+".name", "%s is no name of a header; use letters, digits, hyphens and underscores", quote(h.GetName()))
+			}
+		}
 		if s := m.HttpGet.Scheme; s != "" && s != "HTTP" && s != "HTTPS" {
 			v.err(join(field, "httpGet.scheme"), "%s is no scheme; use HTTP or HTTPS", quote(s))
 		}
@@ -141,6 +197,9 @@ func (v *validator) probe(field string, p *networking.ReadinessProbe) {
 	case *networking.ReadinessProbe_Exec:
 		if len(m.Exec.Command) == 0 {
 			v.err(join(field, "exec.command"), "names no command; name one")
+		}
+		if i := slices.Index(m.Exec.Command, ""); i >= 0 {
+			v.err(index(join(field, "exec.command"), i), "is empty; fill it or remove it")
 		}
 	default:
 		v.err(field, "the probe has no method; give it httpGet, tcpSocket, exec or grpc")
