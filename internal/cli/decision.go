@@ -147,7 +147,7 @@ func sayAddress(out io.Writer, d admin.Decision) error {
 		rest = "What goes to any other port is %s, to the address that " + d.Covers[0].Host + " has in DNS, by outbound policy %s.\n"
 	}
 	fmt.Fprintf(out, rest, d.Undeclared, d.Policy)
-	fmt.Fprintln(out, "Requests that name another host than the entry's, and TLS that does, go by that name: ask for it.")
+	fmt.Fprintln(out, "Requests and TLS that name another host go by that name, whatever the address.")
 	return nil
 }
 
