@@ -27,8 +27,14 @@ func Sidecar(o *Object) *mesh.Sidecar {
 		Source:    o.Source,
 	}
 	for _, l := range spec.Egress {
-		var listener mesh.EgressListener
+		listener := mesh.EgressListener{
+			Port: uint16(l.Port.GetNumber()), //nolint:gosec // a valid one
+			Past: l.CaptureMode == networking.CaptureMode_NONE,
+		}
 		for _, text := range l.Hosts {
+			if uncaptured(l) {
+				break // where there is nothing to connect to, nothing is imported
+			}
 			pattern, exclude, fault := egressHost(text)
 			switch {
 			case fault != "":
@@ -48,6 +54,13 @@ func Sidecar(o *Object) *mesh.Sidecar {
 		s.Policy = &policy
 	}
 	return s
+}
+
+// uncaptured reports whether a listener is a place of its own that workloads
+// connect to, a unix socket or an HTTP proxy.
+func uncaptured(l *networking.IstioEgressListener) bool {
+	protocol, _ := mesh.ParseProtocol(l.Port.GetProtocol())
+	return strings.HasPrefix(l.Bind, "unix:") || protocol == mesh.HTTPProxy
 }
 
 // egressHost reads namespace/dnsName. fault, if not empty, says what is wrong.
@@ -130,15 +143,7 @@ func (v *validator) egress(field string, l *networking.IstioEgressListener, last
 		v.err(field, "a listener without a port takes what the others leave, so only the last may be one; move it to the end or give it a port")
 	}
 	v.sidecarListener(field, l.Port, l.Bind, l.CaptureMode, seen)
-	if l.Port != nil {
-		v.warn(field+".port", "is not acted on yet: the hosts are reachable on all their ports")
-	}
-	if l.Bind != "" {
-		v.warn(field+".bind", "is not acted on yet: connections are captured wherever they go")
-	}
-	if l.CaptureMode == networking.CaptureMode_NONE {
-		v.warn(field+".captureMode", "NONE is not acted on yet: connections are captured")
-	}
+	v.egressPlace(field, l)
 	if len(l.Hosts) == 0 {
 		v.err(field+".hosts", `names no host; name at least one, such as "./*"`)
 	}
@@ -154,6 +159,24 @@ func (v *validator) egress(field string, l *networking.IstioEgressListener, last
 	}
 	if imports == 0 && len(l.Hosts) > 0 && !slices.Contains(l.Hosts, "~/*") {
 		v.warn(field+".hosts", `has exclusions only, so it imports nothing; add "*/*" to import the rest`)
+	}
+}
+
+// egressPlace names what of a listener's place is not to be had: what a workload
+// sends is captured where it goes, and nothing is opened for it to connect to.
+func (v *validator) egressPlace(field string, l *networking.IstioEgressListener) {
+	switch {
+	case strings.HasPrefix(l.Bind, "unix:"):
+		v.warn(field+".bind", "is not acted on yet: the socket is not opened, so the listener imports nothing")
+		return
+	case uncaptured(l):
+		v.warn(field+".port.protocol", "HTTP_PROXY is not acted on yet: no HTTP proxy is opened there, so the listener imports nothing")
+		return
+	case l.Bind != "":
+		v.warn(field+".bind", "is not acted on yet: nothing is opened there, and connections to the hosts are captured wherever they go")
+	}
+	if l.CaptureMode == networking.CaptureMode_NONE {
+		v.warn(field+".captureMode", "NONE: what goes to these hosts is not captured for them, and nothing is opened for it either; they get no virtual address, and where all traffic comes to the proxy theirs is undeclared")
 	}
 }
 

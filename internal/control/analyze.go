@@ -2,9 +2,11 @@ package control
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 
 	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/control/registry"
 	"github.com/fairlead/fairlead/internal/control/translate"
 	"github.com/fairlead/fairlead/internal/hostname"
@@ -16,7 +18,7 @@ import (
 func (p *Plane) Explain(namespace string, labels map[string]string, host hostname.Name) (registry.Explanation, mesh.OutboundPolicy) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := p.keyLocked(namespace, labels)
+	key := p.keyLocked(namespace, labels, mesh.Capture{})
 	return p.registry.Explain(namespace, key.Sidecar, host), key.Policy
 }
 
@@ -25,7 +27,14 @@ func (p *Plane) Explain(namespace string, labels map[string]string, host hostnam
 func (p *Plane) Policy(namespace string, labels map[string]string) mesh.OutboundPolicy {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.keyLocked(namespace, labels).Policy
+	return p.keyLocked(namespace, labels, mesh.Capture{}).Policy
+}
+
+// Mesh returns the mesh-wide configuration as it is now.
+func (p *Plane) Mesh() config.Mesh {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.snapshot.Mesh()
 }
 
 // maxViews bounds how many different views Analyze works out: each costs as
@@ -47,7 +56,7 @@ func (p *Plane) Analyze() (problems, notes []api.Problem, skipped int) {
 	found := map[api.Problem]struct{}{}
 	worked := 0
 	for _, namespace := range p.registry.Namespaces() {
-		key := p.keyLocked(namespace, nil)
+		key := p.keyLocked(namespace, nil, mesh.Capture{})
 		o := p.outlookLocked(key)
 		if slices.ContainsFunc(known, o.equal) {
 			continue
@@ -57,7 +66,7 @@ func (p *Plane) Analyze() (problems, notes []api.Problem, skipped int) {
 			continue
 		}
 		known = append(known, o)
-		_, more := translate.New(key, p.snapshot.Through(key.Sidecar))
+		_, more := translate.New(key, p.snapshot.Through(key.Sidecar, key.Capture))
 		for _, x := range more {
 			if _, said := p.problems[x]; !said {
 				found[x] = struct{}{}
@@ -77,9 +86,12 @@ type outlook struct {
 }
 
 func (o outlook) equal(other outlook) bool {
-	return o.policy == other.policy && slices.Equal(o.services, other.services)
+	return o.policy == other.policy && slices.EqualFunc(o.services, other.services, func(a, b *mesh.Service) bool {
+		// What a Sidecar narrows is made anew each time.
+		return a == b || a.Host == b.Host && a.Source == b.Source && reflect.DeepEqual(a, b)
+	})
 }
 
 func (p *Plane) outlookLocked(key translate.View) outlook {
-	return outlook{key.Policy, slices.Collect(p.snapshot.Through(key.Sidecar).Services(key.Namespace))}
+	return outlook{key.Policy, slices.Collect(p.snapshot.Through(key.Sidecar, key.Capture).Services(key.Namespace))}
 }

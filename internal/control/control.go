@@ -87,7 +87,7 @@ func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	snapshot, delta := p.registry.Apply(time.Now(), changes)
 	p.snapshot = snapshot
 	// The view of the namespace given is the one that will be asked for.
-	_, found := p.viewLocked(p.keyLocked(o.Namespace, o.Labels))
+	_, found := p.viewLocked(p.keyLocked(o.Namespace, o.Labels, mesh.Capture{}))
 	joined := slices.Concat(delta.Problems, found)
 	for _, x := range joined {
 		p.problems[x] = struct{}{}
@@ -133,8 +133,11 @@ func (p *Plane) Errors() int { return p.source.Errors() }
 func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) (leave func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v, problems := p.viewLocked(p.keyLocked(n.Namespace, n.Labels))
+	v, problems := p.viewLocked(p.keyLocked(n.Namespace, n.Labels, n.Capture))
 	p.reportLocked(problems)
+	if past := n.Capture.String(); past != "" {
+		p.log.Info("not everything of the workload comes to its proxy; virtual addresses that it would miss are not used", "proxy", n.ID, "past", past)
+	}
 	f := &follower{node: n, view: v, publish: publish}
 	v.followers[f] = struct{}{}
 	publish(v.Set(), nil)
@@ -152,9 +155,9 @@ func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) 
 const maxIdleViews = 16
 
 // keyLocked says what a workload is to have.
-func (p *Plane) keyLocked(namespace string, labels map[string]string) translate.View {
+func (p *Plane) keyLocked(namespace string, labels map[string]string, capture mesh.Capture) translate.View {
 	sidecar := p.snapshot.Sidecar(namespace, labels)
-	return translate.View{Namespace: namespace, Sidecar: sidecar, Policy: p.policyLocked(sidecar)}
+	return translate.View{Namespace: namespace, Sidecar: sidecar, Capture: capture, Policy: p.policyLocked(sidecar)}
 }
 
 // policyLocked is the policy of a Sidecar, which may be nil, else the mesh's; but
@@ -173,7 +176,7 @@ func (p *Plane) viewLocked(key translate.View) (*view, []api.Problem) {
 	if v := p.views[key]; v != nil {
 		return v, nil
 	}
-	t, problems := translate.New(key, p.snapshot.Through(key.Sidecar))
+	t, problems := translate.New(key, p.snapshot.Through(key.Sidecar, key.Capture))
 	v := &view{Translator: t, followers: make(map[*follower]struct{})}
 	p.views[key] = v
 	return v, problems
@@ -190,7 +193,7 @@ func (p *Plane) regroupLocked(anew bool) (resources int, problems []api.Problem)
 	}
 	for _, from := range all {
 		for f := range from.followers {
-			to, found := p.viewLocked(p.keyLocked(f.node.Namespace, f.node.Labels))
+			to, found := p.viewLocked(p.keyLocked(f.node.Namespace, f.node.Labels, f.node.Capture))
 			problems = append(problems, found...)
 			if to == from {
 				continue
@@ -230,7 +233,7 @@ func (p *Plane) apply(changes []registry.Change) {
 		resources += moved
 	}
 	for key, v := range p.views {
-		keys, found := v.Update(snapshot.Through(key.Sidecar), delta.Hosts)
+		keys, found := v.Update(snapshot.Through(key.Sidecar, key.Capture), delta.Hosts)
 		problems = append(problems, found...)
 		resources += len(keys)
 		if len(keys) == 0 {

@@ -34,7 +34,9 @@ type HostPattern struct {
 	Host      hostname.Name // "*" is any
 }
 
-func (p HostPattern) covers(own, namespace string, host hostname.Name) bool {
+// Covers reports whether the pattern of a workload of namespace own stands for a
+// host that an object of the namespace declares.
+func (p HostPattern) Covers(own, namespace string, host hostname.Name) bool {
 	switch p.Namespace {
 	case "*":
 	case ".":
@@ -53,12 +55,12 @@ func (p HostPattern) covers(own, namespace string, host hostname.Name) bool {
 // a host that an object of the namespace declares.
 func (l EgressListener) Imports(own, namespace string, host hostname.Name) bool {
 	for _, p := range l.Exclude {
-		if p.covers(own, namespace, host) {
+		if p.Covers(own, namespace, host) {
 			return false
 		}
 	}
 	for _, p := range l.Import {
-		if p.covers(own, namespace, host) {
+		if p.Covers(own, namespace, host) {
 			return true
 		}
 	}

@@ -88,7 +88,7 @@ func newHistory(t *testing.T) *history {
 	}
 	h.snapshot, _ = h.registry.Apply(someday, nil)
 	for _, v := range h.views {
-		tr, _ := translate.New(v, h.snapshot.Through(v.Sidecar))
+		tr, _ := translate.New(v, h.snapshot.Through(v.Sidecar, v.Capture))
 		h.made = append(h.made, tr)
 	}
 	return h
@@ -99,7 +99,7 @@ func (h *history) apply(changes []registry.Change) int {
 	snapshot, delta := h.registry.Apply(someday, changes)
 	h.snapshot = snapshot
 	for i, v := range h.views {
-		h.made[i].Update(snapshot.Through(v.Sidecar), delta.Hosts)
+		h.made[i].Update(snapshot.Through(v.Sidecar, v.Capture), delta.Hosts)
 	}
 	return len(changes)
 }
@@ -112,7 +112,7 @@ func (h *history) compare(objects []registry.Change) (displaced int) {
 	fresh := newHistory(h.t)
 	fresh.snapshot, _ = fresh.registry.Apply(someday, objects)
 	for i, v := range h.views {
-		fresh.made[i], _ = translate.New(v, fresh.snapshot.Through(v.Sidecar))
+		fresh.made[i], _ = translate.New(v, fresh.snapshot.Through(v.Sidecar, v.Capture))
 	}
 	aliasOld, aliasNew := aliases(h.virtual(), fresh.virtual())
 	for i, v := range h.views {
@@ -132,7 +132,7 @@ func (h *history) compare(objects []registry.Change) (displaced int) {
 func (h *history) virtual() map[hostname.Name][]netip.Addr {
 	all := map[hostname.Name][]netip.Addr{}
 	for _, v := range h.views {
-		for s := range h.snapshot.Through(v.Sidecar).Services(v.Namespace) {
+		for s := range h.snapshot.Through(v.Sidecar, v.Capture).Services(v.Namespace) {
 			if len(s.VIPs) > 0 {
 				all[s.Host] = s.VIPs
 			}
@@ -161,7 +161,7 @@ func aliases(a, b map[hostname.Name][]netip.Addr) (inA, inB map[string]string) {
 // seen is what a view sees, by host.
 func seen(snapshot *registry.Snapshot, v translate.View, alias map[string]string) map[hostname.Name]mesh.Service {
 	all := map[hostname.Name]mesh.Service{}
-	for s := range snapshot.Through(v.Sidecar).Services(v.Namespace) {
+	for s := range snapshot.Through(v.Sidecar, v.Capture).Services(v.Namespace) {
 		c := *s
 		if len(c.VIPs) > 0 && alias[c.VIPs[0].String()] != "" {
 			c.VIPs = nil
@@ -250,7 +250,7 @@ func rivals(t *testing.T) (one, other string) {
 	wanted := map[netip.Addr]string{}
 	for i := range 5000 {
 		name := fmt.Sprintf("rival%d.example.com", i)
-		pair, err := vip.New(vip.IPv4, vip.IPv6).Assign(hostname.Name(name), someday)
+		pair, err := vip.New(meshconfig.Default().VirtualIPv4, meshconfig.Default().VirtualIPv6).Assign(hostname.Name(name), someday)
 		if err != nil {
 			t.Fatal(err)
 		}

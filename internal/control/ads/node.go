@@ -3,9 +3,13 @@ package ads
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/fairlead/fairlead/internal/mesh"
 )
 
 // A Node is who a client says it is.
@@ -14,6 +18,7 @@ type Node struct {
 	Namespace string
 	Name      string
 	Labels    map[string]string // of the workload
+	Capture   mesh.Capture      // what of the workload's traffic comes to it
 	Agent     string            // program and version, if told
 }
 
@@ -62,8 +67,57 @@ func parseNode(n *corev3.Node) (Node, error) {
 		}
 		out.Labels[key] = value.GetStringValue()
 	}
+	var err error
+	if out.Capture, err = parseCapture(meta); err != nil {
+		return Node{}, fmt.Errorf("the node's metadata: %w", err)
+	}
 	if out.Namespace == "" {
 		return Node{}, errors.New("the node has no namespace: neither NAMESPACE in its metadata nor an id of the form type~IP~name.namespace~domain")
 	}
 	return out, nil
+}
+
+// parseCapture reads what the node says of its workload's capture. Of its
+// annotations only those that concern it are looked at.
+func parseCapture(meta map[string]*structpb.Value) (mesh.Capture, error) {
+	mode, err := metaText(meta, "INTERCEPTION_MODE")
+	if err != nil {
+		return mesh.Capture{}, err
+	}
+	dns, err := metaText(meta, "DNS_CAPTURE")
+	if err != nil {
+		return mesh.Capture{}, err
+	}
+	var all map[string]*structpb.Value
+	switch v := meta["ANNOTATIONS"].GetKind().(type) {
+	case nil, *structpb.Value_NullValue:
+	case *structpb.Value_StructValue:
+		all = v.StructValue.GetFields()
+	default:
+		return mesh.Capture{}, errors.New("ANNOTATIONS is no object")
+	}
+	annotations := make(map[string]string)
+	for _, key := range mesh.CaptureAnnotations() {
+		if all[key] == nil {
+			continue
+		}
+		if annotations[key], err = metaText(all, key); err != nil {
+			return mesh.Capture{}, err
+		}
+	}
+	return mesh.ParseCapture(mode, dns, annotations)
+}
+
+// metaText returns a field that must be text, or a truth value, if it is there.
+func metaText(fields map[string]*structpb.Value, key string) (string, error) {
+	switch v := fields[key].GetKind().(type) {
+	case nil, *structpb.Value_NullValue:
+		return "", nil
+	case *structpb.Value_StringValue:
+		return v.StringValue, nil
+	case *structpb.Value_BoolValue:
+		return strconv.FormatBool(v.BoolValue), nil
+	default:
+		return "", fmt.Errorf("%s is no text", key)
+	}
 }

@@ -13,6 +13,7 @@ import (
 // address gives the owners of a host its virtual addresses, or takes them back.
 // They are the host's, whoever owns it where.
 func (r *Registry) address(now time.Time, name hostname.Name, h *contest) []api.Problem {
+	delete(r.waiting, name)
 	var vips []netip.Addr
 	var problems []api.Problem
 	for i, o := range h.owners {
@@ -22,11 +23,8 @@ func (r *Registry) address(now time.Time, name hostname.Name, h *contest) []api.
 		if vips == nil {
 			pair, err := r.vips.Assign(name, now)
 			if err != nil {
-				src := o.service.Source
-				problems = append(problems, api.Problem{
-					Severity: api.Warning, Object: src, File: src.File, Line: src.Line, Field: "spec.hosts",
-					Message: fmt.Sprintf("host %s gets no virtual address: %v; its TCP connections are known by their port alone", name, err),
-				})
+				r.waiting[name] = true
+				problems = append(problems, r.exhausted(o.service, err))
 				break
 			}
 			vips = pair.Addrs()
@@ -41,6 +39,14 @@ func (r *Registry) address(now time.Time, name hostname.Name, h *contest) []api.
 	return problems
 }
 
+// exhausted is the problem of a service whose host gets no virtual address.
+func (r *Registry) exhausted(s *mesh.Service, err error) api.Problem {
+	return noteOn(s, hostsField(s), fmt.Sprintf(
+		"host %s gets no virtual address: %v (%s and %s have room for %d hosts); DNS answers with its own address, and its TCP connections are known by their port alone; "+
+			"give it spec.addresses, or the mesh a wider range: annotation %s on ConfigMap istio-system/istio",
+		s.Host, err, r.mesh.VirtualIPv4, r.mesh.VirtualIPv6, r.vips.Size(), api.VirtualAddresses))
+}
+
 // wantsVIP reports whether a service is to have virtual addresses, by Istio's
 // rules.
 func (r *Registry) wantsVIP(s *mesh.Service) bool {
@@ -52,4 +58,12 @@ func (r *Registry) wantsVIP(s *mesh.Service) bool {
 func isAddress(host hostname.Name) bool {
 	_, err := netip.ParseAddr(string(host))
 	return err == nil
+}
+
+// hostsField is the field in which an object names its hosts.
+func hostsField(s *mesh.Service) string {
+	if isKube(s) {
+		return "metadata.name"
+	}
+	return "spec.hosts"
 }

@@ -70,7 +70,7 @@ func (r *Registry) explainOne(namespace string, sidecar *mesh.Sidecar, host host
 	}
 	c := &contest{}
 	r.contend(c, r.claims[host])
-	winner := c.pick(namespace, host, sidecar)
+	winner := c.pick(namespace, sidecar)
 	var hidden []Standing
 	for i, o := range c.owners {
 		s := Standing{Service: settled.owners[i].service}
@@ -81,15 +81,20 @@ func (r *Registry) explainOne(namespace string, sidecar *mesh.Sidecar, host host
 		}
 		switch {
 		case i == winner:
-			s.Reason = title(o, namespace)
+			s.Reason = title(o, namespace) + narrowing(sidecar, namespace, o.service)
+			s.Service = reached(s.Service, namespace, sidecar)
 			owner = &s
 		case o.group(namespace) == unseen:
 			s.Reason = "its exportTo does not show it to namespace " + namespace + ": " + shownTo(o.audience)
 			hidden = append(hidden, s)
-		case listener(sidecar, namespace, o.service) < 0:
-			s.Reason = sidecar.Source.Where() + " does not import the host from namespace " + o.service.Namespace
+		case sidecar.First(namespace, o.service) < 0:
+			var had *mesh.Service
+			if winner >= 0 {
+				had = c.owners[winner].service
+			}
+			s.Reason = unreached(sidecar, namespace, o.service, had)
 			others = append(others, s)
-		case listener(sidecar, namespace, o.service) > listener(sidecar, namespace, c.owners[winner].service):
+		case sidecar.First(namespace, o.service) > sidecar.First(namespace, c.owners[winner].service):
 			s.Reason = fmt.Sprintf("%s imports the host from %s first", sidecar.Source.Where(), c.owners[winner].service.Source)
 			others = append(others, s)
 		default:
@@ -101,15 +106,6 @@ func (r *Registry) explainOne(namespace string, sidecar *mesh.Sidecar, host host
 		}
 	}
 	return owner, append(others, hidden...)
-}
-
-// listener returns which of a Sidecar's listeners imports a service, -1 for
-// none; where nothing is narrowed, 0.
-func listener(sidecar *mesh.Sidecar, namespace string, s *mesh.Service) int {
-	if sidecar == nil || len(sidecar.Egress) == 0 {
-		return 0
-	}
-	return slices.IndexFunc(sidecar.Egress, func(l mesh.EgressListener) bool { return l.Imports(namespace, s.Namespace, s.Host) })
 }
 
 // title says by what an owner has its host in a namespace.
@@ -157,6 +153,7 @@ func (r *Registry) Notes() []api.Problem {
 		}
 		notes = append(notes, r.takenBy(name, h)...)
 	}
+	notes = append(notes, r.vainImports()...)
 	api.Sort(notes)
 	return slices.Compact(notes)
 }
@@ -211,12 +208,12 @@ func (r *Registry) takenBy(name hostname.Name, h *host) []api.Problem {
 		for i, under := range w.owners {
 			namespace := under.service.Namespace
 			sidecar := now.Sidecar(namespace, nil)
-			at := h.pick(namespace, name, sidecar)
-			if at < 0 || w.pick(namespace, wildcard, sidecar) != i {
+			at := h.pick(namespace, sidecar)
+			if at < 0 || w.pick(namespace, sidecar) != i {
 				continue
 			}
 			taker := h.owners[at].service
-			if ports := commonPorts(under.service, taker); ports != "" && taker.Namespace != namespace {
+			if ports := commonPorts(reached(under.service, namespace, sidecar), reached(taker, namespace, sidecar)); ports != "" && taker.Namespace != namespace {
 				notes = append(notes, noteOn(under.service, "spec.hosts", fmt.Sprintf(
 					"host %s of %s, which namespace %s sees as well, takes what goes to it on %s from %s: the longer name wins",
 					name, taker.Source.Where(), namespace, ports, wildcard)))

@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/hostname"
+	"github.com/fairlead/fairlead/internal/mesh"
 )
 
 func (s Standing) brief() string {
@@ -133,7 +134,7 @@ func TestTheExplanationKnowsTheSidecar(t *testing.T) {
 			if diff := cmp.Diff(c.want, brief(e)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
-			if service := s.Through(sidecar).Service("a", "x.example"); (service != nil) != (e.Owner != nil) || service != nil && service != e.Owner.Service {
+			if service := s.Through(sidecar, mesh.Capture{}).Service("a", "x.example"); (service != nil) != (e.Owner != nil) || service != nil && service != e.Owner.Service {
 				t.Errorf("explained %v, decided %v", e.Owner, service)
 			}
 		})

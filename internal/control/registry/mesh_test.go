@@ -27,8 +27,9 @@ func TestTheMeshIsConfiguredByAnObject(t *testing.T) {
 	want := config.Mesh{
 		OutboundTrafficPolicy: mesh.RegistryOnly, ConnectTimeout: 3 * time.Second, DNSRefreshRate: 5 * time.Second,
 		RootNamespace: "root", DefaultServiceExportTo: []string{"."},
+		VirtualIPv4: config.Default().VirtualIPv4, VirtualIPv6: config.Default().VirtualIPv6,
 	}
-	if diff := cmp.Diff(want, s.Mesh()); diff != "" || !d.Mesh {
+	if diff := cmp.Diff(want, s.Mesh(), addresses); diff != "" || !d.Mesh {
 		t.Errorf("delta %v, (-want +got):\n%s", d.Mesh, diff)
 	}
 	if _, d := r.Apply(epoch, []Change{c}); d.Mesh {
@@ -37,11 +38,11 @@ func TestTheMeshIsConfiguredByAnObject(t *testing.T) {
 	s, d = r.Apply(epoch, []Change{meshConfig(t, "{connectTimeout: 4s}")})
 	want = config.Default()
 	want.ConnectTimeout = 4 * time.Second
-	if diff := cmp.Diff(want, s.Mesh()); diff != "" || !d.Mesh {
+	if diff := cmp.Diff(want, s.Mesh(), addresses); diff != "" || !d.Mesh {
 		t.Errorf("what is not said is not the default: delta %v, (-want +got):\n%s", d.Mesh, diff)
 	}
 	s, d = r.Apply(epoch, []Change{{Key: c.Key}})
-	if diff := cmp.Diff(config.Default(), s.Mesh()); diff != "" || !d.Mesh {
+	if diff := cmp.Diff(config.Default(), s.Mesh(), addresses); diff != "" || !d.Mesh {
 		t.Errorf("gone: delta %v, (-want +got):\n%s", d.Mesh, diff)
 	}
 }

@@ -78,6 +78,7 @@ type Registry struct {
 	claims  map[hostname.Name][]claim // each list in order of precedence
 	hosts   *immutable.SortedMap[hostname.Name, *host]
 	vips    *vip.Pool
+	waiting map[hostname.Name]bool // hosts that got no virtual address because there was none left
 
 	workloads map[string]map[api.Key]workload           // by namespace
 	selecting map[string]map[hostname.Name]bool         // hosts with claims that select workloads, by namespace
@@ -92,7 +93,8 @@ func New(m config.Mesh) *Registry {
 	return &Registry{
 		base:    m,
 		mesh:    m,
-		vips:    vip.New(vip.IPv4, vip.IPv6),
+		vips:    vip.New(m.VirtualIPv4, m.VirtualIPv6),
+		waiting: map[hostname.Name]bool{},
 		objects: map[api.Key][]claim{},
 		claims:  map[hostname.Name][]claim{},
 		hosts:   immutable.NewSortedMap[hostname.Name, *host](byName{}),
@@ -147,7 +149,7 @@ func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 }
 
 // replaceMesh exchanges the mesh-wide configuration and reports whether it
-// changed. Hosts depend on one thing that it says.
+// changed. Hosts depend on two things that it says.
 func (r *Registry) replaceMesh(c Change, touched map[hostname.Name]bool) bool {
 	if !c.Key.IsMesh() {
 		return false
@@ -161,6 +163,12 @@ func (r *Registry) replaceMesh(c Change, touched map[hostname.Name]bool) bool {
 	}
 	if !slices.Equal(m.DefaultServiceExportTo, r.mesh.DefaultServiceExportTo) {
 		for host := range r.claims {
+			touched[host] = true
+		}
+	}
+	if m.VirtualIPv4 != r.mesh.VirtualIPv4 || m.VirtualIPv6 != r.mesh.VirtualIPv6 {
+		r.vips.Use(m.VirtualIPv4, m.VirtualIPv6) // for hosts that have none: the others keep theirs
+		for host := range r.waiting {
 			touched[host] = true
 		}
 	}
@@ -208,6 +216,7 @@ func (r *Registry) settle(at time.Time, name hostname.Name) (changed bool, probl
 		if existed {
 			r.hosts = r.hosts.Delete(name)
 			r.vips.Release(name, at)
+			delete(r.waiting, name)
 		}
 		return existed, r.orphans(name)
 	}

@@ -285,7 +285,7 @@ func fingerprint(s *Snapshot) string {
 			last = service.Host
 			fmt.Fprintf(&b, "%s: %+v\n", namespace, *service)
 		}
-		through := s.Through(s.Sidecar(namespace, map[string]string{"app": "one"}))
+		through := s.Through(s.Sidecar(namespace, map[string]string{"app": "one"}), mesh.Capture{})
 		last = ""
 		for service := range through.Services(namespace) {
 			if service.Host <= last || through.Service(namespace, service.Host) != service {

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/fairlead/fairlead/internal/api"
@@ -93,60 +94,118 @@ func (s *Snapshot) Sidecar(namespace string, labels map[string]string) *mesh.Sid
 	return nil
 }
 
-// A Scope is what workloads see through one Sidecar. It is immutable.
+// A Scope is what workloads reach through one Sidecar and by one capture. It is
+// immutable.
 type Scope struct {
 	snapshot *Snapshot
 	sidecar  *mesh.Sidecar
+	capture  mesh.Capture
 }
 
-// Through returns the Snapshot as workloads see it for which the Sidecar is;
-// nil narrows nothing.
-func (s *Snapshot) Through(sidecar *mesh.Sidecar) Scope { return Scope{s, sidecar} }
+// Through returns the Snapshot as workloads reach it for which the Sidecar is,
+// nil narrowing nothing, and whose proxies get what the capture takes.
+func (s *Snapshot) Through(sidecar *mesh.Sidecar, capture mesh.Capture) Scope {
+	return Scope{s, sidecar, capture}
+}
 
 // Mesh returns the mesh-wide configuration.
 func (s Scope) Mesh() config.Mesh { return s.snapshot.mesh }
 
-// Service is Snapshot.Service through the Sidecar.
+// Service is Snapshot.Service through the Sidecar and by the capture: as
+// mesh.Reach says.
 func (s Scope) Service(namespace string, host hostname.Name) *mesh.Service {
 	h, ok := s.snapshot.hosts.Get(host)
 	if !ok {
 		return nil
 	}
-	if i := h.pick(namespace, host, s.sidecar); i >= 0 {
-		return h.owners[i].service
-	}
-	return nil
+	return s.reach(h, namespace)
 }
 
-// Services is Snapshot.Services through the Sidecar.
+// Services is Snapshot.Services through the Sidecar and by the capture.
 func (s Scope) Services(namespace string) iter.Seq[*mesh.Service] {
 	return func(yield func(*mesh.Service) bool) {
 		for all := s.snapshot.hosts.Iterator(); !all.Done(); {
-			host, h, _ := all.Next()
-			if i := h.pick(namespace, host, s.sidecar); i >= 0 && !yield(h.owners[i].service) {
+			_, h, _ := all.Next()
+			if service := s.reach(h, namespace); service != nil && !yield(service) {
 				return
 			}
 		}
 	}
 }
 
+func (s Scope) reach(h *host, namespace string) *mesh.Service {
+	i := h.pick(namespace, s.sidecar)
+	if i < 0 {
+		return nil
+	}
+	return mesh.Reach(h.owners[i].service, namespace, s.sidecar, s.capture)
+}
+
+// reached is a service as a workload reaches it all of whose traffic is captured,
+// or, if it does not, the service itself.
+func reached(s *mesh.Service, namespace string, sidecar *mesh.Sidecar) *mesh.Service {
+	if r := mesh.Reach(s, namespace, sidecar, mesh.Capture{}); r != nil {
+		return r
+	}
+	return s
+}
+
+// unreached says why no listener of a Sidecar leads a workload to a service. The
+// one it is led to may be nil.
+func unreached(sidecar *mesh.Sidecar, namespace string, s, owner *mesh.Service) string {
+	by := sidecar.Source.Where()
+	at := slices.IndexFunc(sidecar.Egress, func(l mesh.EgressListener) bool { return l.Imports(namespace, s.Namespace, s.Host) })
+	switch {
+	case at < 0:
+		return by + " does not import the host from namespace " + s.Namespace
+	case sidecar.Egress[at].Port != 0:
+		return fmt.Sprintf("%s imports the host from namespace %s on port %d alone, which the entry does not declare", by, s.Namespace, sidecar.Egress[at].Port)
+	case owner != nil:
+		return fmt.Sprintf("%s imports the host from %s first", by, owner.Source)
+	}
+	return by + " has listeners of their own for the ports that the entry declares, and those do not import the host"
+}
+
+// narrowing says what a Sidecar leaves of the ports of a service that a workload
+// reaches, or "".
+func narrowing(sidecar *mesh.Sidecar, namespace string, s *mesh.Service) string {
+	var left, past []string
+	for _, p := range s.Ports {
+		switch at := sidecar.Listener(namespace, s.Namespace, s.Host, p.Number); {
+		case at < 0:
+			left = append(left, strconv.Itoa(int(p.Number)))
+		case sidecar != nil && len(sidecar.Egress) > 0 && sidecar.Egress[at].Past:
+			past = append(past, strconv.Itoa(int(p.Number)))
+		}
+	}
+	said := ""
+	if len(left) > 0 {
+		said += fmt.Sprintf("; %s does not import port %s of it", sidecar.Source.Where(), strings.Join(left, ", "))
+	}
+	if len(past) > 0 {
+		said += fmt.Sprintf("; %s has captureMode NONE for port %s of it, which the proxy does not take", sidecar.Source.Where(), strings.Join(past, ", "))
+	}
+	return said
+}
+
 // pick returns the index of the owner that a workload of the namespace gets
-// through a Sidecar, or -1: of its listeners, the first that imports the host
-// from some owner decides.
-func (h *host) pick(namespace string, name hostname.Name, through *mesh.Sidecar) int {
+// through a Sidecar, or -1: of its listeners, the first by which a port of some
+// owner is reached decides. A host has one owner, as in Istio: the ports of
+// another are not added to its own.
+func (h *host) pick(namespace string, through *mesh.Sidecar) int {
 	if through == nil || len(through.Egress) == 0 {
 		return h.winner(namespace)
 	}
-	for _, l := range through.Egress {
-		best, bestGroup := -1, unseen
-		for i, o := range h.owners {
-			if g := o.group(namespace); g < bestGroup && l.Imports(namespace, o.service.Namespace, name) {
-				best, bestGroup = i, g
-			}
+	best, bestAt, bestGroup := -1, 0, unseen
+	for i, o := range h.owners {
+		g := o.group(namespace)
+		if g == unseen {
+			continue
 		}
-		if best >= 0 {
-			return best
+		at := through.First(namespace, o.service)
+		if at >= 0 && (best < 0 || at < bestAt || at == bestAt && g < bestGroup) {
+			best, bestAt, bestGroup = i, at, g
 		}
 	}
-	return -1
+	return best
 }

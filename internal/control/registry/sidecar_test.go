@@ -75,7 +75,7 @@ func TestWhatIsSeenThroughASidecar(t *testing.T) {
 				changes = append(changes, object(t, line))
 			}
 			s, _ := New(config.Default()).Apply(epoch, changes)
-			if got := seen(s.Through(s.Sidecar("a", nil)), "a"); got != c.want {
+			if got := seen(s.Through(s.Sidecar("a", nil), mesh.Capture{}), "a"); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
@@ -97,10 +97,10 @@ func TestTheFirstListenerThatImportsAHostDecides(t *testing.T) {
 		object(t, "ServiceEntry c/e: hosts: [x.example], resolution: NONE, "+http80),
 		object(t, `Sidecar a/s: egress: [{port: {number: 80, protocol: HTTP, name: http}, hosts: ["c/*"]}, {hosts: ["*/*"]}]`),
 	})
-	if got := seen(s.Through(s.Sidecar("a", nil)), "a"); got != "c/x.example" {
+	if got := seen(s.Through(s.Sidecar("a", nil), mesh.Capture{}), "a"); got != "c/x.example" {
 		t.Errorf("got %s", got)
 	}
-	if got := seen(s.Through(nil), "a"); got != "b/x.example" {
+	if got := seen(s.Through(nil, mesh.Capture{}), "a"); got != "b/x.example" {
 		t.Errorf("without a Sidecar: got %s", got)
 	}
 }

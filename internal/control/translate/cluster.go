@@ -19,8 +19,9 @@ import (
 	"github.com/fairlead/fairlead/internal/xds"
 )
 
-// contribute makes what a service adds by itself.
-func contribute(s *mesh.Service, m config.Mesh) *contribution {
+// contribute makes what a service adds by itself, and its name if the workload's
+// questions come to the proxy.
+func contribute(s *mesh.Service, m config.Mesh, named bool) *contribution {
 	c := &contribution{resources: make(map[Key]*Resource), claims: make(map[uint16]*claim)}
 	if s.Resolution == mesh.DynamicDNS {
 		c.problems = append(c.problems, problem(s, "spec.resolution",
@@ -28,8 +29,10 @@ func contribute(s *mesh.Service, m config.Mesh) *contribution {
 		return c
 	}
 	put := func(r *Resource) { c.resources[r.Key] = r }
-	c.service = s
-	put(encode(xds.NameType, string(s.Host), nameOf(s)))
+	if named {
+		c.service = s
+		put(encode(xds.NameType, string(s.Host), nameOf(s)))
+	}
 	for _, p := range s.Ports {
 		claim, ok := claimOf(s, p)
 		if !ok {

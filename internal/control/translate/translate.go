@@ -29,11 +29,12 @@ import (
 type View struct {
 	Namespace string
 	Sidecar   *mesh.Sidecar // through which its services are seen; nil for none
+	Capture   mesh.Capture  // by which they are reached
 	Policy    mesh.OutboundPolicy
 }
 
-// A Source answers what a namespace sees through the view's Sidecar;
-// registry.Scope is one.
+// A Source answers what a namespace reaches through the view's Sidecar and by its
+// capture, as mesh.Reach says; registry.Scope is one.
 type Source interface {
 	Mesh() config.Mesh
 	Service(namespace string, host hostname.Name) *mesh.Service
@@ -52,7 +53,7 @@ type Translator struct {
 
 // A contribution is what one service adds by itself, whatever else there is.
 type contribution struct {
-	service   *mesh.Service // nil if it stays undeclared
+	service   *mesh.Service // nil if DNS does not know its name
 	resources map[Key]*Resource
 	claims    map[uint16]*claim
 	problems  []api.Problem
@@ -124,7 +125,7 @@ func (r *round) replace(host hostname.Name, s *mesh.Service) {
 	if s == nil {
 		delete(r.hosts, host)
 	} else {
-		now = contribute(s, r.mesh)
+		now = contribute(s, r.mesh, r.view.Capture.DNS())
 		r.hosts[host] = now
 	}
 	r.problems = append(r.problems, now.problems...)

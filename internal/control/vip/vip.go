@@ -8,15 +8,10 @@ import (
 	"errors"
 	"hash/fnv"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/hostname"
-)
-
-// The ranges that Istio gives virtual addresses from.
-var (
-	IPv4 = netip.MustParsePrefix("240.240.0.0/16")
-	IPv6 = netip.MustParsePrefix("2001:2::/48")
 )
 
 // Quarantine is how long an address that was given back goes to no other host:
@@ -40,90 +35,206 @@ var ErrExhausted = errors.New("the range of virtual addresses is used up")
 // that want the same place: of those, who comes first has it.
 // A Pool is not safe for concurrent use.
 type Pool struct {
-	v4, v6 netip.Prefix
-	size   uint32
-	hosts  map[hostname.Name]uint32
-	slots  map[uint32]slot
+	now    *area   // where new pairs come from
+	before []*area // earlier ranges, as long as a pair of theirs is in use or rests
+	hosts  map[hostname.Name]*lease
 }
 
-// A slot is a pair in use, or resting.
-type slot struct {
-	host  hostname.Name
-	until time.Time // zero: in use
+// An area is two ranges and what is taken of them.
+type area struct {
+	v4, v6 netip.Prefix
+	size   uint32
+	leases map[uint32]*lease // by place
+	full   time.Time         // until then every place is known to be taken; zero: nothing is known
 }
+
+// A lease is a pair in use, or resting.
+type lease struct {
+	host  hostname.Name
+	in    *area
+	place uint32
+	until time.Time // when it has rested; zero: in use
+}
+
+// never is later than any rest ends.
+var never = time.Unix(1<<40, 0)
 
 // New returns a pool over an IPv4 and an IPv6 range; the smaller one bounds it.
 // The first and the last address of a range are left out: some stacks take them
 // for something else. Ranges of other families or without room make a pool that
 // is used up from the start.
 func New(v4, v6 netip.Prefix) *Pool {
-	p := &Pool{v4: v4.Masked(), v6: v6.Masked(), hosts: map[hostname.Name]uint32{}, slots: map[uint32]slot{}}
+	return &Pool{now: newArea(v4, v6), hosts: map[hostname.Name]*lease{}}
+}
+
+func newArea(v4, v6 netip.Prefix) *area {
+	a := &area{v4: v4.Masked(), v6: v6.Masked(), leases: map[uint32]*lease{}}
 	if v4.Addr().Is4() && v6.Addr().Is6() {
 		if room := min(32-v4.Bits(), 128-v6.Bits(), 24); room >= 2 {
-			p.size = uint32(1)<<room - 2
+			a.size = uint32(1)<<room - 2
 		}
 	}
-	return p
+	return a
+}
+
+// Size is how many hosts the pool has room for.
+func (p *Pool) Size() int { return int(p.now.size) }
+
+// Use lets new pairs come from other ranges. Hosts keep the pairs they have, and
+// get back those that rest; until they have rested, none of their addresses goes
+// to another host, also where the ranges overlap.
+func (p *Pool) Use(v4, v6 netip.Prefix) {
+	next := newArea(v4, v6)
+	if next.v4 == p.now.v4 && next.v6 == p.now.v6 {
+		return
+	}
+	at := slices.IndexFunc(p.before, func(a *area) bool { return a.v4 == next.v4 && a.v6 == next.v6 })
+	if at >= 0 {
+		next = p.before[at]
+		p.before = slices.Delete(p.before, at, at+1)
+	}
+	next.full = time.Time{}
+	p.before = append(p.before, p.now)
+	p.now = next
 }
 
 // Assign returns the pair of a host, which keeps it until Release. The error is
 // ErrExhausted.
 func (p *Pool) Assign(host hostname.Name, now time.Time) (Pair, error) {
-	if n, ok := p.hosts[host]; ok {
-		return p.pair(n), nil
+	if l := p.hosts[host]; l != nil {
+		if l.until.IsZero() || now.Before(l.until) || l.in == p.now && !p.taken(l.place, nil, now).After(now) {
+			l.until = time.Time{}
+			return l.in.pair(l.place), nil
+		}
+		p.drop(l)
 	}
-	n, ok := p.place(host, now)
+	p.forget(now)
+	place, ok := p.place(host, now)
 	if !ok {
 		return Pair{}, ErrExhausted
 	}
-	p.hosts[host] = n
-	p.slots[n] = slot{host: host}
-	return p.pair(n), nil
+	if last := p.now.leases[place]; last != nil {
+		p.drop(last)
+	}
+	l := &lease{host: host, in: p.now, place: place}
+	p.hosts[host], p.now.leases[place] = l, l
+	return l.in.pair(place), nil
 }
 
 // Release gives a host's pair back. It rests before another host can have it;
 // the same host gets it again at once.
 func (p *Pool) Release(host hostname.Name, now time.Time) {
-	n, ok := p.hosts[host]
-	if !ok {
+	l := p.hosts[host]
+	if l == nil || !l.until.IsZero() {
 		return
 	}
-	delete(p.hosts, host)
-	p.slots[n] = slot{host: host, until: now.Add(Quarantine)}
+	l.until = now.Add(Quarantine)
+	if p.now.full.After(l.until) {
+		p.now.full = l.until
+	}
 }
 
-// place finds the place of a host: where it rests, or the first free one from
-// where its name points to.
+func (p *Pool) drop(l *lease) {
+	delete(l.in.leases, l.place)
+	delete(p.hosts, l.host)
+}
+
+// forget lets go of the earlier ranges whose last pair has rested.
+func (p *Pool) forget(now time.Time) {
+	p.before = slices.DeleteFunc(p.before, func(a *area) bool {
+		for _, l := range a.leases {
+			if l.until.IsZero() || now.Before(l.until) {
+				return false
+			}
+		}
+		for _, l := range a.leases {
+			delete(p.hosts, l.host)
+		}
+		return true
+	})
+}
+
+// place finds the first free place from where the host's name points to.
 func (p *Pool) place(host hostname.Name, now time.Time) (uint32, bool) {
-	if p.size == 0 {
+	a := p.now
+	if a.size == 0 || now.Before(a.full) {
 		return 0, false
 	}
 	h := fnv.New64a()
 	_, _ = h.Write([]byte(host)) // it never fails
-	first := uint32(h.Sum64() % uint64(p.size))
-	free, found := uint32(0), false
-	for i := range p.size {
-		n := (first + i) % p.size
-		s, taken := p.slots[n]
+	first := uint32(h.Sum64() % uint64(a.size))
+	rested, found, soonest := uint32(0), false, never
+	for i := range a.size {
+		n := (first + i) % a.size
+		l := a.leases[n]
+		until := p.taken(n, l, now)
 		switch {
-		case !taken && found:
-			return free, true
-		case !taken:
-			return n, true // beyond an untouched place the host cannot rest
-		case s.host == host:
+		case until.After(now):
+			if until.Before(soonest) {
+				soonest = until
+			}
+		case l == nil && found:
+			return rested, true // beyond an untouched place nothing else was looked for
+		case l == nil:
 			return n, true
-		case !found && !s.until.IsZero() && !now.Before(s.until):
-			free, found = n, true
+		case !found:
+			rested, found = n, true
 		}
 	}
-	return free, found
+	if !found {
+		a.full = soonest
+	}
+	return rested, found
+}
+
+// taken says until when a place of the current ranges is not to be had: for
+// itself, or since one of its addresses is part of an earlier pair.
+func (p *Pool) taken(n uint32, l *lease, now time.Time) time.Time {
+	until := l.end()
+	if len(p.before) == 0 || until.After(now) {
+		return until
+	}
+	pair := p.now.pair(n)
+	for _, a := range p.before {
+		for _, x := range pair.Addrs() {
+			if end := a.at(x).end(); end.After(until) {
+				until = end
+			}
+		}
+	}
+	return until
+}
+
+// end is when a lease has rested: never while it is in use, and long ago if
+// there is none.
+func (l *lease) end() time.Time {
+	switch {
+	case l == nil:
+		return time.Time{}
+	case l.until.IsZero():
+		return never
+	}
+	return l.until
+}
+
+// at returns the lease that an address is part of, or nil.
+func (a *area) at(x netip.Addr) *lease {
+	of := a.v4
+	if x.Is6() {
+		of = a.v6
+	}
+	if !of.Contains(x) {
+		return nil
+	}
+	here, base := x.As16(), of.Addr().As16()
+	return a.leases[binary.BigEndian.Uint32(here[12:])-binary.BigEndian.Uint32(base[12:])-1]
 }
 
 // pair is the n-th of both ranges.
-func (p *Pool) pair(n uint32) Pair {
-	v4 := p.v4.Addr().As4()
+func (a *area) pair(n uint32) Pair {
+	v4 := a.v4.Addr().As4()
 	binary.BigEndian.PutUint32(v4[:], binary.BigEndian.Uint32(v4[:])+n+1)
-	v6 := p.v6.Addr().As16()
+	v6 := a.v6.Addr().As16()
 	binary.BigEndian.PutUint32(v6[12:], binary.BigEndian.Uint32(v6[12:])+n+1)
 	return Pair{netip.AddrFrom4(v4), netip.AddrFrom16(v6)}
 }

@@ -14,15 +14,21 @@ import (
 
 var start = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
+// The ranges that Istio gives virtual addresses from.
+var (
+	wide4 = netip.MustParsePrefix("240.240.0.0/16")
+	wide6 = netip.MustParsePrefix("2001:2::/48")
+)
+
 func pool(v4, v6 string) *Pool { return New(netip.MustParsePrefix(v4), netip.MustParsePrefix(v6)) }
 
 func TestAHostKeepsItsAddresses(t *testing.T) {
-	p := pool(IPv4.String(), IPv6.String())
+	p := pool(wide4.String(), wide6.String())
 	a, err := p.Assign("db.corp", start)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !IPv4.Contains(a.V4) || !IPv6.Contains(a.V6) {
+	if !wide4.Contains(a.V4) || !wide6.Contains(a.V6) {
 		t.Errorf("%v lies outside the ranges", a)
 	}
 	again, _ := p.Assign("db.corp", start)
@@ -34,7 +40,7 @@ func TestAHostKeepsItsAddresses(t *testing.T) {
 }
 
 func TestPoolsAgreeWhateverTheOrder(t *testing.T) {
-	there, back := pool(IPv4.String(), IPv6.String()), pool(IPv4.String(), IPv6.String())
+	there, back := pool(wide4.String(), wide6.String()), pool(wide4.String(), wide6.String())
 	var hosts []hostname.Name
 	for i := range 50 { // no two of them want the same place
 		hosts = append(hosts, hostname.Name(fmt.Sprintf("host-%d.example", i)))
@@ -82,25 +88,35 @@ func TestRangesWithoutRoomGiveNothing(t *testing.T) {
 
 // TestNoAddressStandsForTwoHosts is the promise, under any history.
 func TestNoAddressStandsForTwoHosts(t *testing.T) {
+	ranges := [][2]netip.Prefix{
+		{netip.MustParsePrefix("240.0.0.0/28"), netip.MustParsePrefix("2001:2::/124")},
+		{netip.MustParsePrefix("240.0.0.0/29"), netip.MustParsePrefix("2001:2::/124")},
+		{netip.MustParsePrefix("240.0.0.16/28"), netip.MustParsePrefix("2001:2::/120")},
+	}
 	rapid.Check(t, func(t *rapid.T) {
-		p := pool("240.0.0.0/28", "2001:2::/124")
+		p := New(ranges[0][0], ranges[0][1])
 		now := start
-		owner, since := map[Pair]hostname.Name{}, map[Pair]time.Time{} // last owner, and when it gave it back
+		owner, since := map[netip.Addr]hostname.Name{}, map[netip.Addr]time.Time{} // last owner, and when it gave it back
 		held := map[hostname.Name]Pair{}
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 20).Draw(t, "minutes")) * time.Minute)
 			host := hostname.Name(fmt.Sprint("h", rapid.IntRange(0, 25).Draw(t, "host")))
-			if rapid.Bool().Draw(t, "release") {
-				if pair, ok := held[host]; ok {
-					delete(held, host)
-					since[pair] = now
+			switch rapid.IntRange(0, 8).Draw(t, "do") {
+			case 0:
+				to := ranges[rapid.IntRange(0, len(ranges)-1).Draw(t, "range")]
+				p.Use(to[0], to[1])
+				continue
+			case 1, 2, 3, 4:
+				for _, a := range held[host].Addrs() {
+					since[a] = now
 				}
+				delete(held, host)
 				p.Release(host, now)
 				continue
 			}
 			pair, err := p.Assign(host, now)
 			if err != nil {
-				if len(held) == 0 && len(since) < 14 {
+				if len(held) == 0 && len(since) < 6 {
 					t.Fatalf("%v with nothing held", err)
 				}
 				continue
@@ -109,14 +125,99 @@ func TestNoAddressStandsForTwoHosts(t *testing.T) {
 				t.Fatalf("%s moved from %v to %v", host, before, pair)
 			}
 			for other, its := range held {
-				if other != host && its == pair {
-					t.Fatalf("%v stands for %s and %s", pair, other, host)
+				if other != host && (its.V4 == pair.V4 || its.V6 == pair.V6) {
+					t.Fatalf("%s has %v and %s %v", other, its, host, pair)
 				}
 			}
-			if last, ok := owner[pair]; ok && last != host && now.Before(since[pair].Add(Quarantine)) {
-				t.Fatalf("%v went from %s to %s too early", pair, last, host)
+			for _, a := range pair.Addrs() {
+				if last, ok := owner[a]; ok && last != host && now.Before(since[a].Add(Quarantine)) {
+					t.Fatalf("%v went from %s to %s too early", a, last, host)
+				}
+				owner[a] = host
 			}
-			owner[pair], held[host] = host, pair
+			held[host] = pair
 		}
 	})
+}
+
+// TestHostsKeepTheirAddressesWhenTheRangeChanges and no address comes to stand
+// for two hosts, also where the old range and the new one overlap.
+func TestHostsKeepTheirAddressesWhenTheRangeChanges(t *testing.T) {
+	small4, small6 := netip.MustParsePrefix("240.0.0.0/29"), netip.MustParsePrefix("2001:2::/125") // room for six
+	for name, next := range map[string][2]netip.Prefix{
+		"elsewhere":      {netip.MustParsePrefix("240.1.0.0/24"), netip.MustParsePrefix("2001:2:0:1::/120")},
+		"wider":          {netip.MustParsePrefix("240.0.0.0/24"), netip.MustParsePrefix("2001:2::/120")},
+		"one moves":      {netip.MustParsePrefix("240.1.0.0/24"), netip.MustParsePrefix("2001:2::/120")},
+		"one is shifted": {netip.MustParsePrefix("240.0.0.0/28"), netip.MustParsePrefix("2001:2::/112")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := New(small4, small6)
+			owner := map[netip.Addr]hostname.Name{}
+			pairs := map[hostname.Name]Pair{}
+			add := func(host hostname.Name, at time.Time) error {
+				pair, err := p.Assign(host, at)
+				if err != nil {
+					return err
+				}
+				if had, ok := pairs[host]; ok && had != pair {
+					t.Errorf("%s moved from %v to %v", host, had, pair)
+				}
+				pairs[host] = pair
+				for _, a := range pair.Addrs() {
+					if o := owner[a]; o != "" && o != host {
+						t.Errorf("%v stands for %s and %s", a, o, host)
+					}
+					owner[a] = host
+				}
+				return nil
+			}
+			for i := range 6 {
+				if err := add(hostname.Name(fmt.Sprint("old", i)), start); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := add("new0", start); !errors.Is(err, ErrExhausted) {
+				t.Fatalf("a seventh host of six: %v", err)
+			}
+			p.Release("old5", start)
+			p.Use(next[0], next[1])
+			for i := range 6 {
+				if err := add(hostname.Name(fmt.Sprint("new", i)), start); err != nil {
+					t.Fatal(err)
+				}
+				if pair := pairs[hostname.Name(fmt.Sprint("new", i))]; !next[0].Contains(pair.V4) || !next[1].Contains(pair.V6) {
+					t.Errorf("a new host has %v, outside the new ranges", pair)
+				}
+			}
+			for i := range 6 { // the last one rested and is back
+				if err := add(hostname.Name(fmt.Sprint("old", i)), start.Add(time.Minute)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range 6 {
+				p.Release(hostname.Name(fmt.Sprint("old", i)), start)
+			}
+			if _, err := p.Assign("late", start.Add(Quarantine)); err != nil || len(p.before) != 0 || len(p.hosts) != 7 {
+				t.Errorf("%v; %d earlier ranges and %d hosts are remembered, want none and 7", err, len(p.before), len(p.hosts))
+			}
+		})
+	}
+}
+
+// TestAFullPoolSaysSoAtOnce however often it is asked.
+func TestAFullPoolSaysSoAtOnce(t *testing.T) {
+	p := pool("240.0.0.0/12", "2001:2::/48")
+	for i := range p.Size() {
+		p.now.leases[uint32(i)] = &lease{host: "h", in: p.now, place: uint32(i)}
+	}
+	p.hosts["h"] = p.now.leases[0]
+	for i := range 10_000 { // each would look at a million places
+		if _, err := p.Assign(hostname.Name(fmt.Sprint(i)), start); !errors.Is(err, ErrExhausted) {
+			t.Fatal(err)
+		}
+	}
+	p.Release("h", start)
+	if _, err := p.Assign("new", start.Add(Quarantine)); err != nil {
+		t.Errorf("after one was given back: %v", err)
+	}
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/fairlead/fairlead/internal/control/ads"
 	"github.com/fairlead/fairlead/internal/control/registry"
 	"github.com/fairlead/fairlead/internal/control/translate"
-	"github.com/fairlead/fairlead/internal/control/vip"
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
@@ -167,7 +166,7 @@ func (a *asker) address(d *admin.Decision, ip netip.Addr) error {
 	for _, c := range found {
 		d.Covers = append(d.Covers, c.cover)
 	}
-	if len(found) == 0 && (vip.IPv4.Contains(ip) || vip.IPv6.Contains(ip)) {
+	if m := a.plane.Mesh(); len(found) == 0 && (m.VirtualIPv4.Contains(ip) || m.VirtualIPv6.Contains(ip)) {
 		d.Remark = ip.String() + " lies where virtual addresses are given from, and no host that is seen has it."
 	}
 	if d.Owner != nil {
