@@ -23,10 +23,10 @@ func TestAnalyzeLooksThroughEveryNamespace(t *testing.T) {
 		first, later int // ports lost that New and Analyze tell
 	}{
 		"in the namespace given":      {write("a", "TCP") + write("b", "TCP"), 1, 0},
-		"everywhere":                  {in("x", write("a", "TCP")) + in("y", write("b", "TCP")), 1, 0},
+		"everywhere":                  {in("x", write("a", "TCP")) + in("z", write("b", "TCP")), 1, 0},
 		"in another":                  {private(in("x", write("a", "TCP")+write("b", "TCP"))), 0, 1},
-		"in two others":               {private(in("x", write("a", "TCP")+write("b", "TCP")) + in("y", write("c", "TCP")+write("d", "TCP"))), 0, 2},
-		"nowhere, for nobody is both": {private(in("x", write("a", "TCP")) + in("y", write("b", "TCP"))), 0, 0},
+		"in two others":               {private(in("x", write("a", "TCP")+write("b", "TCP")) + in("z", write("c", "TCP")+write("d", "TCP"))), 0, 2},
+		"nowhere, for nobody is both": {private(in("x", write("a", "TCP")) + in("z", write("b", "TCP"))), 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, told, err := plane(t, c.yaml)
