@@ -37,6 +37,9 @@ type Field struct {
 	dropped     bool
 }
 
+// Dropped reports whether the field is not sent on.
+func (f *Field) Dropped() bool { return f.dropped }
+
 // maxOptions bounds what Connection may name; ten and more are refused, as
 // Envoy does.
 const maxOptions = 9

@@ -1,0 +1,536 @@
+package h2
+
+import "encoding/binary"
+
+// Next takes frames from the beginning of b until one means something to the
+// driver. used counts the bytes taken; with None, what is left is the beginning
+// of a frame and is given again with more behind it. An error ends the
+// connection: Out then ends with GOAWAY, and nothing more is taken.
+func (c *Conn) Next(b []byte) (ev Event, used int, err *Error) {
+	if c.dead {
+		return Event{}, len(b), nil
+	}
+	if c.cfg.Server && c.preface < len(Preface) {
+		if used, err = c.takePreface(b); err != nil {
+			return Event{}, used, c.die(err)
+		}
+		if c.preface < len(Preface) {
+			return Event{}, used, nil
+		}
+	}
+	for len(b)-used >= headerLen {
+		p := b[used:]
+		n := size(p)
+		if n > headerLen+MaxFrame {
+			return Event{}, used, c.die(ErrFrameSize)
+		}
+		if len(p) < n {
+			break
+		}
+		f := frame{frameType(p[3]), p[4], binary.BigEndian.Uint32(p[5:]) &^ (1 << 31), p[headerLen:n]}
+		used += n
+		if ev, err = c.take(&f); err != nil {
+			return Event{}, used, c.die(err)
+		}
+		if ev.Kind != None {
+			return ev, used, nil
+		}
+	}
+	return Event{}, used, nil
+}
+
+func (c *Conn) takePreface(b []byte) (used int, err *Error) {
+	n := min(len(b), len(Preface)-c.preface)
+	if string(b[:n]) != Preface[c.preface:c.preface+n] {
+		return 0, ErrPreface
+	}
+	c.preface += n
+	return n, nil
+}
+
+// Pending reports whether a header block, or the preface, is not whole yet.
+func (c *Conn) Pending() bool { return c.blockID != 0 || !c.settled }
+
+// die ends the connection because of err.
+func (c *Conn) die(err *Error) *Error {
+	c.dead = true
+	c.Out = appendGoaway(c.Out, c.last, err.Code)
+	return err
+}
+
+func (c *Conn) take(f *frame) (Event, *Error) {
+	switch {
+	case !c.settled:
+		if f.kind != frameSettings || f.has(flagAck) {
+			return Event{}, ErrPreface
+		}
+		c.settled = true
+	case (c.blockID != 0) != (f.kind == frameContinuation):
+		return Event{}, ErrInterleaved
+	}
+	switch f.kind {
+	case frameData:
+		return c.takeData(f)
+	case frameHeaders:
+		return c.takeHeaders(f)
+	case framePriority:
+		return c.takePriority(f)
+	case frameReset:
+		return c.takeReset(f)
+	case frameSettings:
+		return c.takeSettings(f)
+	case framePushPromise:
+		return Event{}, ErrPush
+	case framePing:
+		return c.takePing(f)
+	case frameGoaway:
+		return c.takeGoaway(f)
+	case frameWindowUpdate:
+		return c.takeWindowUpdate(f)
+	case frameContinuation:
+		return c.takeContinuation(f)
+	}
+	return Event{}, c.spend(1) // a type of a later day
+}
+
+// idle reports whether a stream was never opened.
+func (c *Conn) idle(id uint32) bool {
+	if c.cfg.Server {
+		return id > c.last || id%2 == 0
+	}
+	return id >= c.next || id%2 == 0
+}
+
+// beyond reports whether a stream was opened too late to be served, which its
+// client has been told or will be.
+func (c *Conn) beyond(id uint32) bool { return c.cfg.Server && id > c.limit }
+
+// fail ends an open stream because of err, for both sides.
+func (c *Conn) fail(s *Stream, err *Error) (Event, *Error) {
+	c.Abort(s, err.Code)
+	return Event{Kind: Failed, Stream: s, Code: err.Code, Err: err}, c.spend(2)
+}
+
+// reject ends a stream that is not open because of err.
+func (c *Conn) reject(id uint32, err *Error) (Event, *Error) {
+	c.Out = appendReset(c.Out, id, err.Code)
+	c.killed.note(id)
+	return Event{Kind: Refused, Code: err.Code, Err: err}, c.spend(2)
+}
+
+func (c *Conn) takeData(f *frame) (Event, *Error) {
+	if f.id == 0 {
+		return Event{}, ErrFrameStream
+	}
+	n := len(f.payload)
+	if err := f.unpad(); err != nil {
+		return Event{}, err
+	}
+	if n > c.recv {
+		return Event{}, ErrConnWindow
+	}
+	c.recv -= n
+	s := c.streams[f.id]
+	if s == nil {
+		return c.dataAfterEnd(f, n)
+	}
+	if err := c.checkData(s, f, n); err != nil {
+		c.giveBack(n)
+		return c.fail(s, err)
+	}
+	s.recv -= n
+	s.got += int64(len(f.payload))
+	if padding := n - len(f.payload); padding > 0 {
+		c.Consumed(s, padding, false)
+	}
+	if f.has(flagEndStream) {
+		s.RemoteEnd = true
+		c.closeIfDone(s)
+	} else if len(f.payload) == 0 {
+		return Event{}, c.spend(10)
+	}
+	return Event{Kind: Data, Stream: s, Data: f.payload}, nil
+}
+
+// dataAfterEnd takes data for a stream that is not open.
+func (c *Conn) dataAfterEnd(f *frame, n int) (Event, *Error) {
+	if c.idle(f.id) {
+		return Event{}, ErrIdleStream
+	}
+	c.giveBack(n)
+	if c.killed.has(f.id) || c.beyond(f.id) || !c.cfg.Server {
+		return Event{}, nil // it did not know yet
+	}
+	return c.reject(f.id, ErrHalfClosed)
+}
+
+func (c *Conn) checkData(s *Stream, f *frame, n int) *Error {
+	size := s.got + int64(len(f.payload))
+	switch {
+	case s.RemoteEnd:
+		return ErrHalfClosed
+	case n > s.recv:
+		return ErrStreamWindow
+	case !c.cfg.Server && !s.head:
+		return ErrNoHead
+	case s.noBody && size > 0:
+		return ErrNoBody
+	case s.Length >= 0 && !s.noBody && (size > s.Length || f.has(flagEndStream) && size != s.Length):
+		return ErrLength
+	}
+	return nil
+}
+
+func (c *Conn) takeHeaders(f *frame) (Event, *Error) {
+	if f.id == 0 {
+		return Event{}, ErrFrameStream
+	}
+	if err := f.unpad(); err != nil {
+		return Event{}, err
+	}
+	selfish := false
+	if f.has(flagPriority) {
+		if len(f.payload) < 5 {
+			return Event{}, ErrFrameSize
+		}
+		selfish = binary.BigEndian.Uint32(f.payload)&^(1<<31) == f.id
+		f.payload = f.payload[5:]
+	}
+	if selfish {
+		// Its block must be decompressed all the same, for those after it.
+		return c.selfish(f)
+	}
+	if !f.has(flagEndHeaders) {
+		c.block = append(c.block[:0], f.payload...)
+		c.blockID, c.blockEnd = f.id, f.has(flagEndStream)
+		return Event{}, nil
+	}
+	return c.takeBlock(f.id, f.has(flagEndStream), f.payload)
+}
+
+// selfish takes HEADERS whose stream depends on itself.
+func (c *Conn) selfish(f *frame) (Event, *Error) {
+	if !f.has(flagEndHeaders) {
+		return Event{}, errSelfDependOpen
+	}
+	if _, err := c.dec.decode(ignoredBlock, f.payload, false, nil); err != nil {
+		return Event{}, err
+	}
+	if s := c.streams[f.id]; s != nil {
+		return c.fail(s, ErrSelfDepend)
+	}
+	if c.cfg.Server && f.id%2 == 1 && f.id > c.last {
+		c.last = f.id
+		return c.reject(f.id, ErrSelfDepend)
+	}
+	return Event{}, ErrStreamID
+}
+
+func (c *Conn) takeContinuation(f *frame) (Event, *Error) {
+	if f.id != c.blockID {
+		return Event{}, ErrInterleaved
+	}
+	if len(c.block)+len(f.payload) > maxBlock {
+		return Event{}, ErrBlockSize
+	}
+	if err := c.spend(1); err != nil {
+		return Event{}, err
+	}
+	c.block = append(c.block, f.payload...)
+	if !f.has(flagEndHeaders) {
+		return Event{}, nil
+	}
+	block := c.block
+	c.block, c.blockID = nil, 0
+	return c.takeBlock(f.id, c.blockEnd, block)
+}
+
+// takeBlock takes a whole header block.
+func (c *Conn) takeBlock(id uint32, end bool, block []byte) (Event, *Error) {
+	s := c.streams[id]
+	switch {
+	case s == nil && c.cfg.Server && id%2 == 0:
+		return Event{}, ErrStreamID
+	case s == nil && c.cfg.Server && id > c.last:
+		return c.takeRequest(id, end, block)
+	case s == nil:
+		return c.blockAfterEnd(id, block)
+	case s.RemoteEnd:
+		return c.ignore(s, block, ErrHalfClosed)
+	case !c.cfg.Server && !s.head:
+		return c.takeResponse(s, end, block)
+	case !end:
+		return c.ignore(s, block, ErrTrailer)
+	case s.Length >= 0 && !s.noBody && s.got != s.Length:
+		return c.ignore(s, block, ErrLength)
+	}
+	var err *Error
+	if s.Trailer, err = c.dec.decode(trailerBlock, block, end, s.Trailer[:0]); err != nil {
+		return c.faulty(s, err)
+	}
+	s.RemoteEnd = true
+	c.closeIfDone(s)
+	return Event{Kind: Trailer, Stream: s}, nil
+}
+
+// faulty ends s, or the connection, because of err.
+func (c *Conn) faulty(s *Stream, err *Error) (Event, *Error) {
+	if err.Conn {
+		return Event{}, err
+	}
+	return c.fail(s, err)
+}
+
+// ignore decompresses a block that comes to nothing, and ends the stream because of why.
+func (c *Conn) ignore(s *Stream, block []byte, why *Error) (Event, *Error) {
+	if _, err := c.dec.decode(ignoredBlock, block, false, nil); err != nil {
+		return Event{}, err
+	}
+	return c.fail(s, why)
+}
+
+// blockAfterEnd takes a header block for a stream that is not open any more.
+func (c *Conn) blockAfterEnd(id uint32, block []byte) (Event, *Error) {
+	switch {
+	case c.killed.has(id) || c.beyond(id):
+	case !c.cfg.Server && !c.idle(id):
+	case c.ended.has(id):
+		return Event{}, ErrClosedStream
+	case c.cfg.Server:
+		return Event{}, ErrStreamID
+	default:
+		return Event{}, ErrIdleStream
+	}
+	if _, err := c.dec.decode(ignoredBlock, block, false, nil); err != nil {
+		return Event{}, err
+	}
+	return Event{}, c.spend(1)
+}
+
+func (c *Conn) takeRequest(id uint32, end bool, block []byte) (Event, *Error) {
+	c.last = id
+	var refused *Error
+	switch {
+	case c.beyond(id):
+		if _, err := c.dec.decode(ignoredBlock, block, end, nil); err != nil {
+			return Event{}, err
+		}
+		return Event{}, c.spend(1)
+	case len(c.streams) >= c.cfg.MaxStreams, c.live >= 2*c.cfg.MaxStreams:
+		refused = ErrTooMany
+	}
+	if refused != nil {
+		if _, err := c.dec.decode(ignoredBlock, block, end, nil); err != nil {
+			return Event{}, err
+		}
+		return c.reject(id, refused)
+	}
+	if c.cfg.Random != nil {
+		c.dec.random = c.cfg.Random()
+	}
+	text, err := c.dec.decode(requestBlock, block, end, c.scratch[:0])
+	if err != nil {
+		if err.Conn {
+			return Event{}, err
+		}
+		return c.reject(id, err)
+	}
+	s := c.cfg.Open()
+	s.Text = append(s.Text[:0], text...)
+	if c.scratch = text; cap(text) > 4<<10 {
+		c.scratch = nil
+	}
+	s.Large, s.Length, s.RemoteEnd = c.dec.large, c.dec.length, end
+	s.Tunnel = c.dec.method == "CONNECT"
+	c.add(s, id)
+	return Event{Kind: Opened, Stream: s}, nil
+}
+
+func (c *Conn) takeResponse(s *Stream, end bool, block []byte) (Event, *Error) {
+	c.dec.toHEAD, c.dec.accept = s.toHEAD, s.accept
+	text, err := c.dec.decode(responseBlock, block, end, s.Text)
+	if err != nil {
+		return c.faulty(s, err)
+	}
+	if c.dec.status < 200 {
+		if s.interim++; s.interim > maxInterim {
+			return c.fail(s, ErrManyInterim)
+		}
+		if end {
+			return c.fail(s, ErrNoHead)
+		}
+		s.Text = text
+		return Event{Kind: Head, Stream: s}, nil
+	}
+	s.Text, s.head = text, true
+	s.Length, s.noBody, s.RemoteEnd = c.dec.length, c.dec.noBody, end
+	s.Tunnel = s.wants && c.dec.status < 300
+	c.closeIfDone(s)
+	return Event{Kind: Head, Stream: s}, nil
+}
+
+func (c *Conn) takePriority(f *frame) (Event, *Error) {
+	switch {
+	case f.id == 0:
+		return Event{}, ErrFrameStream
+	case len(f.payload) != 5:
+		return c.failOrReject(f.id, ErrPrioritySize)
+	case binary.BigEndian.Uint32(f.payload)&^(1<<31) == f.id:
+		return c.failOrReject(f.id, ErrSelfDepend)
+	}
+	return Event{}, c.spend(1)
+}
+
+func (c *Conn) failOrReject(id uint32, err *Error) (Event, *Error) {
+	if s := c.streams[id]; s != nil {
+		return c.fail(s, err)
+	}
+	return c.reject(id, err)
+}
+
+func (c *Conn) takeReset(f *frame) (Event, *Error) {
+	switch {
+	case f.id == 0:
+		return Event{}, ErrFrameStream
+	case len(f.payload) != 4:
+		return Event{}, ErrFrameSize
+	case c.idle(f.id):
+		return Event{}, ErrIdleStream
+	}
+	s := c.streams[f.id]
+	if s == nil {
+		return Event{}, c.spend(1)
+	}
+	c.remove(s)
+	c.ended.note(s.ID)
+	code := Code(binary.BigEndian.Uint32(f.payload))
+	return Event{Kind: Failed, Stream: s, Code: code}, c.spend(1)
+}
+
+func (c *Conn) takePing(f *frame) (Event, *Error) {
+	switch {
+	case f.id != 0:
+		return Event{}, ErrFrameStream
+	case len(f.payload) != 8:
+		return Event{}, ErrFrameSize
+	case f.has(flagAck):
+		if string(f.payload) == echo {
+			return Event{Kind: Echo}, c.spend(1)
+		}
+		return Event{}, c.spend(1)
+	}
+	c.Out = appendPing(c.Out, true, f.payload)
+	return Event{}, c.spend(1)
+}
+
+func (c *Conn) takeGoaway(f *frame) (Event, *Error) {
+	switch {
+	case f.id != 0:
+		return Event{}, ErrFrameStream
+	case len(f.payload) < 8:
+		return Event{}, ErrFrameSize
+	}
+	c.goaway = true
+	last := binary.BigEndian.Uint32(f.payload) &^ (1 << 31)
+	return Event{Kind: Goaway, Last: last, Code: Code(binary.BigEndian.Uint32(f.payload[4:]))}, c.spend(10)
+}
+
+func (c *Conn) takeWindowUpdate(f *frame) (Event, *Error) {
+	if len(f.payload) != 4 {
+		return Event{}, ErrFrameSize
+	}
+	if c.updates++; c.updates > 0 {
+		if err := c.spend(1); err != nil {
+			return Event{}, err
+		}
+	}
+	n := int64(binary.BigEndian.Uint32(f.payload) &^ (1 << 31))
+	if f.id == 0 {
+		if n == 0 {
+			return Event{}, ErrIncrement
+		}
+		if c.send += n; c.send > maxWindow {
+			return Event{}, ErrWindowSize
+		}
+		return Event{Kind: Credit}, nil
+	}
+	s := c.streams[f.id]
+	switch {
+	case s == nil && c.idle(f.id):
+		return Event{}, ErrIdleStream
+	case s == nil:
+		return Event{}, nil
+	case n == 0:
+		return c.fail(s, ErrNoIncrement)
+	}
+	if s.send += n; s.send > maxWindow {
+		return c.fail(s, ErrStreamGrowth)
+	}
+	return Event{Kind: Credit, Stream: s}, nil
+}
+
+func (c *Conn) takeSettings(f *frame) (Event, *Error) {
+	switch {
+	case f.id != 0:
+		return Event{}, ErrFrameStream
+	case f.has(flagAck):
+		if len(f.payload) != 0 {
+			return Event{}, ErrFrameSize
+		}
+		return Event{}, c.spend(1)
+	case len(f.payload)%6 != 0:
+		return Event{}, ErrFrameSize
+	}
+	grown := false
+	for p := f.payload; len(p) > 0; p = p[6:] {
+		grew, err := c.set(binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:]))
+		if err != nil {
+			return Event{}, err
+		}
+		grown = grown || grew
+	}
+	c.Out = appendFrame(c.Out, 0, frameSettings, flagAck, 0)
+	if err := c.spend(1 + len(f.payload)/60); err != nil || !grown {
+		return Event{}, err
+	}
+	return Event{Kind: Settings}, nil
+}
+
+// set takes one setting, and reports whether there is more to send with it.
+func (c *Conn) set(id uint16, v uint32) (grown bool, err *Error) {
+	switch id {
+	case settingTableSize:
+		if v < tableSize && !c.encoder {
+			c.shrunk = true
+		}
+	case settingPush:
+		if v > 1 || v == 1 && !c.cfg.Server {
+			return false, ErrSetting
+		}
+	case settingMaxStreams:
+		grown = v > c.peerMax
+		c.peerMax = v
+	case settingWindow:
+		if v > maxWindow {
+			return false, ErrWindowSize
+		}
+		change := int64(v) - c.window
+		c.window = int64(v)
+		for _, s := range c.streams {
+			if s.send += change; s.send > maxWindow {
+				return false, ErrWindowSize
+			}
+		}
+		grown = change > 0
+	case settingMaxFrame:
+		if v < smallestMaxFrame || v > largestMaxFrame {
+			return false, ErrSetting
+		}
+	case settingConnect:
+		if v > 1 || v == 0 && c.connect {
+			return false, ErrSetting
+		}
+		c.connect = v == 1
+	}
+	return grown, nil
+}

@@ -1,0 +1,362 @@
+package streams
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/proxy/h1"
+	"github.com/fairlead/fairlead/internal/proxy/h2"
+)
+
+// A Stream is one request and its answer. One goroutine may read it while
+// another one writes; Tie and Untie are its owner's. Reset, Cut, SetTimeout and
+// SetDeadline may be called at any time before it is closed.
+type Stream struct {
+	conn *conn
+	core h2.Stream // guarded, as all below, by conn.mu
+	serv func()    // s.serve, bound once so that starting it allocates nothing
+
+	body     body
+	over     bool // the peer ended the stream; what is in body is the rest
+	bodyless bool // … with the head already
+	waited   bool // a reader was there before the data
+	readable sync.Cond
+	writable sync.Cond
+	queued   bool // in conn.queue
+
+	err     error // why the stream ended early
+	stopped error // why nothing more can be sent
+
+	tied    Cutter
+	cutting bool // tied is being cut
+
+	timeout  time.Duration
+	active   int64 // on conn.clock
+	deadline time.Time
+	timer    *time.Timer
+	armed    bool // the timer may call still
+}
+
+// A Cutter is what else ends when a stream does: a *transport.Conn or another
+// Stream.
+type Cutter interface{ Cut() }
+
+func newStream() *Stream {
+	s := new(Stream)
+	s.core.Owner = s
+	s.serv = s.serve
+	return s
+}
+
+// begin makes s a stream of c, which is locked.
+func (s *Stream) begin(c *conn) {
+	s.conn = c
+	s.readable.L, s.writable.L = &c.mu, &c.mu
+	s.active = c.clock
+	c.busy()
+}
+
+// Head is the text of the request. It is a server's stream's, and good until
+// that is closed.
+func (s *Stream) Head() []byte { return s.core.Text }
+
+// Fault says why a request must be refused though its head is well formed: it is
+// too large, and Head holds only the beginning. It is nil for all others.
+func (s *Stream) Fault() *h1.Error { return s.core.Large }
+
+// Bodyless reports whether a request ended with its head.
+func (s *Stream) Bodyless() bool { return s.bodyless }
+
+// ID is the number of the stream on its connection.
+func (s *Stream) ID() uint32 { return s.core.ID }
+
+// ReadHead waits for a head of the answer and appends all that have come to dst:
+// interim ones and the final one, one after the other.
+func (s *Stream) ReadHead(dst []byte) ([]byte, error) {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(s.core.Text) == 0 {
+		switch {
+		case s.err != nil:
+			return dst, s.err
+		case s.over:
+			return dst, io.ErrUnexpectedEOF // ReadHead after the final one
+		}
+		s.readable.Wait()
+	}
+	dst = append(dst, s.core.Text...)
+	s.core.Text = s.core.Text[:0]
+	return dst, nil
+}
+
+// Read reads of the body. It returns io.EOF once the peer has ended the stream
+// in order; Trailers then holds what it sent last.
+func (s *Stream) Read(p []byte) (int, error) {
+	c := s.conn
+	c.lock()
+	defer c.unlock()
+	for s.body.n == 0 {
+		switch {
+		case s.err != nil:
+			return 0, s.err
+		case s.over:
+			return 0, io.EOF
+		case len(p) == 0:
+			return 0, nil
+		}
+		s.waited = true
+		s.readable.Wait()
+	}
+	if s.err != nil {
+		return 0, s.err
+	}
+	n := s.body.read(p, c.mem)
+	c.core.Consumed(&s.core, n, s.waited)
+	s.waited = false
+	return n, nil
+}
+
+// Ended reports whether a Read would return io.EOF at once.
+func (s *Stream) Ended() bool {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.over && s.body.n == 0 && s.err == nil
+}
+
+// Trailers are the field lines of the trailer, each ended by CR LF, once Read has
+// returned io.EOF. They are good until the stream is closed.
+func (s *Stream) Trailers() []byte { return s.core.Trailer }
+
+// Send sends a header block, if there is one, and then data, and with end ends
+// our direction. A block by itself that ends it is a trailer if data or a final
+// head went before. What fits in the windows of the peer goes out together; for
+// the rest it waits. It keeps neither slice, and returns how much of p was taken.
+func (s *Stream) Send(block, p []byte, end bool) (n int, err error) {
+	c := s.conn
+	c.lock()
+	defer c.unlock()
+	if err := s.sendable(); err != nil {
+		return 0, err
+	}
+	s.active = c.clock
+	if len(block) > 0 {
+		c.core.Headers(&s.core, block, end && len(p) == 0)
+		if len(p) == 0 {
+			return 0, nil
+		}
+	} else if len(p) == 0 {
+		if end {
+			c.core.Data(&s.core, nil, true)
+		}
+		return 0, nil
+	}
+	return s.send(p, end)
+}
+
+// sendable returns why nothing can be sent any more.
+func (s *Stream) sendable() error {
+	switch {
+	case s.err != nil:
+		return s.err
+	case s.stopped != nil:
+		return s.stopped
+	case s.core.LocalEnd:
+		return errSentEnd
+	}
+	return nil
+}
+
+var errSentEnd = fmt.Errorf("the end of the stream was sent before: %w", io.ErrClosedPipe)
+
+// send sends data while the windows and the buffer have room, waiting otherwise.
+func (s *Stream) send(p []byte, end bool) (n int, err error) {
+	c := s.conn
+	defer c.next()
+	for {
+		k := min(len(p)-n, turn, c.core.Room(&s.core), maxOut-len(c.core.Out))
+		if k > 0 {
+			last := n+k == len(p)
+			c.core.Data(&s.core, p[n:n+k], end && last)
+			n += k
+			s.active = c.clock
+			if last {
+				return n, nil
+			}
+			if len(c.queue) == 0 {
+				continue
+			}
+		}
+		c.next()
+		c.kick()
+		if c.core.Blocked(&s.core) {
+			s.writable.Wait()
+		} else {
+			c.await(s)
+		}
+		if err := s.sendable(); err != nil {
+			return n, err
+		}
+	}
+}
+
+// Reset ends the stream at once, in both directions.
+func (s *Stream) Reset(code h2.Code) {
+	c := s.conn
+	c.lock()
+	defer c.unlock()
+	s.end(ErrCut, code)
+}
+
+// Cut ends the stream because nobody wants it any more, so that whoever waits on
+// it wakes.
+func (s *Stream) Cut() { s.Reset(h2.Cancel) }
+
+// end ends the stream because of err, unless it has ended. The peer is told code
+// if it does not know.
+func (s *Stream) end(err error, code h2.Code) {
+	c := s.conn
+	c.core.Abort(&s.core, code)
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	s.readable.Broadcast()
+	s.writable.Broadcast()
+	if s.tied != nil {
+		s.cutting = true
+		c.cuts = append(c.cuts, s)
+	}
+}
+
+// Tie says that what the owner of s may now be waiting for ends together with s:
+// with is cut when the peer resets the stream or its connection ends, or a time
+// runs out. It is cut at once if that has happened. A tie is ended by Untie.
+func (s *Stream) Tie(with Cutter) {
+	c := s.conn
+	c.lock()
+	defer c.unlock()
+	s.tied = with
+	if s.err != nil {
+		s.cutting = true
+		c.cuts = append(c.cuts, s)
+	}
+}
+
+// Untie ends a tie. It reports whether there was one still: false says that what
+// was tied has been cut, if there was anything; Untie has waited for that.
+func (s *Stream) Untie() bool {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	for s.cutting {
+		s.readable.Wait()
+	}
+	held := s.tied != nil
+	s.tied = nil
+	return held
+}
+
+// cut cuts what was tied; conn.mu is not held.
+func (s *Stream) cut() {
+	c := s.conn
+	c.mu.Lock()
+	with := s.tied
+	c.mu.Unlock()
+	if with != nil {
+		with.Cut()
+	}
+	c.mu.Lock()
+	s.tied, s.cutting = nil, false
+	s.readable.Broadcast()
+	c.mu.Unlock()
+}
+
+// SetTimeout ends the stream if nothing moves on it for d, in either direction;
+// 0 means never. It is coarse: up to 200 ms late below 10 s, up to 2 s above.
+func (s *Stream) SetTimeout(d time.Duration) {
+	c := s.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.timeout, s.active = d, c.clock
+	if d > 0 && d < longTimeout && !c.short {
+		c.short = true
+		c.timer.Reset(tick)
+	}
+}
+
+// SetDeadline ends the stream at t; the zero t means never.
+func (s *Stream) SetDeadline(t time.Time) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	s.deadline = t
+	switch {
+	case t.IsZero():
+		s.disarm()
+	case s.timer == nil:
+		s.armed = true
+		s.timer = time.AfterFunc(time.Until(t), s.late)
+	default:
+		if s.disarm(); s.armed {
+			s.timer = time.AfterFunc(time.Until(t), s.late) // the other one is calling
+		} else {
+			s.armed = true
+			s.timer.Reset(time.Until(t))
+		}
+	}
+}
+
+// disarm stops the timer, unless it has called already.
+func (s *Stream) disarm() {
+	if s.armed && s.timer.Stop() {
+		s.armed = false
+	}
+}
+
+// errLate is what a stream ends with whose deadline or timeout is over.
+var errLate = fmt.Errorf("the time of the stream is over: %w", os.ErrDeadlineExceeded)
+
+// late is called by the timer, perhaps after s was closed.
+func (s *Stream) late() {
+	c := s.conn
+	c.lock()
+	defer c.unlock()
+	if !s.deadline.IsZero() && !time.Now().Before(s.deadline) {
+		s.end(errLate, h2.Cancel)
+	}
+}
+
+// serve is the goroutine of a server's stream.
+func (s *Stream) serve() {
+	c := s.conn
+	defer c.work.Done()
+	c.handle(s)
+	s.Close()
+}
+
+// Close gives the stream up, which must not be used any more. If it has not
+// ended, it is reset. A server's handler need not call it.
+func (s *Stream) Close() {
+	c := s.conn
+	c.lock()
+	for s.cutting {
+		s.readable.Wait()
+	}
+	s.disarm()
+	again := !s.armed // a timer that calls still needs s as it is
+	c.core.Release(&s.core)
+	if n := s.body.clear(c.mem); n > 0 {
+		c.core.Consumed(&s.core, n, false)
+	}
+	c.released()
+	s.core.Reset()
+	s.over, s.bodyless, s.waited, s.queued = false, false, false, false
+	s.err, s.stopped, s.tied = nil, nil, nil
+	s.timeout, s.deadline = 0, time.Time{}
+	c.unlock()
+	if again {
+		c.mem.streams.Put(s)
+	}
+}
