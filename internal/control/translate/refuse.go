@@ -79,7 +79,7 @@ func apart(c *claim) string {
 	case s.NoVIP:
 		return other + virtual + "take the label networking.istio.io/enable-autoallocate-ip off, or make it \"true\")"
 	}
-	return other
+	return other + virtual + "it gets one where the workload's connections are captured on every port)"
 }
 
 func serverFirst(port uint16) string {

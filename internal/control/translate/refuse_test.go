@@ -2,6 +2,7 @@ package translate
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,5 +135,23 @@ func TestARefusalGoesWithWhoHoldsThePort(t *testing.T) {
 	keys, _ := tr.Update(src, []hostname.Name{older.Host})
 	if got := refusals(t, tr, "newer.example.com"); got != nil {
 		t.Errorf("the port is free and refused: %v (%v)", got, keys)
+	}
+}
+
+func TestTheAdviceIsWhatTheHostCanDo(t *testing.T) {
+	for want, tune := range map[string]func(*mesh.Service){
+		"take the label networking.istio.io/enable-autoallocate-ip off": func(s *mesh.Service) { s.NoVIP = true },
+		"if spec.addresses is empty":                                    func(s *mesh.Service) { s.Addresses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} },
+		"captured on every port":                                        func(*mesh.Service) {},
+		"or another port":                                               func(s *mesh.Service) { s.Resolution = mesh.None },
+	} {
+		older, newer := service("older.example.com", mesh.TCP, 5432), service("newer.example.com", mesh.TCP, 5432)
+		newer.Created = older.Created.Add(time.Hour)
+		tune(newer)
+		older.Addresses = newer.Addresses
+		_, problems := New(View{Namespace: "default"}, services{older.Host: older, newer.Host: newer})
+		if len(problems) != 1 || !strings.Contains(problems[0].Message, want) {
+			t.Errorf("%v, want %q", problems, want)
+		}
 	}
 }
