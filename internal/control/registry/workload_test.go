@@ -40,9 +40,9 @@ func TestAnEntryHasTheWorkloadsItSelects(t *testing.T) {
 	}{
 		"by labels":                      {"STATIC", []string{"WorkloadEntry a/w: address: 192.0.2.1, labels: {app: x, v: one}"}, []string{"192.0.2.1"}, ""},
 		"in the order of names":          {"STATIC", []string{"WorkloadEntry a/w2: address: 192.0.2.2, labels: {app: x}", "WorkloadEntry a/w1: address: 192.0.2.1, labels: {app: x}"}, []string{"192.0.2.1", "192.0.2.2"}, ""},
-		"labels of the metadata win":     {"STATIC", []string{"WorkloadEntry a/w|app=x: address: 192.0.2.1, labels: {app: y}", "WorkloadEntry a/v|app=y: address: 192.0.2.2, labels: {app: x}"}, []string{"192.0.2.1"}, ""},
+		"labels of the metadata win":     {"STATIC", []string{"WorkloadEntry a/w|app=x: address: 192.0.2.1, labels: {app: w}", "WorkloadEntry a/v|app=w: address: 192.0.2.2, labels: {app: x}"}, []string{"192.0.2.1"}, ""},
 		"none of another namespace":      {"STATIC", []string{"WorkloadEntry b/w: address: 192.0.2.1, labels: {app: x}"}, nil, "selects no WorkloadEntry of namespace a"},
-		"none with other labels":         {"STATIC", []string{"WorkloadEntry a/w: address: 192.0.2.1, labels: {app: y}"}, nil, "selects no WorkloadEntry of namespace a"},
+		"none with other labels":         {"STATIC", []string{"WorkloadEntry a/w: address: 192.0.2.1, labels: {app: w}"}, nil, "selects no WorkloadEntry of namespace a"},
 		"none at all, not even itself":   {"DNS", nil, nil, "selects no WorkloadEntry of namespace a"},
 		"names under DNS":                {"DNS", []string{"WorkloadEntry a/w: address: Y.example, labels: {app: x}"}, []string{"y.example"}, ""},
 		"addresses under DNS":            {"DNS", []string{"WorkloadEntry a/w: address: 192.0.2.1, labels: {app: x}"}, []string{"192.0.2.1"}, ""},
@@ -51,7 +51,7 @@ func TestAnEntryHasTheWorkloadsItSelects(t *testing.T) {
 		"no socket under DNS":            {"DNS", []string{`WorkloadEntry a/w: address: "unix:///run/x", labels: {app: x}`}, nil, "a unix socket needs resolution STATIC, not DNS"},
 		"one under DNS_ROUND_ROBIN":      {"DNS_ROUND_ROBIN", []string{"WorkloadEntry a/w1: address: y.example, labels: {app: x}", "WorkloadEntry a/w2: address: z.example, labels: {app: x}"}, []string{"y.example"}, "DNS_ROUND_ROBIN takes one endpoint only, and has y.example"},
 		"no endpoints under NONE":        {"NONE", []string{"WorkloadEntry a/w: address: 192.0.2.1, labels: {app: x}"}, nil, ""},
-		"none without an address":        {"STATIC", []string{"WorkloadEntry a/w: network: n, labels: {app: x}"}, nil, "selects no WorkloadEntry of namespace a"},
+		"none without an address":        {"STATIC", []string{"WorkloadEntry a/w: network: n1, labels: {app: x}"}, nil, "selects no WorkloadEntry of namespace a"},
 		"not one that a group describes": {"STATIC", []string{"WorkloadGroup a/w: template: {labels: {app: x}}"}, nil, "selects no WorkloadEntry of namespace a"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,11 +80,11 @@ func TestAnEntryHasTheWorkloadsItSelects(t *testing.T) {
 func TestASelectedWorkloadKeepsWhatItSays(t *testing.T) {
 	s, _ := New(config.Default()).Apply(epoch, []Change{
 		object(t, "ServiceEntry a/e: hosts: [x.example], resolution: STATIC, workloadSelector: {labels: {app: x}}, "+http80),
-		object(t, "WorkloadEntry a/w|team=t: address: 192.0.2.1, labels: {app: x}, ports: {http: 8080, other: 9}, weight: 7, locality: r/z, network: n, serviceAccount: sa"),
+		object(t, "WorkloadEntry a/w|team=t: address: 192.0.2.1, labels: {app: x}, ports: {http: 8080, other: 9}, weight: 7, locality: r/z, network: n1, serviceAccount: sa"),
 	})
 	want := mesh.Endpoint{
 		Address: "192.0.2.1", Ports: map[string]uint16{"http": 8080, "other": 9}, Labels: map[string]string{"app": "x", "team": "t"},
-		Network: "n", Locality: "r/z", Weight: 7, ServiceAccount: "sa",
+		Network: "n1", Locality: "r/z", Weight: 7, ServiceAccount: "sa",
 	}
 	service := s.Service("a", "x.example")
 	if diff := cmp.Diff([]mesh.Endpoint{want}, service.Endpoints); diff != "" {
@@ -102,7 +102,7 @@ func TestAWorkloadTouchesTheHostsThatSelectIt(t *testing.T) {
 		return fmt.Sprintf("ServiceEntry %s/%s: hosts: [%s.example], resolution: STATIC, workloadSelector: {labels: {app: %s}}, %s", namespace, host, host, app, http80)
 	}
 	r.Apply(epoch, []Change{
-		object(t, entry("a", "x", "x")), object(t, entry("a", "y", "y")), object(t, entry("b", "z", "x")),
+		object(t, entry("a", "x", "x")), object(t, entry("a", "y1", "w")), object(t, entry("b", "z", "x")),
 		object(t, "ServiceEntry a/plain: hosts: [p.example], resolution: STATIC, endpoints: [{address: 192.0.2.9}], "+http80),
 	})
 	w := object(t, "WorkloadEntry a/w: address: 192.0.2.1, labels: {app: x}")
@@ -114,8 +114,8 @@ func TestAWorkloadTouchesTheHostsThatSelectIt(t *testing.T) {
 		{"comes", w, "x.example"},
 		{"stays", w, ""},
 		{"changes", object(t, "WorkloadEntry a/w: address: 192.0.2.2, labels: {app: x}"), "x.example"},
-		{"moves to another", object(t, "WorkloadEntry a/w: address: 192.0.2.2, labels: {app: y}"), "x.example y.example"},
-		{"moves to none", object(t, "WorkloadEntry a/w: address: 192.0.2.2, labels: {app: z}"), "y.example"},
+		{"moves to another", object(t, "WorkloadEntry a/w: address: 192.0.2.2, labels: {app: w}"), "x.example y1.example"},
+		{"moves to none", object(t, "WorkloadEntry a/w: address: 192.0.2.2, labels: {app: z}"), "y1.example"},
 		{"comes back", w, "x.example"},
 		{"goes", Change{Key: w.Key}, "x.example"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
@@ -14,8 +15,9 @@ import (
 )
 
 // makeListeners makes every listener of the port: one for any address, and one
-// per address that a claim names. It notes what claims do not get.
-func (p *port) makeListeners(policy mesh.OutboundPolicy) []*Resource {
+// per address that a claim names. It notes what claims do not get. A caller may be
+// silent for the time to detect a protocol; 0: without limit.
+func (p *port) makeListeners(policy mesh.OutboundPolicy, detect time.Duration) []*Resource {
 	p.problems, p.refused = nil, make(map[hostname.Name][]*fairleadpb.RefusedPort)
 	var out []*Resource
 	add := func(l *listenerv3.Listener) {
@@ -23,7 +25,7 @@ func (p *port) makeListeners(policy mesh.OutboundPolicy) []*Resource {
 			out = append(out, encode(xds.ListenerType, l.GetName(), l))
 		}
 	}
-	add(p.anyAddress(policy))
+	add(p.anyAddress(policy, detect))
 
 	bound := make(map[netip.Addr][]*claim)
 	for _, c := range p.sorted(func(c *claim) bool { return c.kind != byHost }) {
@@ -32,7 +34,7 @@ func (p *port) makeListeners(policy mesh.OutboundPolicy) []*Resource {
 		}
 	}
 	for _, ip := range sortedAddrs(bound) {
-		add(p.oneAddress(netip.AddrPortFrom(ip, p.number), bound[ip], policy))
+		add(p.oneAddress(netip.AddrPortFrom(ip, p.number), bound[ip], policy, detect))
 	}
 	return out
 }
@@ -48,8 +50,8 @@ func sortedAddrs(m map[netip.Addr][]*claim) []netip.Addr {
 
 // anyAddress makes the listener for destinations known by port alone or by a
 // range of addresses; nil if no claim is of that sort.
-func (p *port) anyAddress(policy mesh.OutboundPolicy) *listenerv3.Listener {
-	d := draft{name: listenerName(wildcards(p.number)[0])}
+func (p *port) anyAddress(policy mesh.OutboundPolicy, detect time.Duration) *listenerv3.Listener {
+	d := draft{name: listenerName(wildcards(p.number)[0]), timeout: detect}
 	rest := p.sorted(func(c *claim) bool { return c.kind.isBytes() && c.anywhere() })
 	talk := p.sorted(func(c *claim) bool { return c.kind == byHost || c.kind == sniffed && c.anywhere() })
 
@@ -137,8 +139,8 @@ func (p *port) ranges(d *draft) {
 
 // oneAddress makes the listener of an address that the claims, the first first,
 // name.
-func (p *port) oneAddress(at netip.AddrPort, claims []*claim, policy mesh.OutboundPolicy) *listenerv3.Listener {
-	d := draft{name: listenerName(at)}
+func (p *port) oneAddress(at netip.AddrPort, claims []*claim, policy mesh.OutboundPolicy, detect time.Duration) *listenerv3.Listener {
+	d := draft{name: listenerName(at), timeout: detect}
 	var keeper *claim
 	for _, c := range claims {
 		switch {

@@ -218,7 +218,7 @@ func (r *round) finishPort(p *port, t *touch) {
 	if t.listeners {
 		old := p.listeners
 		r.concerned(p)
-		made := p.makeListeners(r.view.Policy)
+		made := p.makeListeners(r.view.Policy, r.mesh.ProtocolDetectionTimeout)
 		r.concerned(p)
 		p.listeners = make(map[Key]struct{}, len(made))
 		for _, x := range made {

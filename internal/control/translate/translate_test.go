@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
@@ -161,6 +162,33 @@ func TestPortsOfTheCaptureCannotBeDeclared(t *testing.T) {
 		tr, problems := New(View{Namespace: "default"}, services{s.Host: s})
 		if len(problems) != 1 || tr.Set().Get(Key{xds.ListenerType, listener}) != nil {
 			t.Errorf("problems %v, listener %v; want one problem and no listener", problems, tr.Set().Get(Key{xds.ListenerType, listener}))
+		}
+	}
+}
+
+// impatient is a Source whose mesh ends the wait for a caller's first bytes.
+type impatient struct{ services }
+
+func (impatient) Mesh() config.Mesh {
+	m := config.Default()
+	m.ProtocolDetectionTimeout = 5 * time.Second
+	return m
+}
+
+func TestTheMeshSaysHowLongACallerMayBeSilent(t *testing.T) {
+	a, b := service("a.example.com", mesh.Unset, 80), service("b.example.com", mesh.Unset, 80)
+	b.Addresses = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
+	src := services{a.Host: a, b.Host: b}
+	for source, want := range map[Source]time.Duration{&src: 0, &impatient{src}: 5 * time.Second} {
+		tr, _ := New(View{Namespace: "default"}, source)
+		for _, name := range []string{"0.0.0.0_80", "192.0.2.1_80"} {
+			var l listenerv3.Listener
+			if err := tr.Set().Get(Key{xds.ListenerType, name}).Body.UnmarshalTo(&l); err != nil {
+				t.Fatal(err)
+			}
+			if got := l.GetListenerFiltersTimeout().AsDuration(); got != want {
+				t.Errorf("listener %s waits %s, want %s", name, got, want)
+			}
 		}
 	}
 }
