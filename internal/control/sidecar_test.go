@@ -89,7 +89,7 @@ func sidecar(name, spec string) string {
 
 func TestEachProxyFollowsItsSidecar(t *testing.T) {
 	p := stdin(t, mesh.AllowAny, httpEntry("default", "own")+httpEntry("other", "other"))
-	x, y := join(t, p, map[string]string{"app": "x"}), join(t, p, map[string]string{"app": "y"})
+	x, y := join(t, p, map[string]string{"app": "x"}), join(t, p, map[string]string{"app": "z"})
 	check := func(step, wantX, wantY string) {
 		t.Helper()
 		if diff := cmp.Diff([]string{wantX, wantY}, []string{x.tells(), y.tells()}); diff != "" {

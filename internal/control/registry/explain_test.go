@@ -116,6 +116,21 @@ func TestTheExplanationKnowsTheSidecar(t *testing.T) {
 			"owner x.example ServiceEntry b/e: it is exported to every namespace\n" +
 				"other x.example ServiceEntry a/e: Sidecar a/s (stdin:1) imports the host from ServiceEntry b/e first\n",
 		},
+		"a port that it has not": {
+			`egress: [{port: {number: 81, name: http, protocol: HTTP}, hosts: ["./*"]}, {hosts: ["b/*"]}]`,
+			"owner x.example ServiceEntry b/e: it is exported to every namespace\n" +
+				"other x.example ServiceEntry a/e: Sidecar a/s (stdin:1) imports the host from namespace a on port 81 alone, which the entry does not declare\n",
+		},
+		"a port of its that others have": {
+			`egress: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["c/*"]}, {hosts: ["./*"]}]`,
+			"other x.example ServiceEntry a/e: Sidecar a/s (stdin:1) has listeners of their own for the ports that the entry declares, and those do not import the host\n" +
+				"other x.example ServiceEntry b/e: Sidecar a/s (stdin:1) does not import the host from namespace b\n",
+		},
+		"past the proxy": {
+			`egress: [{captureMode: NONE, hosts: ["b/*"]}]`,
+			"owner x.example ServiceEntry b/e: it is exported to every namespace; Sidecar a/s (stdin:1) has captureMode NONE for port 80 of it, which the proxy does not take\n" +
+				"other x.example ServiceEntry a/e: Sidecar a/s (stdin:1) does not import the host from namespace a\n",
+		},
 		"nobody's": {
 			`egress: [{hosts: ["c/*"]}]`,
 			"other x.example ServiceEntry a/e: Sidecar a/s (stdin:1) does not import the host from namespace a\n" +
@@ -134,7 +149,7 @@ func TestTheExplanationKnowsTheSidecar(t *testing.T) {
 			if diff := cmp.Diff(c.want, brief(e)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
-			if service := s.Through(sidecar, mesh.Capture{}).Service("a", "x.example"); (service != nil) != (e.Owner != nil) || service != nil && service != e.Owner.Service {
+			if service := s.Through(sidecar, mesh.Capture{}).Service("a", "x.example"); (service != nil) != (e.Owner != nil) || service != nil && !cmp.Equal(service, e.Owner.Service, addresses) {
 				t.Errorf("explained %v, decided %v", e.Owner, service)
 			}
 		})

@@ -288,11 +288,11 @@ func fingerprint(s *Snapshot) string {
 		through := s.Through(s.Sidecar(namespace, map[string]string{"app": "one"}), mesh.Capture{})
 		last = ""
 		for service := range through.Services(namespace) {
-			if service.Host <= last || through.Service(namespace, service.Host) != service {
+			if service.Host <= last || !cmp.Equal(through.Service(namespace, service.Host), service, addresses) {
 				b.WriteString("DISORDER ")
 			}
 			last = service.Host
-			fmt.Fprintf(&b, "%s through its Sidecar: %s of %s\n", namespace, service.Host, service.Source)
+			fmt.Fprintf(&b, "%s through its Sidecar: %s of %s %v %v\n", namespace, service.Host, service.Source, service.Ports, service.VIPs)
 		}
 	}
 	return b.String()
@@ -381,10 +381,8 @@ func drawObject(t *rapid.T) *api.Object {
 	}
 	if rapid.Bool().Draw(t, "sidecar") {
 		o := &api.Object{
-			Key: api.Key{Kind: "Sidecar", Namespace: pick("namespace", "a", "b", "istio-system"), Name: pick("name", "s1", "s2")},
-			Spec: &networking.Sidecar{Egress: []*networking.IstioEgressListener{{
-				Hosts: rapid.SliceOfN(rapid.SampledFrom([]string{"./*", "*/x.example", "b/*", "~a/*", "c/*.example", "~/z.example"}), 1, 3).Draw(t, "egress"),
-			}}},
+			Key:  api.Key{Kind: "Sidecar", Namespace: pick("namespace", "a", "b", "istio-system"), Name: pick("name", "s1", "s2")},
+			Spec: &networking.Sidecar{Egress: drawEgress(t)},
 		}
 		if spec, _ := o.Spec.(*networking.Sidecar); rapid.Bool().Draw(t, "selects") {
 			spec.WorkloadSelector = &networking.WorkloadSelector{Labels: map[string]string{"app": pick("app", "one", "two")}}
@@ -401,6 +399,22 @@ func drawObject(t *rapid.T) *api.Object {
 	}
 	o.Source = mesh.Ref{Kind: o.Kind, Namespace: o.Namespace, Name: o.Name}
 	return o
+}
+
+// drawEgress makes listeners for ports, then perhaps one for the rest.
+func drawEgress(t *rapid.T) []*networking.IstioEgressListener {
+	var all []*networking.IstioEgressListener
+	for _, port := range rapid.SliceOfNDistinct(rapid.SampledFrom([]uint32{80, 81, 443, 0}), 1, 3, rapid.ID).Draw(t, "listeners") {
+		l := &networking.IstioEgressListener{
+			Hosts:       rapid.SliceOfN(rapid.SampledFrom([]string{"./*", "*/x.example", "b/*", "~a/*", "c/*.example", "~/z.example"}), 1, 3).Draw(t, "egress"),
+			CaptureMode: rapid.SampledFrom([]networking.CaptureMode{networking.CaptureMode_DEFAULT, networking.CaptureMode_DEFAULT, networking.CaptureMode_NONE}).Draw(t, "mode"),
+		}
+		if port != 0 {
+			l.Port = &networking.SidecarPort{Number: port, Protocol: "TCP", Name: "p"}
+		}
+		all = append(all, l)
+	}
+	return all
 }
 
 // TestIncrementalEqualsFromScratch runs random changes and compares, after

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -102,6 +103,86 @@ func TestTheFirstListenerThatImportsAHostDecides(t *testing.T) {
 	}
 	if got := seen(s.Through(nil, mesh.Capture{}), "a"); got != "b/x.example" {
 		t.Errorf("without a Sidecar: got %s", got)
+	}
+}
+
+// TestAListenersPortIsTheOnlyOne on which its hosts are reached.
+func TestAListenersPortIsTheOnlyOne(t *testing.T) {
+	const ports = "ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: TLS}, {number: 3306, name: db, protocol: TCP}]"
+	for name, c := range map[string]struct{ egress, want string }{
+		"all":                       {`{hosts: ["*/*"]}`, "b/x.example 80 443 3306 virtual, c/y.example 80 443 3306 virtual"},
+		"one port":                  {`{port: {number: 80, protocol: HTTP, name: http}, hosts: ["*/*"]}`, "b/x.example 80 virtual, c/y.example 80 virtual"},
+		"one port and the rest":     {`{port: {number: 80, protocol: HTTP, name: http}, hosts: ["b/*"]}, {hosts: ["*/*"]}`, "b/x.example 80 443 3306 virtual, c/y.example 443 3306 virtual"},
+		"two ports":                 {`{port: {number: 80, protocol: HTTP, name: http}, hosts: ["b/*"]}, {port: {number: 3306, protocol: TCP, name: db}, hosts: ["b/*"]}`, "b/x.example 80 3306 virtual"},
+		"the owner is of the first": {`{port: {number: 3306, protocol: TCP, name: db}, hosts: ["c/*"]}, {hosts: ["b/*"]}`, "b/x.example 80 443 virtual, c/y.example 3306 virtual"},
+		"past the proxy":            {`{port: {number: 3306, protocol: TCP, name: db}, captureMode: NONE, bind: 127.0.0.1, hosts: ["b/*"]}, {hosts: ["*/*"]}`, "b/x.example 80 443, c/y.example 80 443 3306 virtual"},
+		"all past the proxy":        {`{captureMode: NONE, hosts: ["b/*"]}`, "b/x.example"},
+		"a socket":                  {`{port: {protocol: HTTP, name: http}, bind: "unix:///run/a", hosts: ["b/*"]}, {hosts: ["c/*"]}`, "c/y.example 80 443 3306 virtual"},
+		"a socket alone":            {`{port: {protocol: HTTP, name: http}, bind: "unix:///run/a", hosts: ["b/*"]}`, ""},
+		"an HTTP proxy":             {`{port: {number: 15080, protocol: HTTP_PROXY, name: p}, hosts: ["*/*"]}, {hosts: ["c/*"]}`, "c/y.example 80 443 3306 virtual"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := New(config.Default()).Apply(epoch, []Change{
+				object(t, "ServiceEntry b/e: hosts: [x.example], resolution: DNS, "+ports),
+				object(t, "ServiceEntry c/e: hosts: [y.example], resolution: DNS, "+ports),
+				object(t, "Sidecar a/s: egress: ["+c.egress+"]"),
+			})
+			var all []string
+			for service := range s.Through(s.Sidecar("a", nil), mesh.Capture{}).Services("a") {
+				text := service.Namespace + "/" + string(service.Host)
+				for _, p := range service.Ports {
+					text += fmt.Sprintf(" %d", p.Number)
+				}
+				if len(service.VIPs) > 0 {
+					text += " virtual"
+				}
+				all = append(all, text)
+			}
+			if got := strings.Join(all, ", "); got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+// TestWhatASidecarImportsInVainIsNoted with what was meant.
+func TestWhatASidecarImportsInVainIsNoted(t *testing.T) {
+	for name, c := range map[string]struct{ sidecar, want string }{
+		"a host":                  {`Sidecar a/s: egress: [{hosts: ["b/x.example"]}]`, ""},
+		"any namespace's":         {`Sidecar a/s: egress: [{hosts: ["*/x.example"]}]`, ""},
+		"a domain":                {`Sidecar a/s: egress: [{hosts: ["*/*.example"]}]`, ""},
+		"all of a namespace":      {`Sidecar a/s: egress: [{hosts: ["istio-system/*", "./*", "nowhere/*"]}]`, ""},
+		"what is not there":       {`Sidecar a/s: egress: [{hosts: ["*/zebra.org"]}]`, "spec.egress[0].hosts: */zebra.org imports nothing: nothing declares such a host"},
+		"what was misspelt":       {`Sidecar a/s: egress: [{hosts: ["./*", "*/private.exmaple"]}]`, "*/private.exmaple imports nothing: nothing declares such a host; did you mean private.example?"},
+		"another namespace's":     {`Sidecar a/s: egress: [{hosts: ["c/x.example"]}]`, "c/x.example imports nothing: it is declared in namespace b; write b/x.example"},
+		"not its own":             {`Sidecar a/s: egress: [{hosts: ["./x.example"]}]`, "./x.example imports nothing: it is declared in namespace b; write b/x.example"},
+		"what is not shown":       {`Sidecar a/s: egress: [{hosts: ["b/private.example"]}]`, "b/private.example imports nothing: the exportTo of ServiceEntry b/private (private.yaml:1) does not show it to namespace a"},
+		"a port that it has not":  {`Sidecar a/s: egress: [{port: {number: 81, protocol: HTTP, name: p}, hosts: ["b/x.example"]}]`, "ServiceEntry b/e (e.yaml:1) does not declare port 81, for which the listener is"},
+		"a domain without hosts":  {`Sidecar a/s: egress: [{hosts: ["*/*.org"]}]`, "*/*.org imports nothing: nothing declares such a host"},
+		"the root's, anyone's":    {`Sidecar istio-system/s: egress: [{hosts: ["./private.example", "*/x.example"]}]`, ""},
+		"the root's, nobody's":    {`Sidecar istio-system/s: egress: [{hosts: ["*/zebra.org"]}]`, "*/zebra.org imports nothing"},
+		"what it leaves out":      {`Sidecar a/s: egress: [{hosts: ["*/*", "~/zebra.org"]}]`, ""},
+		"the second listener's":   {`Sidecar a/s: egress: [{port: {number: 80, protocol: HTTP, name: p}, hosts: ["*/*"]}, {hosts: ["*/zebra.org"]}]`, "spec.egress[1].hosts: */zebra.org"},
+		"in a listener for a few": {`Sidecar a/s: workloadSelector: {labels: {app: x}}, egress: [{hosts: ["*/zebra.org"]}]`, "*/zebra.org imports nothing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := New(config.Default())
+			r.Apply(epoch, []Change{
+				object(t, "ServiceEntry b/e: hosts: [x.example], resolution: DNS, "+http80),
+				object(t, "ServiceEntry b/private: hosts: [private.example], resolution: DNS, exportTo: [b], "+http80),
+				object(t, c.sidecar),
+			})
+			var told []string
+			for _, note := range r.Notes() {
+				if note.Object.Kind == "Sidecar" {
+					told = append(told, note.String())
+				}
+			}
+			got := strings.Join(told, "\n")
+			if (c.want == "") != (got == "") || !strings.Contains(got, c.want) || len(told) > 1 {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
 	}
 }
 

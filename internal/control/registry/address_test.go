@@ -1,0 +1,94 @@
+package registry
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/hostname"
+)
+
+// ranges is the mesh-wide configuration with ranges of virtual addresses.
+func ranges(t *testing.T, text string) Change {
+	t.Helper()
+	objects, problems := api.Read("mesh.yaml", []byte("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: istio\n  namespace: istio-system\n  annotations: {fairlead.dev/virtual-addresses: '"+text+"'}\n"), "default")
+	if api.HasError(problems) || len(objects) != 1 {
+		t.Fatalf("%s: %v", text, problems)
+	}
+	return Change{Key: objects[0].Key, Object: objects[0]}
+}
+
+// six are entries that want an address each.
+func six(t *testing.T) []Change {
+	t.Helper()
+	var lines []string
+	for i := range 6 {
+		lines = append(lines, fmt.Sprintf("a/e%d: hosts: [h%d.example], resolution: DNS, ports: [{number: 3306, name: db, protocol: TCP}]", i, i))
+	}
+	return entries(t, lines...)
+}
+
+// virtual are the addresses of h0 to h5.
+func virtual(s *Snapshot) (all [6][]netip.Addr, without []hostname.Name) {
+	for i := range all {
+		host := hostname.Name(fmt.Sprintf("h%d.example", i))
+		if all[i] = s.Service("a", host).VIPs; len(all[i]) == 0 {
+			without = append(without, host)
+		}
+	}
+	return all, without
+}
+
+// TestAHostThatGetsNoAddressIsNamed with what to do about it, and the others
+// have theirs.
+func TestAHostThatGetsNoAddressIsNamed(t *testing.T) {
+	r := New(config.Default())
+	s, d := r.Apply(epoch, append(six(t), ranges(t, "240.1.0.0/29,2001:2::/126"))) // room for two
+	_, without := virtual(s)
+	if len(without) != 4 || len(d.Problems) != 4 {
+		t.Fatalf("%v have no address; told %s", without, problems(d))
+	}
+	for _, host := range without {
+		for _, want := range []string{
+			"host " + string(host) + " gets no virtual address: the range of virtual addresses is used up (240.1.0.0/29 and 2001:2::/126 have room for 2 hosts)",
+			"give it spec.addresses", "annotation fairlead.dev/virtual-addresses on ConfigMap istio-system/istio",
+		} {
+			if !strings.Contains(problems(d), want) {
+				t.Errorf("nothing says %q:\n%s", want, problems(d))
+			}
+		}
+	}
+	if _, d := r.Apply(epoch, six(t)[:1]); len(d.Hosts) != 0 {
+		t.Errorf("said again, %v changed", d.Hosts)
+	}
+}
+
+// TestAWiderRangeIsForThoseWithout an address: nobody is given another.
+func TestAWiderRangeIsForThoseWithout(t *testing.T) {
+	r := New(config.Default())
+	s, _ := r.Apply(epoch, append(six(t), ranges(t, "240.1.0.0/29,2001:2::/126")))
+	before, without := virtual(s)
+	next := ranges(t, "240.2.0.0/16") // the other family is Istio's then
+	s, d := r.Apply(epoch, []Change{next})
+	after, none := virtual(s)
+	if len(none) != 0 || len(d.Problems) != 0 || !d.Mesh || len(d.Hosts) != len(without) {
+		t.Fatalf("%v have no address; of %v changed %v; told %s", none, without, d.Hosts, problems(d))
+	}
+	for i := range before {
+		if len(before[i]) > 0 && before[i][0] != after[i][0] {
+			t.Errorf("h%d had %v and has %v", i, before[i], after[i])
+		}
+		if len(before[i]) == 0 && (!netip.MustParsePrefix("240.2.0.0/16").Contains(after[i][0]) || !config.Default().VirtualIPv6.Contains(after[i][1])) {
+			t.Errorf("h%d got %v", i, after[i])
+		}
+	}
+	if _, d := r.Apply(epoch, []Change{next}); d.Mesh {
+		t.Error("saying it again is a change")
+	}
+	if s, _ = r.Apply(epoch, []Change{{Key: next.Key}}); s.Mesh().VirtualIPv4 != config.Default().VirtualIPv4 {
+		t.Errorf("without the object the range is %v", s.Mesh().VirtualIPv4)
+	}
+}
