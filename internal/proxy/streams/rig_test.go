@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -112,3 +114,11 @@ func block(t testing.TB, text string) []byte {
 	}
 	return h2.AppendRequest(nil, &r, []byte(text), "http")
 }
+
+// A cutFlag remembers that it was cut.
+type cutFlag struct{ atomic.Bool }
+
+func (f *cutFlag) Cut() { f.Store(true) }
+
+// yield lets others run between two looks at a condition.
+func yield() { time.Sleep(time.Millisecond) }
