@@ -58,21 +58,38 @@ func (c *conn) serve(ctx context.Context) {
 	}
 }
 
+// A session is what a connection holds while requests are on it.
+type session struct {
+	exchange exchange
+	caller   h1Caller
+	upstream h1Upstream
+}
+
+func newSession(server *Server) *session {
+	s := new(session)
+	s.exchange.init(server)
+	s.caller.init(&s.exchange.req)
+	s.upstream.init(server)
+	s.exchange.toH1 = &s.upstream
+	return s
+}
+
 // burst serves the request that begins to arrive and those that came with it.
 // It reports whether more may follow on the connection.
 func (c *conn) burst(ctx context.Context) (more bool) {
-	x := c.server.exchanges.Get().(*exchange)
-	from := &x.h1
+	s := c.server.sessions.Get().(*session)
+	x, from := &s.exchange, &s.caller
 	from.conn = c
 	defer func() {
 		if p := recover(); p != nil {
-			// The exchange is left to the collector: nobody knows its state.
+			// The session is left to the collector: nobody knows its state.
 			more = false
 			x.crashed(p)
 			return
 		}
-		from.release()
-		x.release()
+		from.clear()
+		x.clear()
+		c.server.sessions.Put(s)
 	}()
 	for {
 		from.begin()

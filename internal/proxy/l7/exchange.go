@@ -15,10 +15,10 @@ import (
 // Sizes of the buffers an exchange holds: enough for what nearly every message
 // needs, so that it goes out in one write.
 const (
-	headSize   = 8 << 10
-	outSize    = 16 << 10
-	answerSize = 16 << 10
-	bulkSize   = 64 << 10
+	headSize    = 8 << 10               // a request as it comes
+	requestSize = headSize + headSize/8 // … and as it goes out
+	answerSize  = 16 << 10
+	bulkSize    = 64 << 10
 )
 
 // A buffer is what streaming and large heads need.
@@ -51,37 +51,35 @@ type exchange struct {
 
 	rec      decision.Record
 	local    []byte // an answer of the proxy
+	replayed bool   // the request was sent once more
 	started  bool   // a part of the final answer went to the caller
 	recorded bool
 
 	// Memory that the fields above usually refer to.
-	h1       h1Caller
-	toH1     h1Upstream
-	out      scratch
+	toH1     *h1Upstream // nil until one is needed, if it is not at hand
 	ownLocal [1 << 10]byte
 	ownHost  [255]byte
 	ownTried [8]*cluster.Endpoint
 }
 
-func newExchange(s *Server) *exchange {
-	x := &exchange{server: s}
+// init prepares a new exchange.
+func (x *exchange) init(s *Server) {
+	x.server = s
 	x.upload.done = make(chan struct{}, 1)
-	x.out.b, x.local = x.out.own[:0], x.ownLocal[:0]
-	x.h1.req, x.h1.out, x.h1.in = &x.req, &x.out, x.h1.own[:]
-	x.toH1.server, x.toH1.out, x.toH1.answer = s, &x.out, x.toH1.own[:]
-	return x
+	x.local = x.ownLocal[:0]
 }
 
-// release gives the exchange back for reuse. Its caller has been released.
-func (x *exchange) release() {
-	x.toH1.release()
-	x.out.b, x.local = x.out.own[:0], x.ownLocal[:0]
+// clear drops what belongs to one caller, or is more than usual.
+func (x *exchange) clear() {
+	if x.toH1 != nil {
+		x.toH1.clear()
+	}
+	x.local = x.ownLocal[:0]
 	x.rec = decision.Record{}
 	x.manager, x.caller, x.in, x.answer, x.first = nil, nil, nil, nil, piece{}
 	x.cluster, x.endpoint, x.up = nil, nil, nil
 	clear(x.ownTried[:])
 	x.tried = nil
-	x.server.exchanges.Put(x)
 }
 
 // begin prepares for the next request of c. Its record starts as a copy of base.
@@ -94,7 +92,7 @@ func (x *exchange) begin(c caller, m *config.HTTPManager, base *decision.Record)
 	x.tried = x.ownTried[:0]
 	x.answer, x.interim = nil, 0
 	x.timeout, x.deadline = 0, time.Time{}
-	x.started, x.recorded = false, false
+	x.replayed, x.started, x.recorded = false, false, false
 	x.rec = *base
 	x.rec.Start = time.Now()
 }

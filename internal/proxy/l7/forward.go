@@ -28,8 +28,8 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 	if x.timeout = rt.Timeout; x.timeout > 0 && x.whole {
 		x.deadline = time.Now().Add(x.timeout)
 	}
-	for again := false; ; again = true {
-		if status := x.connect(ctx, rt, again); status != 0 {
+	for {
+		if status := x.connect(ctx, rt); status != 0 {
 			return x.reply(status)
 		}
 		if !x.deadline.IsZero() {
@@ -45,18 +45,19 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 		if failed == nil {
 			return x.respond(ctx)
 		}
-		if again || !x.replayable(failed) {
+		if !x.replayable(failed) {
 			return x.fail(ctx, failed)
 		}
 		x.letGo(false)
+		x.replayed = true
 	}
 }
 
-// replayable reports whether the request may be sent once more after a try that
-// failed: certainly if the endpoint cannot have acted on it, and if it is not
+// replayable reports whether the request may be sent once more, and only once,
+// after a try that failed: certainly if the endpoint cannot have acted on it, and if it is not
 // likely to have where doing it twice does no harm. All of it must be at hand.
 func (x *exchange) replayable(failed error) bool {
-	if x.interim > 0 || x.upload.running {
+	if x.replayed || x.interim > 0 || x.upload.running {
 		return false
 	}
 	switch x.up.served(failed) {
@@ -79,7 +80,7 @@ func idempotent(method []byte) bool {
 
 // connect attaches to an endpoint, trying again as the route says. It returns
 // the status of the reply if there is none to be had.
-func (x *exchange) connect(ctx context.Context, rt *config.Route, fresh bool) (status int) {
+func (x *exchange) connect(ctx context.Context, rt *config.Route) (status int) {
 	r := &x.rec
 	for retry := 1; ; retry++ {
 		var avoid []*cluster.Endpoint
@@ -95,7 +96,7 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route, fresh bool) (s
 			r.Tries++
 		}
 		up := x.upstreamFor(x.cluster)
-		if err = up.attach(ctx, e, fresh, x.deadline); err == nil {
+		if err = up.attach(ctx, e, x.replayed, x.deadline); err == nil {
 			x.endpoint, x.up = e, up
 			x.caller.tie(ctx, up.wire())
 			x.connected()
@@ -125,7 +126,13 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route, fresh bool) (s
 }
 
 // upstreamFor returns what speaks with the endpoints of c: HTTP/1 so far.
-func (x *exchange) upstreamFor(*cluster.Cluster) upstream { return &x.toH1 }
+func (x *exchange) upstreamFor(*cluster.Cluster) upstream {
+	if x.toH1 == nil {
+		x.toH1 = new(h1Upstream)
+		x.toH1.init(x.server)
+	}
+	return x.toH1
+}
 
 // pause waits before a retry, and reports false if the route's time is up first.
 func (x *exchange) pause(retry int, base time.Duration) bool {

@@ -74,9 +74,3 @@ func (in *incoming) take(b []byte) (p piece, used int, err error) {
 	}
 	return piece{data: b}, len(b), nil
 }
-
-// A scratch is where a message is put together that goes out in one write.
-type scratch struct {
-	b   []byte
-	own [outSize]byte // what b usually refers to
-}

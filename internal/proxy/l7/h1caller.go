@@ -27,7 +27,6 @@ var (
 type h1Caller struct {
 	conn *conn
 	req  *h1.Request // the exchange's, parsed here
-	out  *scratch    // the exchange's
 
 	in     []byte // begins with the head of the request
 	filled int
@@ -41,8 +40,16 @@ type h1Caller struct {
 	closing bool // the connection ends with this exchange
 	linger  bool // … and the caller may still be sending
 
-	own   [headSize]byte // what in usually refers to
-	large *buffer        // … and when it outgrew that
+	out []byte // what goes out in one write
+
+	ownIn  [headSize]byte // what in usually refers to
+	ownOut [answerSize]byte
+	large  *buffer // in when it outgrew its own
+}
+
+// init prepares a new caller, which parses heads into req.
+func (c *h1Caller) init(req *h1.Request) {
+	c.req, c.in, c.out = req, c.ownIn[:], c.ownOut[:0]
 }
 
 // begin prepares for the next request.
@@ -52,12 +59,13 @@ func (c *h1Caller) begin() {
 	c.chunked, c.untold, c.closing, c.linger = false, false, false, false
 }
 
-// release drops what belongs to one connection.
-func (c *h1Caller) release() {
+// clear drops what belongs to one connection, or is more than usual.
+func (c *h1Caller) clear() {
 	if c.large != nil {
 		c.conn.server.buffers.Put(c.large)
 	}
-	c.conn, c.large, c.in, c.filled, c.spill = nil, nil, c.own[:], 0, nil
+	c.conn, c.large, c.filled, c.spill = nil, nil, 0, nil
+	c.in, c.out = c.ownIn[:], c.ownOut[:0]
 }
 
 // next moves what came after the request to the front, and reports whether
@@ -193,14 +201,14 @@ func (c *h1Caller) interim(r *h1.Response, text []byte) error {
 	if c.req.Minor == 0 {
 		return nil
 	}
-	c.out.b = r.AppendTo(c.out.b[:0], text, h1.Reply{})
-	return c.send(c.out.b)
+	c.out = r.AppendTo(c.out[:0], text, h1.Reply{})
+	return c.send(c.out)
 }
 
 func (c *h1Caller) answer(r *h1.Response, text []byte, p piece) error {
-	c.out.b = r.AppendTo(c.out.b[:0], text, c.frame(r))
-	c.out.b = appendPiece(c.out.b, p, c.chunked)
-	return c.send(c.out.b)
+	c.out = r.AppendTo(c.out[:0], text, c.frame(r))
+	c.out = appendPiece(c.out, p, c.chunked)
+	return c.send(c.out)
 }
 
 // frame decides how the answer is framed, and whether the connection survives it.
@@ -243,7 +251,7 @@ func (c *h1Caller) send(b []byte) error {
 }
 
 func (c *h1Caller) reply(head, body []byte) error {
-	out := append(c.out.b[:0], head...)
+	out := append(c.out[:0], head...)
 	switch {
 	case c.closing:
 		out = append(out, "connection: close\r\n"...)
@@ -251,8 +259,8 @@ func (c *h1Caller) reply(head, body []byte) error {
 		out = append(out, "connection: keep-alive\r\n"...)
 	}
 	out = append(out, "\r\n"...)
-	c.out.b = append(out, body...)
-	return c.send(c.out.b)
+	c.out = append(out, body...)
+	return c.send(c.out)
 }
 
 // abort ends the connection: with a reset where its end would otherwise tell

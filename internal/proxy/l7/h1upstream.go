@@ -15,7 +15,6 @@ import (
 // An h1Upstream is an upstream on a connection of HTTP/1, kept or new.
 type h1Upstream struct {
 	server *Server
-	out    *scratch // the exchange's
 
 	endpoint *cluster.Endpoint
 	conn     *transport.Conn
@@ -29,16 +28,24 @@ type h1Upstream struct {
 	body   incoming
 	extra  bool // bytes followed that belong to no answer
 
-	own   [answerSize]byte // what answer usually refers to
-	large *buffer          // … and when it outgrew that
+	out []byte // what goes out in one write
+
+	ownAnswer [answerSize]byte // what answer usually refers to
+	ownOut    [requestSize]byte
+	large     *buffer // answer when it outgrew its own
 }
 
-// release gives back what an exchange needed beyond the usual.
-func (u *h1Upstream) release() {
+// init prepares a new upstream.
+func (u *h1Upstream) init(s *Server) {
+	u.server, u.answer, u.out = s, u.ownAnswer[:], u.ownOut[:0]
+}
+
+// clear drops what is more than usual.
+func (u *h1Upstream) clear() {
 	if u.large != nil {
 		u.server.buffers.Put(u.large)
 	}
-	u.large, u.answer = nil, u.own[:]
+	u.large, u.answer, u.out = nil, u.ownAnswer[:], u.ownOut[:0]
 }
 
 func (u *h1Upstream) attach(ctx context.Context, e *cluster.Endpoint, fresh bool, deadline time.Time) (err error) {
@@ -75,9 +82,9 @@ func (u *h1Upstream) wire() *transport.Conn { return u.conn }
 
 func (u *h1Upstream) send(r *h1.Request, text []byte, p piece) error {
 	u.chunked = r.Framing == h1.Chunked
-	u.out.b = r.AppendTo(u.out.b[:0], text)
-	u.out.b = appendPiece(u.out.b, p, u.chunked)
-	n, err := u.conn.Write(u.out.b)
+	u.out = r.AppendTo(u.out[:0], text)
+	u.out = appendPiece(u.out, p, u.chunked)
+	n, err := u.conn.Write(u.out)
 	u.unsent = err != nil && n == 0
 	return err
 }

@@ -70,7 +70,7 @@ type Server struct {
 	logger   *slog.Logger
 
 	headTimeout time.Duration
-	exchanges   sync.Pool // of *exchange
+	sessions    sync.Pool // of *session
 	buffers     sync.Pool // of *buffer
 	ids         atomic.Uint64
 	panics      atomic.Uint64
@@ -82,7 +82,7 @@ func New(o Options) *Server {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	s.exchanges.New = func() any { return newExchange(s) }
+	s.sessions.New = func() any { return newSession(s) }
 	s.buffers.New = func() any { return new(buffer) }
 	return s
 }

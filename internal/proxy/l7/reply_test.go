@@ -96,11 +96,59 @@ func TestLocalReplyToHEADHasNoBody(t *testing.T) {
 
 func TestLocalReplyToGRPCIsAStatusOfItsOwn(t *testing.T) {
 	r := newRig(t, entry{host: "empty.example"})
+	for contentType, grpc := range map[string]bool{
+		"application/grpc": true, "application/grpc+proto": true, "Application/gRPC": true, "application/grpc;charset=x": true,
+		"application/grpc-web": false, "application/grp": false, "text/plain": false,
+	} {
+		c := r.dial()
+		c.say("POST /a.B/C HTTP/1.1\r\nHost: empty.example\r\nContent-Type: " + contentType + "\r\nContent-Length: 1\r\n\r\nx")
+		res, body := c.answer("POST")
+		rec := r.record()
+		if !grpc {
+			if res.StatusCode != 503 || res.Header.Get("grpc-status") != "" || !strings.Contains(body, "has no endpoint") {
+				t.Errorf("%s: %v %q", contentType, res, body)
+			}
+			continue
+		}
+		if res.StatusCode != 200 || res.Header.Get("grpc-status") != "14" || body != "" || !strings.Contains(res.Header.Get("grpc-message"), "has no endpoint") {
+			t.Errorf("%s: %v %q", contentType, res, body)
+		}
+		if rec.Status != 200 || rec.Sent != 0 || rec.Flags != decision.UH {
+			t.Errorf("%s: record %d, %d sent, %s", contentType, rec.Status, rec.Sent, rec.Flags)
+		}
+	}
+}
+
+// envoy.md section 9.
+func TestGRPCStatusOfHTTPCodes(t *testing.T) {
+	for status, want := range map[int]int64{
+		400: 13, 401: 16, 403: 7, 404: 12, 408: 2, 413: 2, 429: 14, 431: 2, 500: 2, 501: 2, 502: 14, 503: 14, 504: 14,
+	} {
+		if got := grpcStatus(status); got != want {
+			t.Errorf("%d: %d, want %d", status, got, want)
+		}
+	}
+}
+
+func TestALocalReplyAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Log("the race detector allocates; counted without it")
+		return
+	}
+	r := newRig(t, entry{host: "empty.example"})
+	r.server.log = quietLog{}
 	c := r.dial()
-	c.say("POST /a.B/C HTTP/1.1\r\nHost: empty.example\r\nContent-Type: application/grpc+proto\r\nContent-Length: 1\r\n\r\nx")
-	res, body := c.answer("POST")
-	if res.StatusCode != 200 || res.Header.Get("grpc-status") != "14" || body != "" || !strings.Contains(res.Header.Get("grpc-message"), "has no endpoint") {
-		t.Errorf("%v %q", res, body)
+	request, answer := []byte("GET / HTTP/1.1\r\nHost: empty.example\r\n\r\n"), make([]byte, 4096)
+	n := testing.AllocsPerRun(1000, func() {
+		if _, err := c.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.TCPConn.Read(answer); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n > 0.1 {
+		t.Errorf("%v allocations per reply", n)
 	}
 }
 

@@ -67,8 +67,9 @@ type caller interface {
 // The exchange's goroutine calls everything but write, which the goroutine of
 // an upload may be in at the same time.
 type upstream interface {
-	// attach finds a way to the endpoint: a new one if fresh says so or if none is
-	// kept, before the deadline if there is one. If it fails, no other method may
+	// attach finds a way to the endpoint: a kept one that still stands, else a new
+	// one before the deadline, if there is one. fresh says that the request was sent
+	// on a kept one already, and that it shall be a new one. If it fails, no other method may
 	// be called; else done must be.
 	attach(ctx context.Context, e *cluster.Endpoint, fresh bool, deadline time.Time) error
 	// wire is what limits of time are set on and what may be closed, at any time
