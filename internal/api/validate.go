@@ -10,9 +10,6 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 )
 
-// annotationPrefix begins the annotations that are Fairlead's own.
-const annotationPrefix = "fairlead.dev/"
-
 // Validate applies Istio's rules and ours to one object: everything that can be
 // said of it without knowing any other. It names every fault, not the first.
 func Validate(o *Object) []Problem {
@@ -25,6 +22,7 @@ func Validate(o *Object) []Problem {
 		v.meshConfig(spec)
 	case *networking.Sidecar:
 		v.sidecar(spec)
+		v.sidecarInbound(spec)
 	case *networking.WorkloadEntry:
 		v.workloadEntry("spec", spec)
 	case *KubeService:
@@ -66,31 +64,8 @@ func (v *validator) warn(field, format string, args ...any) {
 
 func (v *validator) metadata() {
 	v.labels("metadata.labels", v.object.Labels)
-	for _, key := range slices.Sorted(maps.Keys(v.object.Labels)) {
-		v.istioKey(join("metadata.labels", key), key)
-	}
-	for _, key := range slices.Sorted(maps.Keys(v.object.Annotations)) {
-		field := join("metadata.annotations", key)
-		if fault := qualifiedNameFault(key); fault != "" {
-			v.err(field, "%s is no annotation: %s", quote(key), fault)
-		} else if strings.HasPrefix(key, annotationPrefix) {
-			v.warn(field, "Fairlead does not know this annotation; it changes nothing")
-		} else {
-			v.istioKey(field, key)
-		}
-	}
-}
-
-// istioKey names the labels and annotations by which Istio would do something
-// with an object that is otherwise acted on.
-func (v *validator) istioKey(field, key string) {
-	domain, _, ok := strings.Cut(key, "/")
-	if !ok || v.object.Kind != KindServiceEntry || key == noVIP || domain == "service.istio.io" { // those only name a workload
-		return
-	}
-	if domain == "istio.io" || strings.HasSuffix(domain, ".istio.io") {
-		v.warn(field, "is not acted on yet")
-	}
+	v.knownLabels()
+	v.annotations()
 }
 
 // labels checks keys and values as the API server does.
