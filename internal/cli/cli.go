@@ -96,7 +96,7 @@ them, say which services outside it may reach and how; Fairlead always says why.
   fairlead proxy-config cluster client
   fairlead validate -f entries/
   fairlead analyze -f entries/
-  fairlead who-owns www.baidu.com --from shop -f entries/`,
+  fairlead who-owns https://www.baidu.com --from shop/client`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -117,5 +117,12 @@ them, say which services outside it may reach and how; Fairlead always says why.
 		newWhoOwns(env),
 		newVersion(env),
 	)
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() == "completion" {
+			cmd.Example = `  source <(fairlead completion bash)
+  fairlead completion zsh > "${fpath[1]}/_fairlead"`
+		}
+	}
 	return root
 }

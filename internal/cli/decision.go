@@ -16,7 +16,7 @@ func sayDecision(out io.Writer, d admin.Decision) error {
 	if d.Remark != "" {
 		fmt.Fprintln(out, d.Remark)
 	}
-	if d.Sidecar != "" {
+	if d.Sidecar != "" && d.Port == 0 {
 		fmt.Fprintf(out, "What the workload sees and what happens to the rest is narrowed by %s.\n", d.Sidecar)
 	}
 	if _, err := netip.ParseAddr(d.Host); err == nil {
@@ -173,13 +173,19 @@ func sentence(d admin.Decision, c admin.Connection, differ bool) string {
 			what = fmt.Sprintf("Requests to port %d of %s", c.Port, d.Host)
 		}
 	}
-	switch {
-	case c.Cluster == "":
+	if c.Cluster == "" {
 		return what + " is closed: nothing there matches it."
-	case c.Object == "" && isVirtual(d) && d.Undeclared != refused:
-		return fmt.Sprintf("%s is declared by no entry that namespace %s sees: by outbound policy %s it is %s to the address that %s has in DNS (%s).", what, d.Namespace, d.Policy, d.Undeclared, d.Covers[0].Host, c.Cluster)
-	case c.Object == "":
-		return fmt.Sprintf("%s is declared by no entry that namespace %s sees: by outbound policy %s it is %s (%s).", what, d.Namespace, d.Policy, d.Undeclared, c.Cluster)
+	}
+	if c.Object == "" {
+		through, to := "", ""
+		if d.Sidecar != "" {
+			through = " through " + d.Sidecar
+		}
+		if isVirtual(d) && d.Undeclared != refused {
+			to = " to the address that " + d.Covers[0].Host + " has in DNS"
+		}
+		return fmt.Sprintf("%s is declared by no entry that namespace %s sees%s: by outbound policy %s it is %s%s (%s).",
+			what, d.Namespace, through, d.Policy, d.Undeclared, to, c.Cluster)
 	}
 	var facts []string
 	if c.Protocol != "" {

@@ -8,8 +8,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spf13/cobra"
 
 	"github.com/fairlead/fairlead/internal/admin"
 	"github.com/fairlead/fairlead/internal/peer"
@@ -79,32 +82,38 @@ func answering(t *testing.T, namespace string) (run string) {
 	return run
 }
 
+// typed runs a command line and returns what it said.
+func typed(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var files [2]*os.File
+	for i := range files {
+		f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		files[i] = f
+	}
+	code = Main(args, Env{In: os.Stdin, Out: files[0], Err: files[1], StateHome: t.TempDir()})
+	var text [2]string
+	for i, f := range files {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		b, err := io.ReadAll(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text[i] = string(b)
+	}
+	return code, text[0], text[1]
+}
+
 func TestARunIsAskedAboutItself(t *testing.T) {
 	run := answering(t, "shop")
 	ask := func(args ...string) (code int, out, errs string) {
 		t.Helper()
-		var files [2]*os.File
-		for i := range files {
-			f, err := os.Create(filepath.Join(t.TempDir(), "out"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			files[i] = f
-		}
-		code = Main(append([]string{"who-owns"}, args...), Env{In: os.Stdin, Out: files[0], Err: files[1], StateHome: t.TempDir()})
-		var text [2]string
-		for i, f := range files {
-			if _, err := f.Seek(0, io.SeekStart); err != nil {
-				t.Fatal(err)
-			}
-			b, err := io.ReadAll(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			text[i] = string(b)
-		}
-		return code, text[0], text[1]
+		return typed(t, append([]string{"who-owns"}, args...)...)
 	}
 
 	code, out, errs := ask("x.example", "--from", "shop/"+run)
@@ -119,4 +128,70 @@ func TestARunIsAskedAboutItself(t *testing.T) {
 	if want := fmt.Sprintf("fairlead: the run %q is in namespace shop, not prd: write --from shop/%[1]s\n", run); code != 1 || errs != want || out != "" {
 		t.Errorf("in another namespace: got %d %q %q, want %q", code, out, errs, want)
 	}
+}
+
+// TestNamesOfRunsAreCompleted has a run that says no more than its status.
+func TestNamesOfRunsAreCompleted(t *testing.T) {
+	run := fmt.Sprintf("completed-%d", os.Getpid())
+	ln, err := peer.Listen(peer.Name(os.Getuid(), run, "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = fmt.Fprintf(c, `{"name":%q,"namespace":"shop"}`, run) // the test says what did not come
+			_ = c.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		if err := ln.Close(); err != nil {
+			t.Error(err)
+		}
+		<-served
+	})
+	for _, tt := range []struct{ line, want string }{
+		{"exec", run},
+		{"logs", run},
+		{"proxy-status", run},
+		{"proxy-config cluster", run},
+		{"proxy-config all", run},
+		{"who-owns x.example --from", "shop/" + run},
+	} {
+		_, out, errs := typed(t, append(append([]string{"__complete"}, strings.Fields(tt.line)...), "")...)
+		lines := strings.Split(out, "\n")
+		if !slices.Contains(lines, tt.want) || !slices.Contains(lines, ":4") { // no files beside
+			t.Errorf("%s: got %q %q, want %s", tt.line, out, errs, tt.want)
+		}
+	}
+}
+
+// TestEveryCommandShowsHowItIsUsed walks what there is, so that nothing new is
+// forgotten.
+func TestEveryCommandShowsHowItIsUsed(t *testing.T) {
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, c := range cmd.Commands() {
+			if c.Name() == "help" {
+				continue
+			}
+			if c.Example == "" {
+				t.Errorf("%s shows no example", c.CommandPath())
+			}
+			if f := c.Flags().Lookup("output"); f != nil {
+				if _, ok := c.GetFlagCompletionFunc("output"); !ok {
+					t.Errorf("%s does not complete -o", c.CommandPath())
+				}
+			}
+			if c.Name() != "completion" { // whose own commands are a library's
+				walk(c)
+			}
+		}
+	}
+	walk(newRoot(Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
 }
