@@ -115,12 +115,13 @@ func replyAsText(t *testing.T, wire []byte) string {
 // other types.
 func outside(t *testing.T) netip.AddrPort {
 	t.Helper()
-	return nameServer(t, func() (netip.Addr, uint32) { return realZone, 60 })
+	return nameServer(t, func() (netip.Addr, uint32) { return realZone, 60 }, func() dnsmessage.RCode { return dnsmessage.RCodeSuccess })
 }
 
-// nameServer starts a name server that answers every A with what it is told, and
-// other types with nothing.
-func nameServer(t *testing.T, tell func() (addr netip.Addr, ttl uint32)) netip.AddrPort {
+// nameServer starts a name server that answers with the code it is told, every A
+// with the address it is told unless that is the zero one, and other types with
+// nothing.
+func nameServer(t *testing.T, tell func() (addr netip.Addr, ttl uint32), code func() dnsmessage.RCode) netip.AddrPort {
 	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -140,9 +141,12 @@ func nameServer(t *testing.T, tell func() (addr netip.Addr, ttl uint32)) netip.A
 			if err := q.Unpack(buf[:n]); err != nil || len(q.Questions) != 1 {
 				continue
 			}
-			reply := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, RecursionAvailable: true}, Questions: q.Questions}
+			reply := dnsmessage.Message{Header: dnsmessage.Header{ID: q.ID, Response: true, RecursionAvailable: true, RCode: code()}, Questions: q.Questions}
+			addr, ttl := netip.Addr{}, uint32(0)
 			if q.Questions[0].Type == dnsmessage.TypeA {
-				addr, ttl := tell()
+				addr, ttl = tell()
+			}
+			if addr.IsValid() {
 				reply.Answers = []dnsmessage.Resource{{
 					Header: dnsmessage.ResourceHeader{Name: q.Questions[0].Name, Class: dnsmessage.ClassINET, TTL: ttl},
 					Body:   &dnsmessage.AResource{A: addr.As4()},
@@ -167,7 +171,7 @@ func TestBehaviour27RefreshFollowsTheTimeToLive(t *testing.T) {
 			return first, 1
 		}
 		return second, 3600
-	})
+	}, func() dnsmessage.RCode { return dnsmessage.RCodeSuccess })
 	r := resolve.New(resolve.Options{Servers: []netip.AddrPort{server}, Refresh: time.Hour})
 	defer r.Close()
 	answers := make(chan []netip.Addr, 8)
