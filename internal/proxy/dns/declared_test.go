@@ -100,6 +100,23 @@ func TestEveryFormOfADeclaredHost(t *testing.T) {
 	}
 }
 
+// What the zone is asked is what zones hold, and one answer serves both spellings.
+func TestAnInternationalNameIsForwardedAsPunycode(t *testing.T) {
+	w := &world{zone: map[string][]string{"xn--bcher-kva.wild.org. A": {"xn--bcher-kva.wild.org. 60 CNAME cdn.net.", "cdn.net. 60 A 1.1.1.1"}}}
+	s := serverOf(w, declared(), mesh.RegistryOnly)
+	for _, name := range []string{`b\195\188cher.wild.org.`, "XN--bcher-kva.wild.org."} {
+		if got, want := ask(t, s, name, "A", nil), "NOERROR; "+name+" 60 IN CNAME cdn.net.; cdn.net. 60 IN A 1.1.1.1"; got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+	if len(w.asked) != 1 || w.asked[0] != "xn--bcher-kva.wild.org. A" {
+		t.Errorf("forwarded %q", w.asked)
+	}
+	if got := s.NameOf(netip.MustParseAddr("1.1.1.1")); got != "xn--bcher-kva.wild.org" {
+		t.Errorf("NameOf = %q", got)
+	}
+}
+
 // manyNames are n declared hosts with a virtual address of each family, and a
 // few wildcards.
 func manyNames(n int) *config.Config {
