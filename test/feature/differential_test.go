@@ -61,9 +61,43 @@ apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: {name: few, namespace: b}
 spec: {egress: [{hosts: ["*/h1.example.com", "*/h2.example.com", "a/*"]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: ports, namespace: a}
+spec:
+  egress:
+  - {port: {number: 3306, protocol: TCP, name: db}, hosts: ["b/*", "./*.example.com"]}
+  - {port: {number: 443, protocol: TLS, name: tls}, captureMode: NONE, hosts: ["*/h3.example.com", "c/*"]}
+  - {port: {number: 80, protocol: HTTP, name: http}, hosts: ["c/*"]}
+  - {hosts: ["*/*", "~/*.w2.example.com"]}
 `
 
-// A history is a registry and five views of it, all kept up to date.
+// captures are what of workloads' traffic comes to their proxies: each is that
+// of one view more.
+func captures(t *testing.T) []mesh.Capture {
+	t.Helper()
+	const prefix = "traffic.sidecar.istio.io/"
+	var all []mesh.Capture
+	for _, c := range []struct {
+		mode, dns   string
+		annotations map[string]string
+	}{
+		{"NONE", "", nil},
+		{"", "false", nil},
+		{"", "", map[string]string{prefix + "excludeOutboundPorts": "3306,443"}},
+		{"", "", map[string]string{prefix + "includeOutboundIPRanges": "240.240.0.0/17", prefix + "includeOutboundPorts": "80,6379"}},
+	} {
+		capture, err := mesh.ParseCapture(c.mode, c.dns, c.annotations)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, capture)
+	}
+	return all
+}
+
+// A history is a registry and some views of it, all kept up to date.
 type history struct {
 	t        *testing.T
 	registry *registry.Registry
@@ -86,6 +120,12 @@ func newHistory(t *testing.T) *history {
 	for _, o := range sidecars {
 		h.views = append(h.views, translate.View{Namespace: o.Namespace, Sidecar: api.Sidecar(o)})
 	}
+	for _, c := range captures(t) {
+		h.views = append(h.views, translate.View{Namespace: "a", Capture: c})
+	}
+	both := h.views[len(h.views)-1]
+	both.Sidecar = api.Sidecar(sidecars[len(sidecars)-1])
+	h.views = append(h.views, both)
 	h.snapshot, _ = h.registry.Apply(someday, nil)
 	for _, v := range h.views {
 		tr, _ := translate.New(v, h.snapshot.Through(v.Sidecar, v.Capture))
