@@ -141,7 +141,10 @@ func FuzzRespond(f *testing.F) {
 	f.Add(wireOf(f, func(q *dns.Msg) { q.Question[0].Name = "1.0.0.127.in-addr.arpa."; q.Question[0].Qtype = dns.TypePTR }), false)
 	f.Add(wireOf(f, func(q *dns.Msg) { q.Question[0].Name = `\000.x\.y.wild.org.`; q.Question[0].Qtype = dns.TypeHTTPS }), false)
 	f.Add(wireOf(f, func(q *dns.Msg) { q.Question[0].Name = `B\195\156\195.\227\128\130.wild.org.` }), false)
-	f.Add(wireOf(f, func(q *dns.Msg) { q.Question[0].Name = "_8443._https.vip.corp.svc.local."; q.Question[0].Qtype = dns.TypeSVCB }), false)
+	f.Add(wireOf(f, func(q *dns.Msg) {
+		q.Question[0].Name = "_8443._https.vip.corp.svc.local."
+		q.Question[0].Qtype = dns.TypeSVCB
+	}), false)
 	w := &world{zone: map[string][]string{"www.baidu.com. A": {"www.baidu.com. 60 A 1.1.1.1"}}}
 	s := serverOf(w, declared(), mesh.RegistryOnly)
 	f.Fuzz(func(t *testing.T, wire []byte, stream bool) {
