@@ -77,10 +77,10 @@ func (x *exchange) relay(ctx context.Context, p piece) (more bool) {
 	if err := x.start(p); err != nil {
 		return x.broken(ctx, err)
 	}
-	r, wire := &x.rec, x.up.wire()
+	r, up := &x.rec, x.up.hijack()
 	down, ahead := x.caller.hijack()
 	if len(ahead) > 0 {
-		if _, err := wire.Write(ahead); err != nil {
+		if _, err := up.Write(ahead); err != nil {
 			return x.broken(ctx, err)
 		}
 		r.Received += int64(len(ahead))
@@ -89,7 +89,7 @@ func (x *exchange) relay(ctx context.Context, p piece) (more bool) {
 	// between: the listener cuts what is left at its deadline.
 	x.caller.untie() // the relay sees to both ends itself
 	x.stopTimer()
-	sent, received, err := l4.Relay(ctx, down, wire)
+	sent, received, err := l4.Relay(ctx, down, up)
 	r.Received += sent
 	r.Sent += received
 	if err != nil {

@@ -33,7 +33,7 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 			return x.reply(status)
 		}
 		if !x.deadline.IsZero() {
-			_ = x.up.wire().SetDeadline(x.deadline) // fails on a closed conn alone
+			x.up.setDeadline(x.deadline)
 		}
 		x.renew()
 		err := x.up.send(&x.req, x.in, x.first)
@@ -98,7 +98,7 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route) (status int) {
 		up := x.upstreamFor(x.cluster)
 		if err = up.attach(ctx, e, x.replayed, x.deadline); err == nil {
 			x.endpoint, x.up = e, up
-			x.caller.tie(ctx, up.wire())
+			x.caller.tie(ctx, up)
 			x.connected()
 			return 0
 		}
@@ -192,7 +192,7 @@ func (x *exchange) fail(ctx context.Context, cause error) (more bool) {
 // the status to answer with; 0: there is nobody to tell.
 func (x *exchange) breakOff(ctx context.Context, cause error) (status int) {
 	trouble := x.caller.trouble()
-	idle := x.up.wire().TimedOut() || errors.Is(trouble, os.ErrDeadlineExceeded)
+	idle := x.up.idle() || errors.Is(trouble, os.ErrDeadlineExceeded)
 	x.stopUpload()
 	x.letGo(false)
 	o, words := x.failure(x.blame(ctx, cause))
@@ -223,14 +223,14 @@ func (x *exchange) renew() { renew(x.up, x.manager) }
 
 func renew(up upstream, m *config.HTTPManager) {
 	if m.StreamIdleTimeout > 0 {
-		up.wire().SetTimeout(m.StreamIdleTimeout)
+		up.setTimeout(m.StreamIdleTimeout)
 	}
 }
 
 // stopTimer ends the time of the route.
 func (x *exchange) stopTimer() {
 	if x.timeout > 0 {
-		_ = x.up.wire().SetDeadline(time.Time{}) // fails on a closed conn alone
+		x.up.setDeadline(time.Time{})
 	}
 }
 

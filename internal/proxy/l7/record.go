@@ -143,7 +143,7 @@ func (x *exchange) describe() {
 func (x *exchange) connected() {
 	r := &x.rec
 	r.Reason, r.Err, r.Details = decision.OK, "", ""
-	r.Upstream = x.up.wire().Local()
+	r.Upstream = x.up.local()
 }
 
 // answered records that the endpoint's answer goes to the caller.

@@ -2,6 +2,7 @@ package l7
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
@@ -48,10 +49,10 @@ type caller interface {
 	// end ends the exchange, and reports whether another may follow.
 	end() (more bool)
 
-	// tie lets wire be closed when the caller is found gone, or is to be cut off:
-	// ctx being over already included. It holds until untie, which reports whether
-	// it held still; false says that the wire is being closed.
-	tie(ctx context.Context, wire *transport.Conn)
+	// tie lets up be cut when the caller is found gone, or is to be cut off: ctx
+	// being over already included. It holds until untie, which reports whether it
+	// held still; false says that up is being cut, or has been.
+	tie(ctx context.Context, up upstream)
 	untie() bool
 	// trouble returns errGone if the caller was found gone,
 	// os.ErrDeadlineExceeded if it took nothing for too long, else nil.
@@ -64,17 +65,26 @@ type caller interface {
 // An upstream is the side of an exchange that answers: one try to have the
 // request served by an endpoint. As for a caller, heads are HTTP/1.1 text.
 //
-// The exchange's goroutine calls everything but write, which the goroutine of
-// an upload may be in at the same time.
+// The exchange's goroutine calls everything, but for write, setDeadline and
+// setTimeout, which the goroutine of an upload may be in at the same time, and
+// Cut.
 type upstream interface {
 	// attach finds a way to the endpoint: a kept one that still stands, else a new
 	// one before the deadline, if there is one. fresh says that the request was sent
 	// on a kept one already, and that it shall be a new one. If it fails, no other method may
 	// be called; else done must be.
 	attach(ctx context.Context, e *cluster.Endpoint, fresh bool, deadline time.Time) error
-	// wire is what limits of time are set on and what may be closed, at any time
-	// and by anyone, to end the try. It is valid between attach and done.
-	wire() *transport.Conn
+	// local is our address on the way to the endpoint.
+	local() netip.AddrPort
+	// Cut ends the try: whoever waits in another method wakes, and it fails. Anyone
+	// may call it, at any time between attach and done.
+	Cut()
+	// setDeadline ends the try at t, setTimeout once no byte moved for d; zero
+	// values mean never. Errors then are os.ErrDeadlineExceeded. idle reports that
+	// it was the timeout.
+	setDeadline(t time.Time)
+	setTimeout(d time.Duration)
+	idle() bool
 
 	// send sends the head of the request and the first of its body.
 	send(r *h1.Request, text []byte, p piece) error
@@ -90,10 +100,13 @@ type upstream interface {
 	// read waits for more of the body, into b.
 	read(b *buffer) (piece, error)
 
+	// hijack is that of a caller; open has returned the first bytes.
+	hijack() *transport.Conn
+
 	// served judges a try that failed, by the error readHead returned.
 	served(failure error) served
 	// done ends the try. whole says that nothing is missing of either message and
-	// that nobody closes the wire: it may be kept for another exchange.
+	// that nobody cuts it: what it used may be kept for another exchange.
 	done(whole bool)
 }
 

@@ -25,7 +25,7 @@ type stream struct {
 	pieces []piece // come later; then a read waits until it is stopped
 	stop   chan struct{}
 	told   strings.Builder
-	wire   *transport.Conn
+	tied   bool
 }
 
 func newStream(ahead piece, pieces ...piece) *stream {
@@ -86,8 +86,8 @@ func (s *stream) reply(head, body []byte) error {
 
 func (s *stream) abort()                                         { s.told.WriteString("abort\n") }
 func (s *stream) end() bool                                      { s.told.WriteString("end\n"); return false }
-func (s *stream) tie(_ context.Context, wire *transport.Conn)    { s.wire = wire }
-func (s *stream) untie() bool                                    { tied := s.wire != nil; s.wire = nil; return tied }
+func (s *stream) tie(context.Context, upstream)                  { s.tied = true }
+func (s *stream) untie() bool                                    { tied := s.tied; s.tied = false; return tied }
 func (s *stream) trouble() error                                 { return nil }
 func (s *stream) hijack() (stream *transport.Conn, ahead []byte) { return nil, nil }
 
@@ -149,7 +149,7 @@ func TestACallerOfAnotherProtocolMeetsHTTP1(t *testing.T) {
 			if rec := r.record(); rec.Protocol != decision.HTTP2 || rec.Received != tt.received {
 				t.Errorf("record: %s, %d received, want %d", rec.Protocol, rec.Received, tt.received)
 			}
-			if tt.from.wire != nil {
+			if tt.from.tied {
 				t.Error("the caller is tied still")
 			}
 		})
@@ -170,11 +170,16 @@ type far struct {
 	told   strings.Builder
 	judged served
 	whole  bool
-	conn   *transport.Conn
+	cut    chan struct{}
 }
 
 func (f *far) attach(context.Context, *cluster.Endpoint, bool, time.Time) error { return nil }
-func (f *far) wire() *transport.Conn                                            { return f.conn }
+func (f *far) local() netip.AddrPort                                            { return netip.AddrPort{} }
+func (f *far) Cut()                                                             { close(f.cut) }
+func (f *far) setDeadline(time.Time)                                            {}
+func (f *far) setTimeout(time.Duration)                                         {}
+func (f *far) idle() bool                                                       { return false }
+func (f *far) hijack() *transport.Conn                                          { return nil }
 func (f *far) send(*h1.Request, []byte, piece) error                            { return nil }
 func (f *far) readHead(*h1.Response, bool) ([]byte, error)                      { return nil, io.EOF }
 func (f *far) open() (piece, error)                                             { return f.read(new(buffer)) }
@@ -207,7 +212,7 @@ func TestTrailersPassWhereBothSidesHaveThem(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, f := newStream(piece{}, piece{data: []byte("q")}, piece{last: true, trailer: []byte("x: y\r\n")}), newFar(t)
+			s, f := newStream(piece{}, piece{data: []byte("q")}, piece{last: true, trailer: []byte("x: y\r\n")}), newFar()
 			f.pieces = tt.pieces
 			x := r.exchange(s, f)
 			x.startUpload()
@@ -227,12 +232,7 @@ func TestTrailersPassWhereBothSidesHaveThem(t *testing.T) {
 	}
 }
 
-func newFar(t *testing.T) *far {
-	t.Helper()
-	ours, theirs := net.Pipe()
-	t.Cleanup(func() { ours.Close(); theirs.Close() })
-	return &far{conn: transport.New(ours, nil)}
-}
+func newFar() *far { return &far{cut: make(chan struct{})} }
 
 // exchange is one whose request has gone from s to f.
 func (r *rig) exchange(s *stream, f *far) *exchange {
@@ -252,7 +252,7 @@ func (r *rig) exchange(s *stream, f *far) *exchange {
 		r.t.Fatal(err)
 	}
 	x.endpoint, x.up = e, f
-	s.tie(r.hard, f.conn)
+	s.tie(r.hard, f)
 	x.answer = []byte("HTTP/1.1 200 OK\r\n\r\n")
 	if done, err := x.resp.Parse(x.answer, false); !done || err != nil {
 		r.t.Fatal(done, err)
@@ -282,7 +282,7 @@ func TestWhatMayBeSentTwice(t *testing.T) {
 		{perhaps, "GET", true, nil, false},
 		{perhaps, "HEAD", true, nil, false},
 	} {
-		f := newFar(t)
+		f := newFar()
 		f.judged = tt.judged
 		x := r.exchange(newStream(piece{}), f)
 		x.rec.Method, x.whole = []byte(tt.method), tt.whole
@@ -309,17 +309,35 @@ func TestWhatDoesNotEndWellIsToldToBothSides(t *testing.T) {
 		{"half a request", false, true, false, "give up\nanswer 200 \"\" last\nend\n"},
 		{"cut off", true, false, false, "answer 200 \"\" last\nend\n"},
 	} {
-		s, f := newStream(piece{}), newFar(t)
+		s, f := newStream(piece{}), newFar()
 		f.pieces = []piece{{last: true}}
 		x := r.exchange(s, f)
 		x.whole = tt.whole
 		if !tt.tied {
-			s.wire = nil
+			s.tied = false
 		}
 		x.respond(r.hard)
 		r.record()
 		if got := s.told.String(); got != tt.want || f.whole != tt.kept {
 			t.Errorf("%s: told %q, want %q; kept %v", tt.name, got, tt.want, f.whole)
 		}
+	}
+}
+
+// A caller of HTTP/1 that goes away ends what another protocol does for it.
+func TestAnUpstreamThatIsNoConnectionIsCutToo(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	c := &h1Caller{conn: &conn{down: transport.New(ours, nil)}}
+	f := newFar()
+	c.tie(t.Context(), f)
+	if !c.untie() {
+		t.Error("the tie did not hold")
+	}
+	c.tie(t.Context(), f)
+	c.conn.down.Cut()
+	<-f.cut
+	if c.untie() {
+		t.Error("the tie holds though the upstream was cut")
 	}
 }

@@ -44,7 +44,7 @@ func (x *exchange) startUpload() {
 
 // passUp is the goroutine of an upload.
 func (x *exchange) passUp(from caller, to upstream) {
-	u, wire := &x.upload, to.wire()
+	u := &x.upload
 	b := x.server.buffers.Get().(*buffer)
 	defer func() {
 		if p := recover(); p != nil {
@@ -52,7 +52,7 @@ func (x *exchange) passUp(from caller, to upstream) {
 			u.err = fmt.Errorf("%w: %v", errPanic, p)
 		}
 		if u.err != nil && !errors.Is(u.err, errUpstream) && !u.stopping.Load() {
-			_ = wire.Close() // the answer, if it still comes, answers half a request
+			to.Cut() // the answer, if it still comes, answers half a request
 		}
 		x.server.buffers.Put(b)
 		u.done <- struct{}{}
@@ -70,7 +70,7 @@ func (x *exchange) passUp(from caller, to upstream) {
 		if last = p.last; last {
 			u.last.Store(true)
 			if x.timeout > 0 {
-				_ = wire.SetDeadline(time.Now().Add(x.timeout)) // fails on a closed conn alone
+				to.setDeadline(time.Now().Add(x.timeout))
 			}
 		}
 		renew(to, x.manager)
@@ -88,7 +88,7 @@ func (x *exchange) stopUpload() {
 	}
 	x.upload.stopping.Store(true)
 	x.caller.stopReading()
-	_ = x.up.wire().Close() // fails on a closed conn alone
+	x.up.Cut()
 	<-x.upload.done
 	x.uploaded()
 	x.caller.giveUp()
@@ -115,10 +115,9 @@ func (x *exchange) settleUpload() bool {
 	}
 	// The last piece is being written; an endpoint that has answered but does
 	// not read it gets a moment.
-	wire := x.up.wire()
-	_ = wire.SetWriteDeadline(time.Now().Add(lingerIdle)) // fails on a closed conn alone
+	x.up.setDeadline(time.Now().Add(lingerIdle))
 	<-u.done
 	x.uploaded()
-	_ = wire.SetWriteDeadline(time.Time{}) // likewise
+	x.up.setDeadline(time.Time{})
 	return u.err == nil
 }
