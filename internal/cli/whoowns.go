@@ -37,12 +37,13 @@ func newWhoOwns(env Env) *cobra.Command {
 		Use:   "who-owns HOST|ADDRESS|URL[:PORT] [--from NAMESPACE[/WORKLOAD]] [-f FILE|DIR|-]... [flags]",
 		Short: "Say which entry a host or an address belongs to, and why",
 		Long: `Say which entry a host belongs to for the workloads of a namespace, and why: its
-own namespace goes first, then what is exported to it by name, then what is
-public; then age, then the name; as far as its Sidecar imports them. Every other
-entry of the host is listed with what it loses to, and every wildcard with what it
-is left with. If nobody declares the host to that namespace: what happens to its
-traffic. With a port, or of a URL: where a connection to it goes. Of an IP address:
-which entries list it, or whose virtual address it is, and who gets its ports.
+own namespace goes first, then a Kubernetes Service, then what is exported to it
+by name, then what is public; then age, then the name; as far as its Sidecar
+imports them. Every other entry of the host is listed with what it loses to, and
+every wildcard with what it is left with. If nobody declares the host to that
+namespace: what happens to its traffic. With a port, or of a URL: where a
+connection to it goes. Of an IP address: which entries list it, or whose virtual
+address it is, and who gets its ports.
 
 Without -f a run is asked, with the objects, labels and virtual addresses it has:
 the one that --from names as NAMESPACE/NAME, or the only one there is. With -f the
