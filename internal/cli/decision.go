@@ -168,10 +168,7 @@ func kinds(all []string) string {
 func sentence(d admin.Decision, c admin.Connection, differ bool) string {
 	what := fmt.Sprintf("Port %d of %s", c.Port, d.Host)
 	if differ {
-		what = fmt.Sprintf("What is %s to port %d of %s", strings.ReplaceAll(kinds(c.Kinds), "other bytes", "neither requests nor TLS"), c.Port, d.Host)
-		if slices.Equal(c.Kinds, []string{admin.Requests}) {
-			what = fmt.Sprintf("Requests to port %d of %s", c.Port, d.Host)
-		}
+		what += " (" + kinds(c.Kinds) + ")"
 	}
 	if c.Cluster == "" {
 		return what + " is closed: nothing there matches it."
