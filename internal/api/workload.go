@@ -118,10 +118,10 @@ func (v *validator) workloadPorts(field string, we *networking.WorkloadEntry) {
 			v.err(field, "the name is longer than %d characters", longestPortName)
 		case !portKey.MatchString(name):
 			v.err(field, "%s is no name of a port; use letters, digits and hyphens", quote(name))
-		case labelFault(name) != "":
-			v.warn(field, "no ServiceEntry can have a port named %s: %s", quote(name), labelFault(name))
 		case number == 0 || number > 65535:
 			v.err(field, "%d is no port; use 1 to 65535", number)
+		case labelFault(name) != "":
+			v.warn(field, "no ServiceEntry can have a port named %s: %s", quote(name), labelFault(name))
 		}
 	}
 }
