@@ -57,12 +57,12 @@ func ParseCapture(mode, dns string, annotations map[string]string) (Capture, err
 	default:
 		errs = append(errs, fmt.Errorf("interception mode %s: use REDIRECT, TPROXY or NONE", short(mode)))
 	}
-	switch dns {
-	case "", "true":
-	case "false":
-		c.noDNS = true
-	default:
-		errs = append(errs, fmt.Errorf("DNS capture %s: use true or false", short(dns)))
+	if dns != "" {
+		on, err := strconv.ParseBool(dns)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("DNS capture %s: use true or false", short(dns)))
+		}
+		c.noDNS = !on
 	}
 	fault := func(key string, err error) {
 		if err != nil {
