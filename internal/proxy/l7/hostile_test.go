@@ -3,6 +3,7 @@ package l7
 import (
 	"io"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -170,5 +171,99 @@ func TestASilentEndpointIsLeft(t *testing.T) {
 				t.Errorf("flags %s, reason %d, details %s, status %d", rec.Flags, rec.Reason, rec.Details, rec.Status)
 			}
 		})
+	}
+}
+
+// faults.md 44: an expectation nobody answers, and endpoints that end within the
+// body. What went wrong is told, and no connection it went wrong on used again.
+func Test44ExpectationsAndBodiesThatEndEarly(t *testing.T) {
+	const (
+		expect = "POST / HTTP/1.1\r\nHost: x.example\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+		post   = "POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 100000000\r\n\r\n"
+	)
+	for name, tt := range map[string]struct {
+		request string
+		script  func(c *client)
+		caller  func(c *client)
+		status  int
+		flags   decision.Flags
+	}{
+		"never answered, and the body sent at last": {
+			expect, func(c *client) { c.hear(expect + "hello"); c.say(ok) },
+			func(c *client) { c.say("hello"); c.hear(ok) }, 200, 0,
+		},
+		"never answered, and given up": {
+			expect, func(c *client) { c.hear(expect); io.Copy(io.Discard, c.r) },
+			func(c *client) { c.Close() }, 0, decision.DC,
+		},
+		"answered late and finally": {
+			expect, func(c *client) {
+				c.hear(expect + "hel")
+				c.say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+			},
+			func(c *client) {
+				c.say("hel")
+				c.hear("HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+				c.ended()
+			}, 413, 0,
+		},
+		"ended within the body": {
+			post, func(c *client) { c.hear(post + "begun"); c.CloseWrite(); io.Copy(io.Discard, c.r) },
+			func(c *client) { c.say("begun"); refused(c) }, 503, decision.UC,
+		},
+		"reset within the body": {
+			post, func(c *client) { c.hear(post + "begun"); c.SetLinger(0) },
+			func(c *client) { c.say("begun"); refused(c) }, 503, decision.UC,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := one(t, tt.script, func(c *client) { c.hear(get); c.say(fine) })
+			c := r.dial()
+			c.say(tt.request)
+			tt.caller(c)
+			if rec := r.record(); rec.Status != tt.status || rec.Flags != tt.flags {
+				t.Errorf("record %d %s: %s", rec.Status, rec.Flags, rec.Sentence())
+			}
+			next := r.dial()
+			next.say(get)
+			next.hear(fine)
+		})
+	}
+}
+
+// refused expects the proxy's word that the endpoint broke off, and the end.
+func refused(c *client) {
+	c.t.Helper()
+	if res, body := c.answer("POST"); res.StatusCode != 503 || !res.Close || !strings.Contains(body, "before its answer was complete") {
+		c.t.Fatalf("answered %d %q, close %v", res.StatusCode, body, res.Close)
+	}
+}
+
+// faults.md 40: a head is bounded, and costs no more than its bound.
+func Test40HeadBombs(t *testing.T) {
+	w := newWitness(t)
+	r := newRig(t, entry{host: "a", endpoints: []netip.AddrPort{w.addr}})
+	for name, bomb := range map[string]string{
+		"many fields":    strings.Repeat("A: b\r\n", 20000),
+		"one long field": "A: " + strings.Repeat("b", 1<<20),
+		"cookie crumbs":  strings.Repeat("Cookie: a=b\r\n", 5000),
+		"a long name":    strings.Repeat("a", 1<<20),
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := r.dial()
+			go io.WriteString(c, "GET / HTTP/1.1\r\nHost: a\r\n"+bomb) // it is not read to its end
+			if res, _ := c.answer("GET"); res.StatusCode != 431 || !res.Close {
+				t.Errorf("answered %d, close %v", res.StatusCode, res.Close)
+			}
+			c.Close()
+			if rec := r.record(); rec.Flags != decision.DPE || rec.Reason != decision.TooLarge {
+				t.Error(rec.Flags, rec.Reason)
+			}
+		})
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.seen) > 0 {
+		t.Errorf("the endpoint saw %q", w.seen)
 	}
 }

@@ -71,8 +71,8 @@ type caller interface {
 type upstream interface {
 	// attach finds a way to the endpoint: a kept one that still stands, else a new
 	// one before the deadline, if there is one. fresh says that the request was sent
-	// on a kept one already, and that it shall be a new one. If it fails, no other method may
-	// be called; else done must be.
+	// on a kept one already, and that it shall be a new one. If it fails, no other
+	// method may be called; else done must be.
 	attach(ctx context.Context, e *cluster.Endpoint, fresh bool, deadline time.Time) error
 	// local is our address on the way to the endpoint.
 	local() netip.AddrPort
