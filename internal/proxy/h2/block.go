@@ -74,7 +74,7 @@ func (d *decoder) decode(kind blockKind, block []byte, end bool, dst []byte) ([]
 	d.fault, d.large, d.length, d.status, d.noBody = nil, nil, -1, 0, false
 	d.size, d.fields, d.begun, d.host, d.seen = 0, 0, false, false, 0
 	d.method, d.path, d.scheme, d.authority, d.protocol, d.code = "", "", "", "", "", ""
-	d.cookie = d.cookie[:0]
+	d.crumbs, d.cookie = 0, d.cookie[:0]
 	d.hp.SetEmitEnabled(kind != ignoredBlock)
 	_, err := d.hp.Write(block)
 	if err == nil {
@@ -295,7 +295,7 @@ func (d *decoder) field(name, value string) {
 		}
 	case "cookie":
 		if d.kind == requestBlock {
-			if len(d.cookie) > 0 {
+			if d.crumbs++; d.crumbs > 1 {
 				d.cookie = append(d.cookie, "; "...)
 			}
 			d.cookie = append(d.cookie, value...)
@@ -376,7 +376,7 @@ func (d *decoder) finish() {
 		d.bad(ErrLength)
 		return
 	}
-	if len(d.cookie) > 0 {
+	if d.crumbs > 0 {
 		d.text = append(append(append(d.text, "cookie: "...), d.cookie...), "\r\n"...)
 	}
 	if d.length < 0 && d.large == nil && d.untold() {
