@@ -20,8 +20,8 @@ lint: ## formatting, vet and linters
 demo: build ## the whole story, on a machine with no network
 	$(GO) run ./test/demo
 
-bench: build ## CPU and allocations per request, beside haproxy and ReverseProxy; start-up time
-	$(GO) run ./bench
+bench: build ## what Fairlead costs beside its peers, see docs/bench; BENCH='-run h1 -rounds 9' chooses
+	$(GO) run ./bench -keep $(or $(BENCH_NAME),all) $(BENCH)
 
 FUZZTIME ?= 10s
 fuzz: ## every fuzz target for FUZZTIME

@@ -25,7 +25,12 @@ import (
 // controlPlane is what the control plane needs: for a first load, for one
 // change among many entries, and for a name.
 func controlPlane(context.Context, plan) ([]contest, error) {
-	return []contest{buildContest(), changeContest(), nameContest()}, nil
+	return []contest{
+		buildContest(),
+		changeContest("HTTP", httpPorts, 500),
+		changeContest("HTTP and HTTPS", httpPorts+", "+httpsPort, 50),
+		nameContest(),
+	}, nil
 }
 
 func buildContest() contest {
@@ -45,12 +50,12 @@ func buildContest() contest {
 	}
 }
 
-func changeContest() contest {
-	const changes = 500
+// changeContest is for entries with the ports given.
+func changeContest(what, ports string, changes int) contest {
 	var contestants []contestant
 	for _, n := range []int{100, 1_000, 10_000} {
 		contestants = append(contestants, contestant{among(n), func(ctx context.Context) (entrant, error) {
-			s, err := startPart(ctx, proxyCore, "control-chain", words(n)...)
+			s, err := startPart(ctx, proxyCore, "control-chain", ports, strconv.Itoa(n))
 			if err != nil {
 				return entrant{}, err
 			}
@@ -63,12 +68,13 @@ func changeContest() contest {
 					return nil, errors.Join(err, errors.New(answer))
 				}
 				after, allocatedAfter, err := s.spent()
-				return []float64{float64((after - before).Nanoseconds()) / 1e3 / changes, (allocatedAfter - allocated) / changes}, err
+				per := float64(changes)
+				return []float64{float64((after - before).Nanoseconds()) / 1e3 / per, (allocatedAfter - allocated) / per}, err
 			}}, nil
 		}})
 	}
 	return contest{
-		title:       fmt.Sprintf("an endpoint of one entry changes: registry, translation, one subscribed session; %d changes a turn", changes),
+		title:       fmt.Sprintf("an endpoint of one entry changes, ports %s: registry, translation, one subscribed session; %d changes a turn", what, changes),
 		columns:     []column{{name: "CPU us/change", digits: 1}, {name: "allocations/change", digits: 0}},
 		contestants: contestants,
 		aims:        []aim{{among(10_000), "", 0, 1000, 0}, {among(10_000), among(100), 0, 1.2, 0}},
@@ -108,29 +114,45 @@ func nameContest() contest {
 	}
 }
 
+// The ports of entries.
+const (
+	httpPorts = "{number: 80, name: http, protocol: HTTP}"
+	httpsPort = "{number: 443, name: https, protocol: HTTPS}"
+)
+
 // numbered is the YAML of the i-th of many entries that do not meet.
-func numbered(i int, endpoint string) string {
+func numbered(i int, ports, endpoint string) string {
 	return fmt.Sprintf(`apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: entry-%d, namespace: ns-%d}
 spec:
   hosts: [%s]
-  ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: https, protocol: HTTPS}]
+  ports: [%s]
   resolution: STATIC
   endpoints: [{address: %s}]
 ---
-`, i, i%50, numberedHost(i), endpoint)
+`, i, i%50, numberedHost(i), ports, endpoint)
 }
 
 func numberedHost(i int) string { return fmt.Sprintf("host-%d.example.com", i) }
 
-// objects reads n entries.
-func objects(n int) ([]registry.Change, error) {
+// objects reads n entries, from files of a size that is read.
+func objects(n int, ports string) (all []registry.Change, err error) {
+	const file = 5_000
 	var yaml strings.Builder
 	for i := range n {
-		yaml.WriteString(numbered(i, "192.0.2.1"))
+		yaml.WriteString(numbered(i, ports, "192.0.2.1"))
+		if (i+1)%file != 0 && i+1 != n {
+			continue
+		}
+		changes, err := changesOf(yaml.String())
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, changes...)
+		yaml.Reset()
 	}
-	return changesOf(yaml.String())
+	return all, nil
 }
 
 func changesOf(yaml string) ([]registry.Change, error) {
@@ -210,7 +232,7 @@ func controlBuild(args []string) error {
 	}
 	empty := heap()
 	begin := ownCPU()
-	first, err := objects(n[0])
+	first, err := objects(n[0], httpPorts+", "+httpsPort)
 	if err != nil {
 		return err
 	}
@@ -248,18 +270,19 @@ func ownCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// controlChain ENTRIES holds a control plane with so many, and for each number
-// it is given changes the endpoint of one entry so many times.
+// controlChain PORTS ENTRIES holds a control plane with so many entries, and for
+// each number it is given changes the endpoint of one so many times.
 func controlChain(args []string) error {
-	n, err := numbers(args)
+	ports := args[0]
+	n, err := numbers(args[1:])
 	if err != nil {
 		return err
 	}
-	first, err := objects(n[0])
+	first, err := objects(n[0], ports)
 	if err != nil {
 		return err
 	}
-	flip, err := changesOf(numbered(n[0]/2, "192.0.2.2") + numbered(n[0]/2, "192.0.2.3"))
+	flip, err := changesOf(numbered(n[0]/2, ports, "192.0.2.2") + numbered(n[0]/2, ports, "192.0.2.3"))
 	if err != nil {
 		return err
 	}
@@ -298,7 +321,7 @@ func controlNames(args []string) error {
 			return nil
 		}
 	} else {
-		first, err := objects(n)
+		first, err := objects(n, httpPorts)
 		if err != nil {
 			return err
 		}

@@ -53,7 +53,7 @@ backend out
 
 const (
 	haproxyHTTP = "mode http\n  http-reuse always"
-	haproxyTCP  = "mode tcp\n  option splice-auto"
+	haproxyTCP  = "mode tcp\n  option splice" // and when
 )
 
 // nginx is given the block of its server.

@@ -15,7 +15,8 @@ func bulk(ctx context.Context, p plan) ([]contest, error) {
 	each := p.amount(1_000_000_000)
 	peers := []peer{
 		ours(fairleadName, "TCP", true),
-		haproxy("haproxy, splice", haproxyTCP, "", ""),
+		haproxy("haproxy, splice-auto", haproxyTCP+"-auto", "", ""),
+		haproxy("haproxy, splice-response", haproxyTCP+"-response", "", ""),
 		nginx(nginxStream),
 	}
 	return []contest{{
@@ -30,7 +31,8 @@ func bulk(ctx context.Context, p plan) ([]contest, error) {
 			return []float64{cost[0] * 1e3, cost[1] / 1e9}, nil // from us/byte and bytes/s
 		}),
 		aims: []aim{
-			{fairleadName, "haproxy, splice", 0, 0.6, 0.5},
+			{fairleadName, "haproxy, splice-auto", 0, 0.6, 0.5},
+			{fairleadName, "haproxy, splice-response", 0, 0.6, 0.5},
 			{fairleadName, "nginx", 0, 0, 0},
 		},
 		end: back.stop,
