@@ -86,6 +86,22 @@ func kubeHost(namespace, name string) hostname.Name {
 	return hostname.Name(name + "." + namespace + ".svc." + clusterDomain)
 }
 
+// ShortNames returns the shorter names by which callers of a namespace know a
+// host, if it is that of a Kubernetes Service: web.shop.svc, web.shop and, for
+// callers of namespace shop, web.
+func ShortNames(host hostname.Name, callers string) []string {
+	full, ok := strings.CutSuffix(string(host), ".svc."+clusterDomain)
+	name, namespace, two := strings.Cut(full, ".")
+	if !ok || !two || host.IsWildcard() || name == "" || namespace == "" || strings.Contains(namespace, ".") {
+		return nil
+	}
+	names := []string{full + ".svc", full}
+	if namespace == callers {
+		names = append(names, name)
+	}
+	return names
+}
+
 // kubeService is what a valid Kubernetes Service declares. Endpoints come from
 // EndpointSlices and workloads, unless it stands for an external name.
 func kubeService(o *Object, spec *KubeService) *mesh.Service {

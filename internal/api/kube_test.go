@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 )
 
@@ -132,5 +133,24 @@ func TestObjectsOfKubernetesAreCompared(t *testing.T) {
 	c := kubeObjects(t, text[:len(text)-5]+"81}]}\n")[0]
 	if !a.Equal(b) || a.Equal(c) || a.SamePlace(b) {
 		t.Errorf("equal: %v %v, same place: %v", a.Equal(b), a.Equal(c), a.SamePlace(b))
+	}
+}
+
+func TestTheShortNamesOfAService(t *testing.T) {
+	for _, c := range []struct {
+		host, callers string
+		want          []string
+	}{
+		{"web.shop.svc.cluster.local", "shop", []string{"web.shop.svc", "web.shop", "web"}},
+		{"web.shop.svc.cluster.local", "other", []string{"web.shop.svc", "web.shop"}},
+		{"web.example.com", "example", nil},
+		{"shop.svc.cluster.local", "shop", nil},
+		{"a.web.shop.svc.cluster.local", "shop", nil},
+		{"*.shop.svc.cluster.local", "shop", nil},
+		{".shop.svc.cluster.local", "shop", nil},
+	} {
+		if diff := cmp.Diff(c.want, ShortNames(hostname.Name(c.host), c.callers)); diff != "" {
+			t.Errorf("%s in %s (-want +got):\n%s", c.host, c.callers, diff)
+		}
 	}
 }

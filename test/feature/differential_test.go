@@ -278,7 +278,7 @@ func newObjects(t *testing.T, r *rand.Rand) *randomObjects {
 	for i := range 6 {
 		o.hosts = append(o.hosts, fmt.Sprintf("*.w%d.example.com", i), fmt.Sprintf("h.w%d.example.com", i))
 	}
-	o.hosts = append(o.hosts, "web.a.svc.cluster.local", "web.a.svc.cluster.local", "db.b.svc.cluster.local")
+	o.hosts = append(o.hosts, "web.a.svc.cluster.local", "web.a.svc.cluster.local", "db.b.svc.cluster.local", "web", "db.b")
 	one, other := rivals(t)
 	o.hosts = append(o.hosts, one, one, one, other, other, other, "*suffix.test", "Upper.Example.COM.", "192.0.2.1")
 	return o

@@ -32,6 +32,7 @@ type claim struct {
 	kind    kind
 	port    mesh.Port
 	service *mesh.Service
+	short   []string // further names of the host in the view's namespace
 }
 
 // claimOf returns the claim of a port, or false if nothing listens for it.
@@ -149,6 +150,7 @@ func (p *port) add(c *claim, touched map[hostname.Name]struct{}) {
 	if c.kind == byHost {
 		p.byHost++
 	}
+	p.touchRivals(string(c.host()), touched)
 	for _, d := range literals(c) {
 		if p.literals[d] == nil {
 			p.literals[d] = make(map[hostname.Name]struct{})
@@ -170,6 +172,7 @@ func (p *port) remove(c *claim, touched map[hostname.Name]struct{}) {
 	if c.kind == byHost {
 		p.byHost--
 	}
+	p.touchRivals(string(c.host()), touched)
 	for _, d := range literals(c) {
 		p.touchRivals(d, touched)
 		delete(p.literals[d], c.host())
@@ -187,9 +190,9 @@ func (p *port) touchRivals(domain string, touched map[hostname.Name]struct{}) {
 }
 
 // literals returns the domains of a claim that another host may want too: its
-// addresses, and its host if that is an address.
+// addresses, its host if that is an address, and its short names.
 func literals(c *claim) []string {
-	var all []string
+	all := slices.Clone(c.short)
 	if ip, err := netip.ParseAddr(string(c.host())); err == nil {
 		all = appendLiteral(all, ip)
 	}
@@ -223,6 +226,9 @@ func (p *port) domains(c *claim) []string {
 }
 
 func (p *port) winner(domain string) hostname.Name {
+	if c := p.claims[hostname.Name(domain)]; c != nil && c.kind.isHTTP() {
+		return c.host()
+	}
 	var first *claim
 	for h := range p.literals[domain] {
 		c := p.claims[h]

@@ -126,6 +126,9 @@ func (r *round) replace(host hostname.Name, s *mesh.Service) {
 		delete(r.hosts, host)
 	} else {
 		now = contribute(s, r.mesh, r.view.Capture.DNS())
+		for _, c := range now.claims {
+			c.short = api.ShortNames(host, r.view.Namespace)
+		}
 		r.hosts[host] = now
 	}
 	r.problems = append(r.problems, now.problems...)
