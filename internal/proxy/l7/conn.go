@@ -123,6 +123,7 @@ func (x *exchange) crashed(p any) {
 	}
 	x.judge(internalError, fmt.Sprint(p))
 	if x.started {
+		x.caller.abort()
 		x.record()
 		return
 	}

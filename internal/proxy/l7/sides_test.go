@@ -341,3 +341,17 @@ func TestAnUpstreamThatIsNoConnectionIsCutToo(t *testing.T) {
 		t.Error("the tie holds though the upstream was cut")
 	}
 }
+
+func TestAPanicWithinAnAnswerIsSeen(t *testing.T) {
+	r := one(t)
+	s, f := newStream(piece{last: true}), newFar()
+	x := r.exchange(s, f)
+	x.started = true
+	x.crashed("a fault")
+	if got := s.told.String(); got != "abort\n" || f.whole {
+		t.Errorf("told %q, kept %v", got, f.whole)
+	}
+	if rec := r.record(); rec.Reason != decision.Internal || rec.Details != "internal_error" {
+		t.Error(rec.Reason, rec.Details)
+	}
+}
