@@ -172,11 +172,13 @@ func (v *validator) egressPlace(field string, l *networking.IstioEgressListener)
 	case uncaptured(l):
 		v.warn(field+".port.protocol", "HTTP_PROXY is not acted on yet: no HTTP proxy is opened there, so the listener imports nothing")
 		return
+	case l.Bind != "" && l.CaptureMode == networking.CaptureMode_NONE:
+		v.warn(field+".bind", "is not acted on yet: nothing is opened there")
 	case l.Bind != "":
 		v.warn(field+".bind", "is not acted on yet: nothing is opened there, and connections to the hosts are captured wherever they go")
 	}
 	if l.CaptureMode == networking.CaptureMode_NONE {
-		v.warn(field+".captureMode", "NONE: what goes to these hosts is not captured for them, and nothing is opened for it either; they get no virtual address, and where all traffic comes to the proxy theirs is undeclared")
+		v.warn(field+".captureMode", "NONE: the proxy takes nothing for these hosts, and they get no virtual address; where all traffic comes to it, theirs is undeclared")
 	}
 }
 
