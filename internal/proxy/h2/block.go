@@ -42,13 +42,16 @@ type decoder struct {
 	status int
 	noBody bool // an answer that has no body, whatever it tells
 
-	size                                            int
-	fields                                          int
-	begun                                           bool // the first line is written
-	host                                            bool // so is the Host field
-	seen                                            uint8
+	size   int
+	fields int
+	begun  bool // the first line is written
+	host   bool // so is the Host field
+	seen   uint8
+
 	method, path, scheme, authority, protocol, code string
-	cookie                                          []byte
+
+	cookie []byte
+	crumbs int // of cookies
 }
 
 // The pseudo-header fields, as bits of decoder.seen.

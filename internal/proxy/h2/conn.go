@@ -205,7 +205,7 @@ func (c *Conn) Each(f func(*Stream)) {
 func (c *Conn) Release(s *Stream) {
 	if s.open {
 		code := Cancel
-		if s.LocalEnd {
+		if s.LocalEnd && c.cfg.Server {
 			code = NoError // the answer is whole; the rest of the request is not wanted
 		}
 		c.Abort(s, code)
