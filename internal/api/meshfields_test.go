@@ -175,7 +175,7 @@ func something(m protoreflect.Message, fd protoreflect.FieldDescriptor) protoref
 }
 
 func someItem(empty protoreflect.Value, fd protoreflect.FieldDescriptor) protoreflect.Value {
-	switch fd.Kind() {
+	switch fd.Kind() { //nolint:exhaustive // the kinds that the configuration has
 	case protoreflect.BoolKind:
 		return protoreflect.ValueOfBool(true)
 	case protoreflect.StringKind:
