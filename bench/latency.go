@@ -24,8 +24,10 @@ func latency(ctx context.Context, p plan) ([]contest, error) {
 	return []contest{{
 		title: fmt.Sprintf("HTTP/1.1, 1 KiB answers, %d requests/s by a fixed schedule, %d requests a turn", rate, requests),
 		columns: []column{
-			{name: "p50 us", digits: 1}, {name: "p99 us", digits: 1},
-			{name: "added p50 us", digits: 1, less: direct.name, from: 0}, {name: "added p99 us", digits: 1, less: direct.name, from: 1},
+			{name: "p50 us", digits: 1},
+			{name: "p99 us", digits: 1},
+			{name: "added p50 us", digits: 1, less: direct.name, from: 0},
+			{name: "added p99 us", digits: 1, less: direct.name, from: 1},
 		},
 		contestants: between(back, peers, func(ctx context.Context, s *server, warming bool) ([]float64, error) {
 			told, err := runLoad(ctx, "load-paced", append([]string{s.addr}, words(rate, warm(requests, warming))...)...)

@@ -132,9 +132,7 @@ func loadClose(args []string) error {
 			r.Reset(c)
 			err = errors.Join(c.SetDeadline(time.Now().Add(patience)), exchange(c, r, request))
 			if err == nil {
-				if _, rerr := r.ReadByte(); !errors.Is(rerr, io.EOF) {
-					err = fmt.Errorf("the connection was not closed after the answer: %v", rerr)
-				}
+				err = ends(r)
 			}
 			if err = errors.Join(err, c.Close()); err != nil {
 				return err
@@ -142,6 +140,17 @@ func loadClose(args []string) error {
 		}
 		return nil
 	})
+}
+
+// ends is an error unless the other side ends the connection now.
+func ends(r *bufio.Reader) error {
+	switch _, err := r.ReadByte(); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return fmt.Errorf("await the end of the connection: %w", err)
+	}
+	return errors.New("something follows the last answer")
 }
 
 // source dials from a loopback address of its own, which differs from run to run.
