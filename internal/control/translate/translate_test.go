@@ -73,7 +73,7 @@ func drawService(t *rapid.T, host hostname.Name) *mesh.Service {
 // the outcome with one made from scratch, and the keys reported with what
 // really differs.
 func TestAChangeLeadsWhereAFreshStartLeads(t *testing.T) {
-	hosts := []hostname.Name{"a.example.com", "b.example.com", "*.example.com", "10.0.0.1", "c.example.com"}
+	hosts := []hostname.Name{"a.example.com", "b.example.com", "*.example.com", "10.0.0.1", "c.example.com", "web", "web.default.svc.cluster.local"}
 	rapid.Check(t, func(t *rapid.T) {
 		view := View{Namespace: "default", Policy: rapid.SampledFrom([]mesh.OutboundPolicy{mesh.AllowAny, mesh.RegistryOnly}).Draw(t, "policy")}
 		src := make(services)
