@@ -131,12 +131,14 @@ func TestHTTP(t *testing.T) {
 		{"", "", More},
 		{"G", "", More},
 		{"GET", "", More},
-		{"GET ", "", More},
-		{"GET / HTTP/1.1", "", More},
+		{"GET ", HTTP11, More},
+		{"GET / HTTP/1.1", HTTP11, More},
 		{"P", "", More},
-		{"PRI * HTTP/2.0\r\n", "", More},
-		{"POST / HTTP/1.1", "", More},
-		{preface[:len(preface)-1], "", More},
+		{"PR", "", More},
+		{"PRI ", H2C, More},
+		{"PRI * HTTP/2.0\r\n", H2C, More},
+		{"POST / HTTP/1.1", HTTP11, More},
+		{preface[:len(preface)-1], H2C, More},
 		{"PRI / HTTP/1.1\r\n", "http/1.1", Yes},
 		{"\r\n", "", No},
 		{"\n", "", No},
@@ -161,6 +163,29 @@ func TestHTTP(t *testing.T) {
 	for _, test := range tests {
 		if got, v := HTTP([]byte(test.in)); got != test.want || v != test.v {
 			t.Errorf("%.40q: %q, %d; want %q, %d", test.in, got, v, test.want, test.v)
+		}
+	}
+}
+
+func TestHTTPServer(t *testing.T) {
+	for in, want := range map[string]bool{
+		"HTTP/1.1 408 Request Timeout\r\n":                     true,
+		"HTTP/1.0 408 Request Time-out\r\n":                    true,
+		"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00": true, // Go's gRPC sends this at once
+		"\x00\x00\x00\x04\x00\x00\x00\x00\x00":                 true,
+		"\x00\x00\x00\x04\x01\x00\x00\x00\x00":                 false, // an acknowledgement of nothing
+		"\x00\x00\x05\x04\x00\x00\x00\x00\x00":                 false,
+		"\x00\x00\x00\x04\x00\x00\x00\x00\x01":                 false,
+		"\x00\x00\x00\x04":                                     false,
+		"\xff\x00\x00\x04\x00\x00\x00\x00\x00":                 false,
+		"\x4a\x00\x00\x00\x0a8.0.36\x00":                       false, // MySQL
+		"SSH-2.0-OpenSSH_9.6\r\n":                              false,
+		"220 mail.example ESMTP\r\n":                           false,
+		"HTTP":                                                 false,
+		"":                                                     false,
+	} {
+		if got := HTTPServer([]byte(in)); got != want {
+			t.Errorf("%q: %v", in, got)
 		}
 	}
 }
@@ -206,7 +231,7 @@ func FuzzHTTP(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, v := HTTP(b)
-		if (p != "") != (v == Yes) {
+		if v == Yes && p == "" || v == No && p != "" {
 			t.Fatalf("%q, %d", p, v)
 		}
 		for n := range min(len(b), 200) {
