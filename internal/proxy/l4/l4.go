@@ -41,22 +41,63 @@ const (
 // reset. ctx ending ends the relay at once.
 // Serve closes down, fills the rest of rec, and leaves logging to its caller.
 func Serve(ctx context.Context, down *transport.Conn, p *config.TCPProxy, clusters *cluster.Set, rec *decision.Record) {
-	defer func() { rec.Duration = time.Since(rec.Start) }()
-	rec.Cluster, rec.Entry = p.Cluster, p.Entry
-	up, endpoint := connect(ctx, clusters, rec)
-	if up == nil {
+	up, ok := Connect(ctx, p, clusters, rec)
+	if !ok {
 		_ = down.Reset() // the record says why; a caller already gone is no news
+		rec.Duration = time.Since(rec.Start)
 		return
 	}
-	defer endpoint.Done()
-	rec.Upstream = up.Local()
-	idle := p.IdleTimeout
+	up.Serve(ctx, down, rec)
+}
+
+// An Upstream is a connection to an endpoint of a chain's cluster. Its owner
+// ends it with either Serve or Close.
+type Upstream struct {
+	Conn     *transport.Conn
+	endpoint *cluster.Endpoint
+	chain    *config.TCPProxy
+	found    *decision.Record // what Connect filled
+}
+
+// Connect makes the connection that Serve would make, and reports whether that
+// went well. It fills rec with where it leads, or why it does not. Serve's caller
+// may do this early, before it is sure of the chain, with a record of its own.
+func Connect(ctx context.Context, p *config.TCPProxy, clusters *cluster.Set, rec *decision.Record) (Upstream, bool) {
+	rec.Cluster, rec.Entry = p.Cluster, p.Entry
+	conn, endpoint := connect(ctx, clusters, rec)
+	if conn == nil {
+		return Upstream{}, false
+	}
+	return Upstream{Conn: conn, endpoint: endpoint, chain: p, found: rec}, true
+}
+
+// Leads reports whether u is what chain p would connect to.
+func (u *Upstream) Leads(p *config.TCPProxy) bool { return p != nil && *u.chain == *p }
+
+// Serve relays between down and u, as the function of that name does.
+func (u *Upstream) Serve(ctx context.Context, down *transport.Conn, rec *decision.Record) {
+	defer func() { rec.Duration = time.Since(rec.Start) }()
+	defer u.endpoint.Done()
+	if f := u.found; f != rec {
+		rec.Cluster, rec.Entry, rec.Tries = f.Cluster, f.Entry, f.Tries
+		rec.Endpoint, rec.EndpointName, rec.Endpoints = f.Endpoint, f.EndpointName, f.Endpoints
+		rec.DNS, rec.DNSError = f.DNS, f.DNSError
+	}
+	rec.Upstream = u.Conn.Local()
+	idle := u.chain.IdleTimeout
 	if idle <= 0 {
 		idle = IdleTimeout
 	}
-	r := relay(ctx, down, up, idle)
+	r := relay(ctx, down, u.Conn, idle)
 	rec.Received, rec.Sent = r.there, r.back
 	tell(rec, r)
+}
+
+// Close gives the connection up, unused. It may be called while another
+// goroutine waits on Conn.
+func (u *Upstream) Close() {
+	_ = u.Conn.Close() // nothing was said on it
+	u.endpoint.Done()
 }
 
 // connect returns a connection to an endpoint of the cluster, or nil and the

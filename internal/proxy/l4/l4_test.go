@@ -90,6 +90,49 @@ func TestOtherEndpointsAreTriedBeforeGivingUp(t *testing.T) {
 	}
 }
 
+// TestAConnectionMadeEarlyIsServedAsOneMadeLate connects with a record of its
+// own, as one does who is not sure of the chain yet.
+func TestAConnectionMadeEarlyIsServedAsOneMadeLate(t *testing.T) {
+	good := backend(t, true)
+	c := static("db", backend(t, false), good)
+	d := config.Delta{Clusters: []*config.Cluster{c}}
+	set := cluster.New(nil, slog.New(slog.DiscardHandler))
+	set.Update((*config.Config)(nil).Apply(d), d)
+	t.Cleanup(set.Close)
+	chain := &config.TCPProxy{Cluster: "db"}
+
+	var early decision.Record
+	u, ok := Connect(t.Context(), chain, set, &early)
+	if !ok || !u.Leads(&config.TCPProxy{Cluster: "db"}) || u.Leads(&config.TCPProxy{Cluster: "other"}) || u.Leads(nil) {
+		t.Fatalf("connected %v, record %+v", ok, early)
+	}
+	client, down := link(t)
+	rec := decision.Record{Start: time.Now(), Chain: "chosen since"}
+	done := make(chan struct{})
+	go func() { defer close(done); u.Serve(t.Context(), transport.New(down, nil), &rec) }()
+	io.WriteString(client, "hello")
+	client.CloseWrite()
+	if got, err := io.ReadAll(client); err != nil || string(got) != "HELLO" {
+		t.Errorf("read %q, %v", got, err)
+	}
+	<-done
+	if rec.Endpoint != good || rec.Cluster != "db" || rec.Entry.Name != "db" || rec.Endpoints != 2 || rec.Tries != early.Tries ||
+		rec.Received != 5 || rec.Chain != "chosen since" || !rec.Upstream.IsValid() || rec.Duration <= 0 {
+		t.Errorf("record %+v", rec)
+	}
+
+	unused, ok := Connect(t.Context(), chain, set, &early)
+	if !ok {
+		t.Fatal("the second connection was not made")
+	}
+	unused.Close()
+	for _, e := range set.Get("db").Endpoints() {
+		if e.Active != 0 {
+			t.Errorf("%v still counts %d", e.Addr, e.Active)
+		}
+	}
+}
+
 func TestEachEndpointIsTriedOnce(t *testing.T) {
 	for _, n := range []int{1, 2, 5} {
 		var at []netip.AddrPort
