@@ -44,13 +44,12 @@ type Conn struct {
 	block    []byte // a header block so far
 	blockID  uint32 // 0: none
 	blockEnd bool
-	scratch  []byte
 	recv     int // what the peer may still send
 	credit   int // what it may be given back
 	target   int
 	growth   int
-	killed   history // by us: the peer may not know yet
-	ended    history
+	killed   history // streams that we reset: the peer may not know yet
+	ended    history // streams that ended otherwise
 
 	// Sending.
 	next     uint32 // of our streams (client)
@@ -230,7 +229,7 @@ func (c *Conn) remove(s *Stream) {
 func (c *Conn) closeIfDone(s *Stream) {
 	if s.RemoteEnd && s.LocalEnd && s.open {
 		c.remove(s)
-		c.ended.note(s.ID)
+		c.ended.note(s.ID, endedLen)
 		c.earn(2)
 	}
 }
@@ -241,15 +240,20 @@ type history struct {
 	next int
 }
 
-const historyLen = 256
+// How many it remembers: enough for those whose frames may still be on their
+// way; for the others it decides only which error a late frame is.
+const (
+	killedLen = 256
+	endedLen  = 16
+)
 
-func (h *history) note(id uint32) {
-	if len(h.ids) < historyLen {
+func (h *history) note(id uint32, most int) {
+	if len(h.ids) < most {
 		h.ids = append(h.ids, id)
 		return
 	}
 	h.ids[h.next] = id
-	h.next = (h.next + 1) % historyLen
+	h.next = (h.next + 1) % most
 }
 
 func (h *history) has(id uint32) bool {

@@ -82,6 +82,19 @@ type Error struct {
 // Error is the fault in plain words, to be read after "the peer breaks HTTP/2: ".
 func (e *Error) Error() string { return e.text }
 
+// Details is Envoy's response code details for the fault.
+func (e *Error) Details() string {
+	switch e {
+	case ErrName, ErrValue, ErrConnField:
+		return "http2.invalid.header.field"
+	case ErrHeadLarge, ErrTrailerLarge, ErrBlockSize:
+		return "http2.too_many_headers"
+	case ErrFlood, ErrUnread, ErrManyInterim:
+		return "http2.inbound_empty_frames_flood"
+	}
+	return "http2.violation.of.messaging.rule"
+}
+
 func connBad(c Code, text string) *Error   { return &Error{c, true, text} }
 func streamBad(c Code, text string) *Error { return &Error{c, false, text} }
 

@@ -114,7 +114,7 @@ func (c *Conn) fail(s *Stream, err *Error) (Event, *Error) {
 // reject ends a stream that is not open because of err.
 func (c *Conn) reject(id uint32, err *Error) (Event, *Error) {
 	c.Out = appendReset(c.Out, id, err.Code)
-	c.killed.note(id)
+	c.killed.note(id, killedLen)
 	return Event{Kind: Refused, Code: err.Code, Err: err}, c.spend(2)
 }
 
@@ -328,7 +328,11 @@ func (c *Conn) takeRequest(id uint32, end bool, block []byte) (Event, *Error) {
 	if c.cfg.Random != nil {
 		c.dec.random = c.cfg.Random()
 	}
-	text, err := c.dec.decode(requestBlock, block, end, c.scratch[:0])
+	// The room behind what is to be sent is lent for the text, whose size nobody
+	// knows before it is there.
+	n := len(c.Out)
+	lent, err := c.dec.decode(requestBlock, block, end, c.Out)
+	c.Out = lent[:n]
 	if err != nil {
 		if err.Conn {
 			return Event{}, err
@@ -336,10 +340,7 @@ func (c *Conn) takeRequest(id uint32, end bool, block []byte) (Event, *Error) {
 		return c.reject(id, err)
 	}
 	s := c.cfg.Open()
-	s.Text = append(s.Text[:0], text...)
-	if c.scratch = text; cap(text) > 4<<10 {
-		c.scratch = nil
-	}
+	s.Text = append(s.Text[:0], lent[n:]...)
 	s.Large, s.Length, s.RemoteEnd = c.dec.large, c.dec.length, end
 	s.Tunnel = c.dec.method == "CONNECT"
 	c.add(s, id)
@@ -402,7 +403,7 @@ func (c *Conn) takeReset(f *frame) (Event, *Error) {
 		return Event{}, c.spend(1)
 	}
 	c.remove(s)
-	c.ended.note(s.ID)
+	c.ended.note(s.ID, endedLen)
 	code := Code(binary.BigEndian.Uint32(f.payload))
 	return Event{Kind: Failed, Stream: s, Code: code}, c.spend(1)
 }

@@ -69,7 +69,7 @@ func (c *Conn) Abort(s *Stream, code Code) {
 		return
 	}
 	c.remove(s)
-	c.killed.note(s.ID)
+	c.killed.note(s.ID, killedLen)
 	c.Out = appendReset(c.Out, s.ID, code)
 }
 

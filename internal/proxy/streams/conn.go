@@ -533,8 +533,7 @@ func (c *conn) tick() {
 		return
 	}
 	now := time.Now()
-	c.clock += int64(min(now.Sub(c.last), longTick))
-	c.last = now
+	c.advance(now)
 	switch {
 	case c.part > 0 && c.clock-c.part >= int64(partTimeout):
 		c.stop(errSlow)
@@ -551,14 +550,25 @@ func (c *conn) tick() {
 	c.rearm(now)
 }
 
+// advance sets the clock. A longer gap means that we did not run, so nobody was
+// served.
+func (c *conn) advance(now time.Time) {
+	c.clock += int64(min(now.Sub(c.last), longTick))
+	c.last = now
+}
+
 // expire ends the streams on which nothing has moved for too long.
 func (c *conn) expire() {
 	c.short = false
 	c.core.Each(func(core *h2.Stream) {
 		s := core.Owner.(*Stream) //nolint:forcetypeassert // newStream sets it
+		step := longTick          // active may be as old when it is set
+		if s.timeout < longTimeout {
+			step = tick
+		}
 		switch {
 		case s.timeout <= 0:
-		case c.clock-s.active >= int64(s.timeout+tick):
+		case c.clock-s.active >= int64(s.timeout+step):
 			s.end(errLate, h2.Cancel)
 		case s.timeout < longTimeout:
 			c.short = true

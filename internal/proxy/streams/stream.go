@@ -12,8 +12,8 @@ import (
 )
 
 // A Stream is one request and its answer. One goroutine may read it while
-// another one writes; Tie and Untie are its owner's. Reset, Cut, SetTimeout and
-// SetDeadline may be called at any time before it is closed.
+// another one writes; Tie and Untie are its owner's. Reset, Cut, StopRead, Err,
+// SetTimeout and SetDeadline may be called at any time before it is closed.
 type Stream struct {
 	conn *conn
 	core h2.Stream // guarded, as all below, by conn.mu
@@ -23,6 +23,7 @@ type Stream struct {
 	over     bool // the peer ended the stream; what is in body is the rest
 	bodyless bool // … with the head already
 	waited   bool // a reader was there before the data
+	deaf     bool // nobody reads any more
 	readable sync.Cond
 	writable sync.Cond
 	queued   bool // in conn.queue
@@ -99,10 +100,12 @@ func (s *Stream) Read(p []byte) (int, error) {
 	c := s.conn
 	c.lock()
 	defer c.unlock()
-	for s.body.n == 0 {
+	for s.body.n == 0 || s.deaf {
 		switch {
 		case s.err != nil:
 			return 0, s.err
+		case s.deaf:
+			return 0, ErrCut
 		case s.over:
 			return 0, io.EOF
 		case len(p) == 0:
@@ -118,6 +121,23 @@ func (s *Stream) Read(p []byte) (int, error) {
 	c.core.Consumed(&s.core, n, s.waited)
 	s.waited = false
 	return n, nil
+}
+
+// StopRead makes a Read that waits return at once, and every later one, with
+// ErrCut. What is sent goes on. It may be called at any time before the stream is
+// closed.
+func (s *Stream) StopRead() {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	s.deaf = true
+	s.readable.Broadcast()
+}
+
+// Err is why the stream ended early; nil if it did not.
+func (s *Stream) Err() error {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.err
 }
 
 // Ended reports whether a Read would return io.EOF at once.
@@ -155,6 +175,15 @@ func (s *Stream) Send(block, p []byte, end bool) (n int, err error) {
 		return 0, nil
 	}
 	return s.send(p, end)
+}
+
+// Write is Send for data alone.
+func (s *Stream) Write(p []byte) (int, error) { return s.Send(nil, p, false) }
+
+// CloseWrite ends our direction.
+func (s *Stream) CloseWrite() error {
+	_, err := s.Send(nil, nil, true)
+	return err
 }
 
 // sendable returns why nothing can be sent any more.
@@ -275,11 +304,12 @@ func (s *Stream) cut() {
 }
 
 // SetTimeout ends the stream if nothing moves on it for d, in either direction;
-// 0 means never. It is coarse: up to 200 ms late below 10 s, up to 2 s above.
+// 0 means never. It is coarse: up to 300 ms late below 10 s, up to 3 s above.
 func (s *Stream) SetTimeout(d time.Duration) {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.advance(time.Now())
 	s.timeout, s.active = d, c.clock
 	if d > 0 && d < longTimeout && !c.short {
 		c.short = true
@@ -352,9 +382,12 @@ func (s *Stream) Close() {
 	}
 	c.released()
 	s.core.Reset()
-	s.over, s.bodyless, s.waited, s.queued = false, false, false, false
+	s.over, s.bodyless, s.waited, s.deaf, s.queued = false, false, false, false, false
 	s.err, s.stopped, s.tied = nil, nil, nil
 	s.timeout, s.deadline = 0, time.Time{}
+	if again {
+		s.conn, s.readable.L, s.writable.L = nil, nil, nil
+	}
 	c.unlock()
 	if again {
 		c.mem.streams.Put(s)
