@@ -151,7 +151,7 @@ func (a aim) measured(results []result) (values []float64) {
 		return nil
 	}
 	for i := range min(len(of.rounds), len(peer.rounds)) {
-		if v := of.rounds[i][a.column] / peer.rounds[i][a.column]; !math.IsNaN(v) {
+		if v := of.rounds[i][a.column] / peer.rounds[i][a.column]; !math.IsNaN(v) && !math.IsInf(v, 0) {
 			values = append(values, v)
 		}
 	}

@@ -94,6 +94,7 @@ func TestTheTableSaysWhatIsMetMissedAndNotMeasured(t *testing.T) {
 		{name: "ours", rounds: [][]float64{{10, 0.05}, {30, 0.3}, {20, 0.2}}},
 		{name: "theirs", rounds: [][]float64{{20, nan}, {40, nan}, {50, nan}}},
 		{name: "gone", err: errMissing},
+		{name: "broken", err: errors.New("fell over")},
 	}
 	var out strings.Builder
 	c.print(&out, "x", 3, results)
@@ -103,12 +104,14 @@ func TestTheTableSaysWhatIsMetMissedAndNotMeasured(t *testing.T) {
 ours    20.0 (10.0 to 30.0)  0.20 (0.05 to 0.30)
 theirs  40.0 (20.0 to 50.0)  -
 gone    -                    -
+broken  -                    -
 
 aim                            measured             bar             stretch
 CPU us/thing of ours / theirs  0.50 (0.40 to 0.75)  <= 1.00 met     <= 0.40 MISSED
 allocations/thing of ours      0.20 (0.05 to 0.30)  <= 0.10 MISSED  -
 CPU us/thing of ours / gone    -                    <= 0.80         -
-gone: failed: not on this machine
+gone: not measured: not on this machine
+broken: failed: fell over
 A remark.
 
 `

@@ -135,7 +135,7 @@ func compete(ctx context.Context, out io.Writer, p plan, chosen []scenario) erro
 			}
 			results := c.run(ctx, rounds)
 			if ctx.Err() != nil {
-				return errors.Join(append(errs, ctx.Err())...)
+				return errors.Join(append(errs, errors.New("interrupted"))...)
 			}
 			c.print(out, s.name, rounds, results)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -24,7 +25,10 @@ func (c contest) print(out io.Writer, name string, rounds int, results []result)
 		for i, col := range c.columns {
 			cells = append(cells, spread(r.column(i), col.digits))
 		}
-		if r.err != nil {
+		switch {
+		case errors.Is(r.err, errMissing):
+			failures = append(failures, fmt.Sprintf("%s: not measured: %v", r.name, r.err))
+		case r.err != nil:
 			failures = append(failures, fmt.Sprintf("%s: failed: %v", r.name, r.err))
 		}
 		line(w, cells)
