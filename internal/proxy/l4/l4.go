@@ -71,9 +71,6 @@ func Connect(ctx context.Context, p *config.TCPProxy, clusters *cluster.Set, rec
 	return Upstream{Conn: conn, endpoint: endpoint, chain: p, found: rec}, true
 }
 
-// Leads reports whether u is what chain p would connect to.
-func (u *Upstream) Leads(p *config.TCPProxy) bool { return p != nil && *u.chain == *p }
-
 // Serve relays between down and u, as the function of that name does.
 func (u *Upstream) Serve(ctx context.Context, down *transport.Conn, rec *decision.Record) {
 	defer func() { rec.Duration = time.Since(rec.Start) }()

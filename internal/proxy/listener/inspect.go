@@ -24,6 +24,9 @@ const (
 	// refusal bounds it where every outcome is a refusal: a caller that waits for
 	// the server to speak first has to be told, too.
 	refusal = time.Second
+	// hush is how long a caller is left alone, where configuration does not say,
+	// before its server is asked whether it speaks first.
+	hush = 100 * time.Millisecond
 )
 
 // buffers holds *[inspectSize]byte between inspections.
@@ -36,11 +39,12 @@ type finding struct {
 	application []string
 }
 
-// The first lines of HTTP, as findings.
-var (
-	http11 = []string{"http/1.1"}
-	http10 = []string{"http/1.0"}
-)
+// The application protocols of HTTP, as findings.
+var applications = map[string][]string{
+	sniff.HTTP11: {sniff.HTTP11},
+	sniff.HTTP10: {sniff.HTTP10},
+	sniff.H2C:    {sniff.H2C},
+}
 
 // judge tells what b, the first bytes of a connection, are for a listener that
 // looks for TLS or HTTP. It reports whether more bytes could change that; what
@@ -60,65 +64,76 @@ func judge(b []byte, lookTLS, lookHTTP bool) (f finding, more bool) {
 		return finding{}, more
 	}
 	application, v := sniff.HTTP(b)
-	switch v {
-	case sniff.Yes:
-		return finding{application: spoken(application)}, false
-	case sniff.More:
-		// A method and a space: a request with a long or slow first line. What is
-		// wrong with it is for HTTP to say.
-		if bytes.IndexByte(b, ' ') > 0 {
-			f.application = http11
-		}
-		more = true
-	case sniff.No:
-	}
-	return f, more
-}
-
-// spoken returns the application protocols to match for a first line. HTTP/2
-// without TLS is not among them until it is served: it counts as bytes.
-func spoken(application string) []string {
-	switch application {
-	case "http/1.1":
-		return http11
-	case "http/1.0":
-		return http10
-	}
-	return nil
+	return finding{application: applications[application]}, more || v == sniff.More
 }
 
 // errSilent means that the caller ended without a word.
 var errSilent = errors.New("the caller ended the connection before it sent anything")
 
-// inspect reads the first bytes of c as far as l needs them and gives them back
-// to c. A listener that asks nothing about them does not read: there the server
-// may have to speak first. While nothing comes, no buffer is held. The error
-// says that there is nobody to serve.
-func inspect(c *transport.Conn, l *config.Listener, refused bool) (finding, error) {
-	if !l.InspectTLS && !l.InspectHTTP {
-		return finding{}, nil
-	}
-	c.SetTimeout(silence)
-	defer c.SetTimeout(0)
-	patience := l.InspectTimeout
-	if refused && (patience <= 0 || patience > refusal) {
-		patience = refusal
-	}
-	if patience > 0 {
-		if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
-			return finding{}, err
-		}
-		defer c.SetReadDeadline(time.Time{}) //nolint:errcheck // it fails only on a closed Conn
-	}
-	if err := c.WaitReadable(); err != nil {
-		if patience > 0 && outOfTime(c, err) {
-			return finding{}, nil
-		}
-		return finding{}, err
-	}
-	return read(c, l)
+// An outlook is what is to come of a caller who stays silent.
+type outlook struct {
+	patience time.Duration // for how long it may; 0: no limit but silence
+	// guess asks the server then. Nil: silence is the verdict.
+	guess func() *guess
 }
 
+// inspect finds out what a connection is that speaks nothing yet. The bytes that
+// it reads are given back to c; while nothing comes, no buffer is held. With a
+// guess it returns the one that it made, if it did. The error says that there is
+// nobody to serve; then there is no guess.
+func inspect(c *transport.Conn, l *config.Listener, o outlook) (finding, *guess, error) {
+	g, spoke, err := await(c, o)
+	if err != nil || !spoke {
+		return finding{}, g, err
+	}
+	f, err := read(c, l)
+	if err != nil {
+		g.drop()
+		return f, nil, err
+	}
+	return f, g, nil
+}
+
+// await waits for the first word, and reports whether it is the caller's: not if
+// the server spoke first, or nobody in time.
+func await(c *transport.Conn, o outlook) (g *guess, spoke bool, err error) {
+	c.SetTimeout(silence)
+	defer c.SetTimeout(0)
+	if o.patience > 0 {
+		quiet, err := hushed(c, time.Now().Add(o.patience))
+		if err != nil || !quiet || o.guess == nil {
+			return nil, !quiet, err
+		}
+		g = o.guess()
+	}
+	err = c.WaitReadable()
+	switch {
+	case g == nil:
+		return nil, err == nil, err
+	case err == nil && g.callerFirst():
+		return g, true, nil
+	case g.serverFirst():
+		return g, false, c.SetReadDeadline(time.Time{})
+	}
+	g.drop()
+	return nil, false, err
+}
+
+// hushed waits until c can be read, or reports that nothing came in time.
+func hushed(c *transport.Conn, until time.Time) (bool, error) {
+	if err := c.SetReadDeadline(until); err != nil {
+		return false, err
+	}
+	err := c.WaitReadable()
+	if err != nil && !outOfTime(c, err) {
+		return false, err
+	}
+	// Where there is no descriptor to wait on, the end of time is left for Read.
+	quiet := err != nil || !time.Now().Before(until) && c.Alive()
+	return quiet, c.SetReadDeadline(time.Time{})
+}
+
+// read reads the first bytes of c as far as l needs them and gives them back.
 func read(c *transport.Conn, l *config.Listener) (f finding, err error) {
 	buf, _ := buffers.Get().(*[inspectSize]byte)
 	defer buffers.Put(buf)

@@ -11,6 +11,7 @@
 package listener
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,9 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +31,7 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/l4"
 	"github.com/fairlead/fairlead/internal/proxy/l7"
+	"github.com/fairlead/fairlead/internal/proxy/sniff"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 	"github.com/fairlead/fairlead/internal/xds"
 )
@@ -47,6 +51,9 @@ type Options struct {
 	// Sweeper keeps the timeouts of what is accepted; it has to be running. Nil:
 	// Serve runs one of its own.
 	Sweeper *transport.Sweeper
+	// Limit is how many connections are served at once, over all sockets; others
+	// are reset, and recorded as refused. 0: as many as descriptors allow.
+	Limit int
 	// Drain is how long connections may go on after the end of Serve's context.
 	// 0: 5 s.
 	Drain time.Duration
@@ -55,7 +62,9 @@ type Options struct {
 // A Listener serves the capture. It owns what it accepts. It is safe for
 // concurrent use: Serve may be called for several sockets.
 type Listener struct {
-	o Options
+	o    Options
+	open atomic.Int64 // connections
+	full atomic.Bool  // it was told that there are too many
 }
 
 // New returns a Listener.
@@ -164,39 +173,56 @@ func (s *server) serve(ctx context.Context, c net.Conn) {
 			s.o.Log.Add(rec)
 		}
 	}()
-	chain := s.admit(ctx, conn, rec)
+	room := s.enter()
+	if room {
+		defer s.open.Add(-1)
+	}
+	chain, g := s.admit(ctx, conn, rec, room)
+	defer g.drop()
 	switch {
 	case chain == nil:
 		_ = conn.Reset() // the record says why
 	case chain.HTTP != nil:
+		g.drop()
 		ours = false
 		s.o.HTTP.Serve(s.hard, ctx, conn, chain.HTTP, rec)
 	case chain.TCP != nil:
+		if up, ok := g.take(chain.TCP); ok {
+			up.Serve(s.hard, conn, rec)
+			return
+		}
 		l4.Serve(s.hard, conn, chain.TCP, s.o.Clusters, rec)
 	}
 }
 
-// admit finds the chain for a connection, or nil and the reason in rec.
-func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.Record) *config.FilterChain {
+// admit finds the chain for a connection, or nil and the reason in rec. With a
+// chain it may return a connection made on a guess.
+func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.Record, room bool) (*config.FilterChain, *guess) {
 	original, err := s.o.Original(conn.Conn)
 	if err != nil {
 		rec.Reason, rec.Err = decision.Internal, err.Error()
-		return nil
+		return nil, nil
 	}
 	rec.Original = netip.AddrPortFrom(original.Addr().Unmap(), original.Port())
 	cfg := s.o.Config()
 	if Policy(cfg) {
 		rec.Policy = mesh.RegistryOnly
 	}
+	if !room {
+		rec.Flags |= decision.OM
+		rec.Reason, rec.Details = decision.Overload, "connection_limit"
+		rec.Err = fmt.Sprintf("%d connections are served already, as many as it may", s.o.Limit)
+		return nil, nil
+	}
 	if s.isLoop(rec.Original) {
 		rec.Reason = decision.Loop
-		return nil
+		return nil, nil
 	}
 	rec.Name = s.o.NameOf(rec.Original.Addr())
 	l := listenerFor(cfg, rec.Original)
 	if l == nil {
 		rec.Reason = decision.NotReady
-		return nil
+		return nil, nil
 	}
 	rec.Listener = l.Name
 	meant := Meant(cfg, rec.Original.Addr(), rec.Name)
@@ -205,25 +231,55 @@ func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.
 	}
 	held := meant.Refuses(rec.Original)
 	if held != nil && !held.RequestsPass {
-		return holds(rec, meant, held)
+		holds(rec, meant, held)
+		return nil, nil
 	}
-	found, err := s.inspect(ctx, conn, l, rec)
-	if err != nil {
+	found, g, err := s.inspect(ctx, conn, l, rec, held != nil)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		rec.Details = "closed_by_drain"
+		return nil, nil
+	case err != nil:
 		rec.Flags |= decision.DC
 		rec.Details = "downstream_remote_disconnect"
-		return nil
+		return nil, nil
 	}
 	chain := Match(l, factsOf(rec.Original.Addr(), found))
-	if chain == nil {
+	switch {
+	case chain == nil:
 		rec.Flags |= decision.NR
 		rec.Reason, rec.Details = decision.NoRoute, "filter_chain_not_found"
-		return nil
+	case held != nil && Taken(chain):
+		rec.Chain = chain.Name
+		holds(rec, meant, held)
+		chain = nil
+	default:
+		rec.Chain = chain.Name
+		return chain, g
 	}
-	rec.Chain = chain.Name
-	if held != nil && Taken(chain) {
-		return holds(rec, meant, held)
+	g.drop()
+	return nil, nil
+}
+
+// enter counts a connection, unless there are too many already.
+func (l *Listener) enter() bool {
+	limit := int64(l.o.Limit)
+	for {
+		n := l.open.Load()
+		if limit > 0 && n >= limit {
+			if l.full.CompareAndSwap(false, true) {
+				l.o.Logger.Warn("refusing connections: as many are served as may be", "limit", limit)
+			}
+			return false
+		}
+		if !l.open.CompareAndSwap(n, n+1) {
+			continue
+		}
+		if limit > 0 && n < limit-limit/10-1 && l.full.Load() {
+			l.full.Store(false) // well below: the next time is worth telling again
+		}
+		return true
 	}
-	return chain
 }
 
 // Meant returns the declared name that a connection to an address means: the
@@ -246,26 +302,52 @@ func Taken(chain *config.FilterChain) bool {
 }
 
 // holds fills rec for a connection that means one host and would reach another.
-// It returns no chain.
-func holds(rec *decision.Record, meant *config.Name, by *config.RefusedPort) *config.FilterChain {
+func holds(rec *decision.Record, meant *config.Name, by *config.RefusedPort) {
 	rec.Reason, rec.Details = decision.PortHeld, "port_held"
 	rec.Entry, rec.Holder, rec.HolderEntry = meant.Entry, by.Holder, by.Entry
-	return nil
 }
 
-// inspect is the function of that name, ended by the end of ctx: a connection
-// on which nothing was asked yet is not worth a drain.
-func (s *server) inspect(ctx context.Context, conn *transport.Conn, l *config.Listener, rec *decision.Record) (finding, error) {
-	if !l.InspectTLS && !l.InspectHTTP {
-		return finding{}, nil
+// inspect finds out what a connection is, as far as the choice of a chain for its
+// destination depends on that. It is ended by the end of ctx: a connection on
+// which nothing was asked yet is not worth a drain. held says that bytes, whatever
+// their chain, are refused.
+func (s *server) inspect(ctx context.Context, conn *transport.Conn, l *config.Listener, rec *decision.Record, held bool) (f finding, g *guess, err error) {
+	if !asks(l, rec.Original.Addr()) {
+		return finding{}, nil, nil
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
-	f, err := inspect(conn, l, l.Name == xds.VirtualOutbound && rec.Policy == mesh.RegistryOnly)
-	if f.tls {
-		rec.Protocol, rec.SNI = decision.TLS, f.serverName
+	if conn.Alive() {
+		f, g, err = inspect(conn, l, s.outlook(conn, l, rec, held))
+	} else { // it spoke at once, as nearly all do
+		f, err = read(conn, l)
 	}
-	return f, err
+	switch {
+	case f.tls:
+		rec.Protocol, rec.SNI = decision.TLS, f.serverName
+	case slices.Contains(f.application, sniff.H2C):
+		rec.Protocol = decision.HTTP2
+	}
+	return f, g, err
+}
+
+// outlook tells what silence on a connection leads to. The server is asked only
+// where the connection's bytes may go there.
+func (s *server) outlook(conn *transport.Conn, l *config.Listener, rec *decision.Record, held bool) outlook {
+	if l.Name == xds.VirtualOutbound && rec.Policy == mesh.RegistryOnly {
+		if l.InspectTimeout > 0 {
+			return outlook{patience: min(l.InspectTimeout, refusal)}
+		}
+		return outlook{patience: refusal}
+	}
+	chain := Match(l, factsOf(rec.Original.Addr(), finding{}))
+	if chain == nil || chain.TCP == nil || chain.TCP.Cluster == xds.BlackHoleCluster || held && Taken(chain) {
+		return outlook{patience: l.InspectTimeout}
+	}
+	return outlook{
+		patience: cmp.Or(max(l.InspectTimeout, 0), hush),
+		guess:    func() *guess { return s.guess(conn, chain.TCP, rec) },
+	}
 }
 
 func factsOf(destination netip.Addr, f finding) Facts {
