@@ -1,6 +1,7 @@
 package l7
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"runtime/debug"
@@ -11,13 +12,15 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
-// A conn is one caller's connection.
+// A conn is one caller's connection, of HTTP/1 unless it begins otherwise.
 type conn struct {
 	server  *Server
 	down    *transport.Conn
 	manager *config.HTTPManager
 	base    *decision.Record
 	state   atomic.Int32
+	begun   bool            // a head was read: no preface can come any more
+	streams bool            // it speaks HTTP/2, and down gives its preface back
 	ending  context.Context //nolint:containedctx // Serve's, in which the conn lives; its end drains
 }
 
@@ -95,8 +98,13 @@ func (c *conn) burst(ctx context.Context) (more bool) {
 		from.begin()
 		x.begin(from, c.manager, c.base)
 		fault := from.readHead()
-		if fault == errNoHead { //nolint:errorlint // never wrapped
+		switch fault { //nolint:errorlint // never wrapped
+		case errNoHead:
 			return from.blank()
+		case errPreface:
+			c.streams = true
+			c.down.Unread(bytes.Clone(from.text()))
+			return false
 		}
 		if !x.serve(ctx, from.text(), fault) {
 			return false

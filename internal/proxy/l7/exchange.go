@@ -128,7 +128,7 @@ func (x *exchange) serve(ctx context.Context, text []byte, fault error) (more bo
 // refuse answers a request that breaks the protocol. Where it ends is unknown.
 func (x *exchange) refuse(fault error) (more bool) {
 	x.caller.giveUp()
-	return x.settle(malformed(fault), fault.Error())
+	return x.settle(x.malformed(fault), fault.Error())
 }
 
 // route finds the virtual host and the route, and does what the route says.

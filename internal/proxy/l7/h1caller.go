@@ -13,12 +13,14 @@ import (
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/h1"
+	"github.com/fairlead/fairlead/internal/proxy/h2"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
 // Why there is no head of a request to serve.
 var (
 	errNoHead   = errors.New("the connection is over, or waits for a request that has not begun")
+	errPreface  = errors.New("the connection speaks HTTP/2")
 	errSlowHead = errors.New("its head was not complete within 10 seconds")
 )
 
@@ -95,7 +97,8 @@ func (c *h1Caller) grow() {
 func (c *h1Caller) text() []byte { return c.in[:c.filled] }
 
 // readHead reads until the head of a request is whole. It returns errNoHead if
-// there will be none, or none yet but a blank, errSlowHead, or an *h1.Error.
+// there will be none, or none yet but a blank, errPreface if the connection begins
+// with that of HTTP/2, errSlowHead, or an *h1.Error.
 func (c *h1Caller) readHead() error {
 	down, slow := c.conn.down, false
 	for {
@@ -106,12 +109,15 @@ func (c *h1Caller) readHead() error {
 			return errNoHead
 		}
 		if c.filled > 0 {
-			done, err := c.req.Parse(c.text())
-			if err != nil {
+			done, err := c.parse()
+			if err != nil && err != errPreface { //nolint:errorlint // never wrapped
 				return err
 			}
 			if done {
-				break
+				if slow {
+					_ = down.SetReadDeadline(time.Time{}) // likewise
+				}
+				return err
 			}
 			if !slow {
 				// Only a head that comes in pieces pays for a timer.
@@ -135,10 +141,23 @@ func (c *h1Caller) readHead() error {
 		}
 		return errNoHead
 	}
-	if slow {
-		_ = down.SetReadDeadline(time.Time{}) // likewise
+}
+
+// parse looks for a whole head in what was read, or for the preface of HTTP/2
+// where a connection begins.
+func (c *h1Caller) parse() (done bool, err error) {
+	if c.conn.begun {
+		return c.req.Parse(c.text())
 	}
-	return nil
+	switch n := min(c.filled, len(h2.Preface)); {
+	case string(c.in[:n]) != h2.Preface[:n]:
+		done, err = c.req.Parse(c.text())
+		c.conn.begun = done
+		return done, err
+	case n < len(h2.Preface):
+		return false, nil
+	}
+	return true, errPreface
 }
 
 // blank reports that all there is so far is an empty line, which some callers

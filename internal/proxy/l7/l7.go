@@ -23,6 +23,8 @@
 //	                                the end            304
 //	answer out  Content-Length      chunked; to a caller of HTTP/1.0     dropped
 //	                                until the end
+//	HTTP/2      content-length,     the end of the     the end with the  passed on
+//	            checked             stream             head
 //
 // One goroutine serves an exchange. A second one exists only while the body of
 // a request is still arriving, so that it flows towards the endpoint while the
@@ -41,6 +43,7 @@ import (
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/cluster"
 	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/proxy/streams"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
@@ -61,7 +64,7 @@ type Options struct {
 	Logger   *slog.Logger // where a panic is told; nil: in the record alone
 }
 
-// A Server serves HTTP/1 on connections that listeners hand it. It is safe for
+// A Server serves HTTP on connections that listeners hand it. It is safe for
 // concurrent use.
 type Server struct {
 	config   func() *config.Config
@@ -70,7 +73,9 @@ type Server struct {
 	logger   *slog.Logger
 
 	headTimeout time.Duration
+	memory      streams.Memory
 	sessions    sync.Pool // of *session
+	streams     sync.Pool // of *streamSession
 	buffers     sync.Pool // of *buffer
 	ids         atomic.Uint64
 	panics      atomic.Uint64
@@ -83,6 +88,7 @@ func New(o Options) *Server {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.sessions.New = func() any { return newSession(s) }
+	s.streams.New = func() any { return newStreamSession(s) }
 	s.buffers.New = func() any { return new(buffer) }
 	return s
 }
@@ -94,15 +100,24 @@ func (s *Server) NextID() uint64 { return s.ids.Add(1) }
 // Panics counts the requests that ended in a panic.
 func (s *Server) Panics() uint64 { return s.panics.Load() }
 
-// Serve serves requests on down until either end is done, and closes it. base
-// holds what the listener found out (Downstream, Original, Name, Listener,
-// Chain, Policy); each request's record starts as a copy of it. drain ending
-// drains: the exchange at hand is finished with "connection: close". ctx ending
-// ends it at once, with a reset.
+// Serve serves requests on down until either end is done, and closes it: those of
+// HTTP/2 if it begins with the preface of that or base says so already (TLS
+// agreed on it), else those of HTTP/1. base holds what the listener found out
+// (Downstream, Original, Name, Listener, Chain, Policy); each request's record
+// starts as a copy of it. drain ending drains: the exchange at hand is finished
+// with "connection: close", streams after GOAWAY. ctx ending ends all at once,
+// with a reset.
 func (s *Server) Serve(ctx, drain context.Context, down *transport.Conn, m *config.HTTPManager, base *decision.Record) {
+	if base.Protocol == decision.HTTP2 {
+		s.serveStreams(ctx, drain, down, m, base)
+		return
+	}
 	c := &conn{server: s, down: down, manager: m, base: base, ending: drain}
 	defer func() { _ = down.Close() }()
 	defer context.AfterFunc(drain, c.drain)()
 	defer context.AfterFunc(ctx, down.Cut)()
 	c.serve(ctx)
+	if c.streams {
+		s.serveStreams(ctx, drain, down, m, base)
+	}
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/h1"
+	"github.com/fairlead/fairlead/internal/proxy/h2"
 	"github.com/fairlead/fairlead/internal/proxy/l4"
 )
 
@@ -38,6 +40,9 @@ var (
 	endedAnswer    = outcome{503, decision.UpstreamReset, decision.UC, beforeAnswer + "{connection_termination}"}
 	cutByDrain     = outcome{0, decision.OK, 0, "closed_by_drain"}
 	clientGone     = outcome{0, decision.ClientGone, decision.DC, "downstream_remote_disconnect"}
+	clientReset    = outcome{0, decision.ClientGone, decision.DR, "http2.remote_reset"}
+	brokenStream   = outcome{0, decision.BadRequest, decision.DPE, "http2.violation.of.messaging.rule"}
+	tooManyStreams = outcome{0, decision.Overload, decision.DPE, "http2.local_refused_stream"}
 	internalError  = outcome{500, decision.Internal, 0, "internal_error"}
 
 	// The same after a part of the answer went to the caller.
@@ -57,7 +62,7 @@ func (o outcome) as(status int) outcome {
 }
 
 // malformed is the outcome of a request that breaks the protocol.
-func malformed(fault error) outcome {
+func (x *exchange) malformed(fault error) outcome {
 	if errors.Is(fault, errSlowHead) {
 		return slowHead
 	}
@@ -69,22 +74,34 @@ func malformed(fault error) outcome {
 	if o.status == 431 {
 		o.reason = decision.TooLarge
 	}
+	switch {
+	case x.rec.Protocol != decision.HTTP2 || !strings.HasPrefix(o.details, "http1."):
+	case o.reason == decision.TooLarge:
+		o.details = "http2.too_many_headers"
+	default:
+		o.details = brokenStream.details
+	}
 	return o
 }
 
 // failure is the outcome of a try that broke.
 func (x *exchange) failure(cause error) (o outcome, words string) {
 	var fault *h1.Error
+	var broke *h2.Error
 	broken := errors.As(cause, &fault) || errors.Is(cause, errFlood) || errors.Is(cause, errSwitch)
 	switch {
 	case errors.Is(cause, errCut):
 		return cutByDrain, ""
+	case errors.Is(cause, errReset):
+		return clientReset, ""
 	case errors.Is(cause, errGone):
 		return clientGone, ""
 	case errors.Is(cause, errPanic):
 		return internalError, cause.Error()
 	case errors.Is(cause, errUpload) && fault != nil:
-		return malformed(fault), fault.Error()
+		return x.malformed(fault), fault.Error()
+	case errors.Is(cause, errUpload) && errors.As(cause, &broke):
+		return brokenStream, broke.Error() // the codec has told it
 	case errors.Is(cause, os.ErrDeadlineExceeded):
 		return timedOut, ""
 	case broken && x.started:

@@ -10,6 +10,7 @@ import (
 // Why a body did not get through.
 var (
 	errGone     = errors.New("the caller went away")
+	errReset    = fmt.Errorf("%w: it reset the stream", errGone)
 	errUpload   = errors.New("the body breaks HTTP")
 	errUpstream = errors.New("the endpoint stopped reading")
 	errStopped  = errors.New("the answer was over first")
