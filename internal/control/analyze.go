@@ -1,8 +1,9 @@
 package control
 
 import (
+	"hash/maphash"
+	"iter"
 	"maps"
-	"reflect"
 	"slices"
 
 	"github.com/fairlead/fairlead/internal/api"
@@ -37,37 +38,42 @@ func (p *Plane) Mesh() config.Mesh {
 	return p.snapshot.Mesh()
 }
 
-// maxViews bounds how many different views Analyze works out: each costs as
-// much as all the objects it sees.
-const maxViews = 64
+// maxJudged bounds how many services Analyze looks at, each anew for every
+// namespace that does not see just what another sees.
+const maxJudged = 10_000_000
 
 // Analyze returns what joining the objects brings to light for workloads of
 // every namespace that an object lies in or names, beyond what New returned, and
 // without repetition. Notes are what is worth knowing and nobody's fault. Where
-// namespaces see more than maxViews different things, the rest is not looked at;
-// skipped says of how many.
+// very many namespaces see very many different things, the rest is not looked
+// at; skipped says of how many.
 func (p *Plane) Analyze() (problems, notes []api.Problem, skipped int) {
+	return p.analyze(maxJudged)
+}
+
+func (p *Plane) analyze(maxJudged int) (problems, notes []api.Problem, skipped int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var known []outlook // of views that were worked out
-	for key := range p.views {
-		known = append(known, p.outlookLocked(key))
-	}
+	seed, known := maphash.MakeSeed(), map[uint64]struct{}{}
 	found := map[api.Problem]struct{}{}
-	worked := 0
+	judged := 0
+	var services []*mesh.Service
 	for _, namespace := range p.registry.Namespaces() {
-		key := p.keyLocked(namespace, nil, mesh.Capture{})
-		o := p.outlookLocked(key)
-		if slices.ContainsFunc(known, o.equal) {
+		var h maphash.Hash
+		h.SetSeed(seed)
+		services = slices.AppendSeq(services[:0], p.servicesLocked(p.keyLocked(namespace, nil, mesh.Capture{})))
+		for _, s := range services {
+			maphash.WriteComparable(&h, s)
+		}
+		if _, ok := known[h.Sum64()]; ok { // nearly all namespaces see the same
 			continue
 		}
-		if worked++; worked > maxViews {
+		if judged += len(services); judged > maxJudged {
 			skipped++
 			continue
 		}
-		known = append(known, o)
-		_, more := translate.New(key, p.snapshot.Through(key.Sidecar, key.Capture))
-		for _, x := range more {
+		known[h.Sum64()] = struct{}{}
+		for _, x := range translate.Problems(slices.Values(services)) {
 			if _, said := p.problems[x]; !said {
 				found[x] = struct{}{}
 			}
@@ -78,20 +84,7 @@ func (p *Plane) Analyze() (problems, notes []api.Problem, skipped int) {
 	return problems, p.registry.Notes(), skipped
 }
 
-// An outlook is what the problems of a view come from: nearly all namespaces
-// have the same.
-type outlook struct {
-	policy   mesh.OutboundPolicy
-	services []*mesh.Service
-}
-
-func (o outlook) equal(other outlook) bool {
-	return o.policy == other.policy && slices.EqualFunc(o.services, other.services, func(a, b *mesh.Service) bool {
-		// What a Sidecar narrows is made anew each time.
-		return a == b || a.Host == b.Host && a.Source == b.Source && reflect.DeepEqual(a, b)
-	})
-}
-
-func (p *Plane) outlookLocked(key translate.View) outlook {
-	return outlook{key.Policy, slices.Collect(p.snapshot.Through(key.Sidecar, key.Capture).Services(key.Namespace))}
+// servicesLocked yields what a workload reaches.
+func (p *Plane) servicesLocked(key translate.View) iter.Seq[*mesh.Service] {
+	return p.snapshot.Through(key.Sidecar, key.Capture).Services(key.Namespace)
 }

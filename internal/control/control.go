@@ -39,10 +39,11 @@ type Options struct {
 
 // A Plane is a control plane with its objects. It is safe for concurrent use.
 type Plane struct {
-	policy mesh.OutboundPolicy
-	log    *slog.Logger
-	source *file.Source
-	server *ads.Server
+	policy   mesh.OutboundPolicy
+	log      *slog.Logger
+	source   *file.Source
+	server   *ads.Server
+	expected translate.View // the one that will be asked for first
 
 	mu       sync.Mutex // guards the following
 	registry *registry.Registry
@@ -86,9 +87,8 @@ func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	p.server = ads.New(p, o.Log)
 	snapshot, delta := p.registry.Apply(time.Now(), changes)
 	p.snapshot = snapshot
-	// The view of the namespace given is the one that will be asked for.
-	_, found := p.viewLocked(p.keyLocked(o.Namespace, o.Labels, mesh.Capture{}))
-	joined := slices.Concat(delta.Problems, found)
+	p.expected = p.keyLocked(o.Namespace, o.Labels, mesh.Capture{})
+	joined := slices.Concat(delta.Problems, translate.Problems(p.servicesLocked(p.expected)))
 	for _, x := range joined {
 		p.problems[x] = struct{}{}
 	}
@@ -117,10 +117,20 @@ func faults(all []api.Problem) error {
 // Serve serves proxies on ln and follows the files until ctx ends; it closes ln.
 // Who may connect is the affair of ln, whose Accept may refuse, and of opts.
 func (p *Plane) Serve(ctx context.Context, ln net.Listener, opts ...grpc.ServerOption) error {
+	p.prepare()
 	return run.All(ctx, map[string]run.Task{
 		"xds":   func(ctx context.Context) error { return p.server.Serve(ctx, ln, opts...) },
 		"files": func(ctx context.Context) error { return p.source.Run(ctx, p.apply) },
 	})
+}
+
+// prepare makes the view that will be asked for, while the proxy that will ask is
+// still being started.
+func (p *Plane) prepare() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, problems := p.viewLocked(p.expected)
+	p.reportLocked(problems)
 }
 
 // Status returns how far each connected proxy is, by id.

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
@@ -23,9 +21,9 @@ import (
 // questions come to the proxy.
 func contribute(s *mesh.Service, m config.Mesh, named bool) *contribution {
 	c := &contribution{resources: make(map[Key]*Resource), claims: make(map[uint16]*claim)}
+	var claims []*claim
+	claims, c.problems = claimsOf(s)
 	if s.Resolution == mesh.DynamicDNS {
-		c.problems = append(c.problems, problem(s, "spec.resolution",
-			"host %s: resolution DYNAMIC_DNS is not acted on yet, the host stays undeclared", s.Host))
 		return c
 	}
 	put := func(r *Resource) { c.resources[r.Key] = r }
@@ -33,25 +31,8 @@ func contribute(s *mesh.Service, m config.Mesh, named bool) *contribution {
 		c.service = s
 		put(encode(xds.NameType, string(s.Host), nameOf(s)))
 	}
-	for _, p := range s.Ports {
-		claim, ok := claimOf(s, p)
-		if !ok {
-			continue
-		}
-		switch {
-		case p.Number == xds.OutboundPort:
-			c.problems = append(c.problems, problem(s, "spec.ports",
-				"host %s: port %d is where the proxy itself takes connections in and cannot be declared", s.Host, p.Number))
-			continue
-		case p.Number == xds.DNSPort:
-			c.problems = append(c.problems, problem(s, "spec.ports",
-				"host %s: port %d of every address is the name server of the workload and cannot be declared", s.Host, p.Number))
-			continue
-		case claim.kind == bySNI && strings.HasPrefix(string(s.Host), "*") && !strings.HasPrefix(string(s.Host), "*."):
-			c.problems = append(c.problems, problem(s, "spec.hosts",
-				"host %s: the name in a TLS handshake is matched by whole labels only, so port %d is left out; write *.%s", s.Host, p.Number, strings.TrimLeft(string(s.Host), "*-_")))
-			continue
-		}
+	for _, claim := range claims {
+		p := claim.port
 		c.claims[p.Number] = claim
 		cluster, assignment := clusterOf(s, p, m)
 		if cluster != nil {
@@ -62,13 +43,6 @@ func contribute(s *mesh.Service, m config.Mesh, named bool) *contribution {
 		}
 	}
 	return c
-}
-
-func problem(s *mesh.Service, field, format string, args ...any) api.Problem {
-	return api.Problem{
-		Severity: api.Warning, Object: s.Source, File: s.Source.File, Line: s.Source.Line,
-		Field: field, Message: fmt.Sprintf(format, args...),
-	}
 }
 
 // clusterOf makes the cluster of one port, and its endpoints where those are a

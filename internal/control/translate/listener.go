@@ -164,7 +164,7 @@ func requestChain(m *hcmv3.HttpConnectionManager, at []netip.Prefix) *listenerv3
 		FilterChainMatch: &listenerv3.FilterChainMatch{
 			PrefixRanges:         cidrs(at),
 			TransportProtocol:    "raw_buffer",
-			ApplicationProtocols: []string{"http/1.0", "http/1.1"},
+			ApplicationProtocols: []string{"http/1.0", "http/1.1", "h2c"},
 		},
 		Filters: []*listenerv3.Filter{filter("envoy.filters.network.http_connection_manager", m)},
 	}

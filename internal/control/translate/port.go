@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
 	"github.com/fairlead/fairlead/internal/xds/fairleadpb"
 )
 
@@ -51,6 +53,42 @@ func claimOf(s *mesh.Service, p mesh.Port) (*claim, bool) {
 		c.kind = byBytes
 	}
 	return c, true
+}
+
+// claimsOf returns what a service claims, and the problems of what it cannot.
+func claimsOf(s *mesh.Service) (claims []*claim, problems []api.Problem) {
+	if s.Resolution == mesh.DynamicDNS {
+		return nil, []api.Problem{problem(s, "spec.resolution",
+			"host %s: resolution DYNAMIC_DNS is not acted on yet, the host stays undeclared", s.Host)}
+	}
+	claims = make([]*claim, 0, len(s.Ports))
+	for _, p := range s.Ports {
+		c, ok := claimOf(s, p)
+		if !ok {
+			continue
+		}
+		switch {
+		case p.Number == xds.OutboundPort:
+			problems = append(problems, problem(s, "spec.ports",
+				"host %s: port %d is where the proxy itself takes connections in and cannot be declared", s.Host, p.Number))
+		case p.Number == xds.DNSPort:
+			problems = append(problems, problem(s, "spec.ports",
+				"host %s: port %d of every address is the name server of the workload and cannot be declared", s.Host, p.Number))
+		case c.kind == bySNI && strings.HasPrefix(string(s.Host), "*") && !strings.HasPrefix(string(s.Host), "*."):
+			problems = append(problems, problem(s, "spec.hosts",
+				"host %s: the name in a TLS handshake is matched by whole labels only, so port %d is left out; write *.%s", s.Host, p.Number, strings.TrimLeft(string(s.Host), "*-_")))
+		default:
+			claims = append(claims, c)
+		}
+	}
+	return claims, problems
+}
+
+func problem(s *mesh.Service, field, format string, args ...any) api.Problem {
+	return api.Problem{
+		Severity: api.Warning, Object: s.Source, File: s.Source.File, Line: s.Source.Line,
+		Field: field, Message: fmt.Sprintf(format, args...),
+	}
 }
 
 func (c *claim) host() hostname.Name { return c.service.Host }

@@ -11,6 +11,7 @@ import (
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"github.com/fairlead/fairlead/internal/config"
@@ -60,7 +61,7 @@ func drawService(t *rapid.T, host hostname.Name) *mesh.Service {
 	for i, n := range rapid.SliceOfNDistinct(rapid.Uint16Range(80, 83), 0, 3, rapid.ID).Draw(t, "ports") {
 		s.Ports = append(s.Ports, mesh.Port{
 			Name: fmt.Sprint("p", i), Number: n,
-			Protocol: rapid.SampledFrom([]mesh.Protocol{mesh.HTTP, mesh.HTTP, mesh.HTTPS, mesh.TCP, mesh.MySQL, mesh.Unset, mesh.UDP}).Draw(t, "protocol"),
+			Protocol: rapid.SampledFrom([]mesh.Protocol{mesh.HTTP, mesh.HTTP, mesh.HTTPS, mesh.TCP, mesh.TCP, mesh.MySQL, mesh.Unset, mesh.UDP}).Draw(t, "protocol"),
 		})
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "endpoints") {
@@ -90,7 +91,10 @@ func TestAChangeLeadsWhereAFreshStartLeads(t *testing.T) {
 			before := versions(tr.Set())
 			keys, _ := tr.Update(src, touched)
 			after := versions(tr.Set())
-			fresh, _ := New(view, src)
+			fresh, problems := New(view, src)
+			if diff := cmp.Diff(problems, Problems(src.Services("default")), cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("problems (-of the view +judged without it):\n%s", diff)
+			}
 			if diff := cmp.Diff(versions(fresh.Set()), after); diff != "" {
 				t.Fatalf("differs from a fresh start (-fresh +changed):\n%s", diff)
 			}
