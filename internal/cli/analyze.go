@@ -54,7 +54,6 @@ The exit code is 1 if there is an error, 0 if there are none or warnings only.`,
 
 // analyze judges the objects together; text is what standard input has.
 func (i *inputs) analyze(text func() io.Reader) (verdict, error) {
-	objects, _ := file.Check(file.Options{Paths: i.paths, Stdin: text(), Namespace: i.namespace})
 	plane, problems, err := control.New(control.Options{
 		Paths: i.paths, Stdin: text(), Namespace: i.namespace, Policy: mesh.AllowAny, Log: slog.New(slog.DiscardHandler),
 	})
@@ -62,6 +61,7 @@ func (i *inputs) analyze(text func() io.Reader) (verdict, error) {
 		if !api.HasError(problems) {
 			return verdict{}, err
 		}
+		objects, _ := file.Check(file.Options{Paths: i.paths, Stdin: text(), Namespace: i.namespace})
 		v := newVerdict(objects, problems, nil)
 		v.Remark = "What comes of the objects together was not looked at: mend the errors first."
 		return v, nil
@@ -69,7 +69,7 @@ func (i *inputs) analyze(text func() io.Reader) (verdict, error) {
 	joined, notes, skipped := plane.Analyze()
 	problems = slices.Concat(problems, joined)
 	api.Sort(problems)
-	v := newVerdict(objects, slices.Compact(problems), notes)
+	v := newVerdict(plane.Loaded(), slices.Compact(problems), notes)
 	if skipped > 0 {
 		v.Remark = fmt.Sprintf("There are very many namespaces: what the workloads of %d of them get was not looked at.", skipped)
 	}

@@ -136,6 +136,9 @@ func (p *Plane) prepare() {
 // Status returns how far each connected proxy is, by id.
 func (p *Plane) Status() []ads.ProxyStatus { return p.server.Status() }
 
+// Loaded returns how many objects the files had at first.
+func (p *Plane) Loaded() int { return p.source.Loaded() }
+
 // Errors returns how many problems of severity error the files have now.
 func (p *Plane) Errors() int { return p.source.Errors() }
 

@@ -47,7 +47,12 @@ type Source struct {
 	settle   time.Duration            // see the constant; tests wait longer
 	reported map[api.Problem]struct{} // said in the log, or by Load
 	errors   atomic.Int64             // what Errors returns
+	loaded   int                      // what Loaded returns
 }
+
+// Loaded returns how many objects the files had when they were read first, those
+// that change nothing included.
+func (s *Source) Loaded() int { return s.loaded }
 
 // Errors returns how many problems of severity Error the files have now: 0
 // after Load.
@@ -74,6 +79,7 @@ func Load(o Options) (s *Source, changes []registry.Change, problems []api.Probl
 	if errs := slices.DeleteFunc(slices.Clone(problems), func(p api.Problem) bool { return p.Severity != api.Error }); len(errs) > 0 {
 		return nil, nil, problems, summary(errs)
 	}
+	s.loaded = count(s.ordered(), problems)
 	return s, s.replace(desired), problems, nil
 }
 
