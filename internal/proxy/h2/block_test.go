@@ -217,7 +217,7 @@ func TestEncodeRequest(t *testing.T) {
 		{"chunked", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", ":method=POST | :scheme=http | :path=/ | :authority=x"},
 		{"absolute", "GET http://y:80?q HTTP/1.1\r\nHost: Y\r\n\r\n", ":method=GET | :scheme=http | :path=/?q | :authority=y:80"},
 		{"connect", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", ":method=CONNECT | :authority=a:1"},
-		{"websocket", "GET /c HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n",
+		{"websocket", "GET /c HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nContent-Length: 0\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n",
 			":method=CONNECT | :protocol=websocket | :scheme=http | :path=/c | :authority=x | sec-websocket-version=13"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -31,6 +31,7 @@ type peer struct {
 
 	mu   sync.Mutex
 	told []string // guarded by mu
+	most uint32   // of the WINDOW_UPDATEs of streams; likewise
 	gone chan struct{}
 }
 
@@ -55,10 +56,19 @@ func (p *peer) listen() {
 		case *http2.RSTStreamFrame:
 			s += " " + f.ErrCode.String()
 		case *http2.WindowUpdateFrame:
+			if f.StreamID > 0 {
+				p.mu.Lock()
+				p.most = max(p.most, f.Increment)
+				p.mu.Unlock()
+			}
 			continue
 		case *http2.SettingsFrame:
 			if f.IsAck() {
 				continue
+			}
+		case *http2.DataFrame:
+			if len(f.Data()) > 100 {
+				s += strings.Repeat("*", int(f.StreamID))
 			}
 		}
 		p.mu.Lock()
@@ -412,4 +422,121 @@ func TestWebSocketNeedsConsent(t *testing.T) {
 		s.Close()
 		p.want("HEADERS", "RST_STREAM CANCEL")
 	})
+}
+
+// TestTimeOfAnEarlierUse sees that a stream object does not bring its timeout
+// along.
+func TestTimeOfAnEarlierUse(t *testing.T) {
+	first := true
+	inBubble(t, Options{}, func(s *Stream) {
+		if first {
+			first = false
+			s.SetTimeout(5 * time.Second)
+		}
+		hello(s)
+	}, func(p *peer, _, _ context.CancelFunc) {
+		p.greet()
+		p.headers(1, true, aRequest...)
+		p.want("HEADERS", "DATA")
+		p.headers(3, false, aRequest...)
+		time.Sleep(time.Hour)
+		p.want()
+	})
+}
+
+// TestWindowOpensWithSettings has a peer that allows nothing at first.
+func TestWindowOpensWithSettings(t *testing.T) {
+	inBubble(t, Options{}, hello, func(p *peer, _, _ context.CancelFunc) {
+		p.greet()
+		p.check(p.fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+		p.headers(1, true, aRequest...)
+		p.want("HEADERS")
+		p.check(p.fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3}))
+		p.want("DATA")
+		p.check(p.fr.WriteWindowUpdate(1, 1))
+		p.want("DATA")
+		p.check(p.fr.WriteWindowUpdate(1, 1))
+		p.want("DATA")
+		p.check(p.fr.WriteWindowUpdate(1, 1)) // late, for a stream that has ended
+		p.want()
+	})
+}
+
+func TestWindowGrowsWhereTheReaderWaits(t *testing.T) {
+	inBubble(t, Options{}, hello, func(p *peer, _, _ context.CancelFunc) {
+		p.greet()
+		p.headers(1, false, aRequest...)
+		for range 4 {
+			p.check(p.fr.WriteData(1, false, make([]byte, 16<<10-1)))
+			synctest.Wait()
+		}
+		p.want()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.most < 65535 {
+			t.Errorf("%d bytes given back at once", p.most)
+		}
+	})
+}
+
+// TestStreamsTakeTurns sends two long answers, and sees that neither waits for
+// the end of the other.
+func TestStreamsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ours, theirs := net.Pipe()
+		var all sync.WaitGroup
+		all.Go(func() {
+			_ = Serve(t.Context(), t.Context(), transport.New(ours, nil), Options{}, func(s *Stream) { // what counts is what arrives
+				_, _ = s.Send(h2.AppendStatus(nil, 200), make([]byte, 1<<20), true) // likewise
+			})
+		})
+		p := newPeer(t, theirs)
+		_, err := io.WriteString(theirs, http2.ClientPreface)
+		p.check(err)
+		p.check(p.fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 24}))
+		p.check(p.fr.WriteWindowUpdate(0, 1<<24))
+		p.headers(1, true, aRequest...)
+		p.headers(3, true, aRequest...)
+		all.Go(p.listen)
+		told := p.was()
+		turns := 0
+		for i := 1; i < len(told); i++ {
+			if strings.HasPrefix(told[i], "DATA") && strings.HasPrefix(told[i-1], "DATA") && told[i] != told[i-1] {
+				turns++
+			}
+		}
+		if turns < 20 {
+			t.Errorf("%d turns: %q", turns, told)
+		}
+		_ = theirs.Close()
+		all.Wait()
+	})
+}
+
+// TestDroppedBodiesComeBack answers requests without reading what they brought.
+// The window of the connection must not shrink by it.
+func TestDroppedBodiesComeBack(t *testing.T) {
+	inBubble(t, Options{MaxStreams: 1}, func(s *Stream) {
+		for !s.filled(40_000) {
+			time.Sleep(time.Millisecond)
+		}
+		_, _ = s.Send(h2.AppendStatus(nil, 200), nil, true) // what counts is the next one
+	}, func(p *peer, _, _ context.CancelFunc) {
+		p.greet()
+		for id := uint32(1); id < 200; id += 2 {
+			p.headers(id, false, aRequest...)
+			for range 4 {
+				p.check(p.fr.WriteData(id, false, make([]byte, 10_000)))
+			}
+			time.Sleep(10 * time.Millisecond)
+			p.want("HEADERS", "RST_STREAM NO_ERROR")
+		}
+	})
+}
+
+// filled reports whether so much has arrived that nobody read.
+func (s *Stream) filled(n int) bool {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.body.n >= n
 }

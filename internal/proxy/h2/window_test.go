@@ -1,0 +1,100 @@
+package h2
+
+import "testing"
+
+// TestConnectionWindowComesBack lets data come to nothing in every way, and sees
+// that the window of the connection is whole again in the end.
+func TestConnectionWindowComesBack(t *testing.T) {
+	p := &player{t: t, out: nil}
+	p.start(true, 3)
+	c := p.c
+	send := func(line string) *Stream {
+		t.Helper()
+		w, rest := args(line)
+		flags := map[string]int{}
+		id := uint32(0)
+		for i, x := range w[1:] {
+			if i == 0 {
+				id = uint32(p.int(x))
+				continue
+			}
+			for k := range map[string]bool{"end": true, "pad": true, "n": true} {
+				if v, ok := cutPrefix(x, k+"="); ok {
+					flags[k] = p.int(v)
+				} else if x == k {
+					flags[k] = 1
+				}
+			}
+		}
+		b := p.peer(w, flags, id, rest)
+		var last *Stream
+		for {
+			ev, used, err := c.Next(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = b[used:]
+			if ev.Kind == None {
+				return last
+			}
+			if ev.Stream != nil {
+				last = ev.Stream
+			}
+			if ev.Kind == Data {
+				last.Owner = len(ev.Data)
+			}
+		}
+	}
+	whole := func(what string) {
+		t.Helper()
+		if c.recv+c.credit != c.target || c.growth != DefaultGrowth {
+			t.Errorf("%s: window %d of %d, growth %d", what, c.recv+c.credit, c.target, c.growth)
+		}
+	}
+	post := ":method=POST | :scheme=http | :path=/ | :authority=a"
+	if _, _, err := c.Next([]byte(Preface)); err != nil {
+		t.Fatal(err)
+	}
+	send("settings 0")
+
+	s := send("headers 1: " + post)
+	send("data 1 n=1000 pad=255")
+	c.Consumed(s, 1000, false)
+	whole("padding")
+	c.Abort(s, Cancel)
+	c.Release(s)
+	send("data 1 n=5000 pad=3")
+	whole("data after a reset")
+
+	s = send("headers 3: " + post + " | content-length=5")
+	send("data 3 n=6000")
+	c.Release(s)
+	whole("too much data")
+
+	s = send("headers 5: " + post)
+	for range 4 {
+		send("data 5 n=16000")
+	}
+	c.Consumed(s, 64000, true)
+	if c.growth == DefaultGrowth {
+		t.Error("the window of a stream did not grow")
+	}
+	send("data 5 n=100 end")
+	c.Headers(s, []byte{0x88}, true)
+	c.Consumed(s, 100, true)
+	c.Release(s)
+	whole("a stream that ended")
+
+	s = send("headers 7 end: " + post)
+	c.Headers(s, []byte{0x88}, true)
+	c.Release(s)
+	send("data 7 n=700")
+	whole("data after the end")
+}
+
+func cutPrefix(s, prefix string) (string, bool) {
+	if len(s) > len(prefix) && s[:len(prefix)] == prefix {
+		return s[len(prefix):], true
+	}
+	return s, false
+}
