@@ -21,12 +21,6 @@ const (
 	// silence bounds the time without a first byte where configuration sets no
 	// limit: a pre-warmed connection has to stay, a forgotten one not for ever.
 	silence = time.Hour
-	// refusal bounds it where every outcome is a refusal: a caller that waits for
-	// the server to speak first has to be told, too.
-	refusal = time.Second
-	// hush is how long a caller is left alone, where configuration does not say,
-	// before its server is asked whether it speaks first.
-	hush = 100 * time.Millisecond
 )
 
 // buffers holds *[inspectSize]byte between inspections.

@@ -11,7 +11,6 @@
 package listener
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -331,23 +330,14 @@ func (s *server) inspect(ctx context.Context, conn *transport.Conn, l *config.Li
 	return f, g, err
 }
 
-// outlook tells what silence on a connection leads to. The server is asked only
-// where the connection's bytes may go there.
+// outlook makes Silent's verdict something to act on.
 func (s *server) outlook(conn *transport.Conn, l *config.Listener, rec *decision.Record, held bool) outlook {
-	if l.Name == xds.VirtualOutbound && rec.Policy == mesh.RegistryOnly {
-		if l.InspectTimeout > 0 {
-			return outlook{patience: min(l.InspectTimeout, refusal)}
-		}
-		return outlook{patience: refusal}
+	v := Silent(l, rec.Original.Addr(), rec.Policy == mesh.RegistryOnly, held)
+	o := outlook{patience: v.Patience}
+	if v.Ask != nil {
+		o.guess = func() *guess { return s.guess(conn, v.Ask.TCP, rec) }
 	}
-	chain := Match(l, factsOf(rec.Original.Addr(), finding{}))
-	if chain == nil || chain.TCP == nil || chain.TCP.Cluster == xds.BlackHoleCluster || held && Taken(chain) {
-		return outlook{patience: l.InspectTimeout}
-	}
-	return outlook{
-		patience: cmp.Or(max(l.InspectTimeout, 0), hush),
-		guess:    func() *guess { return s.guess(conn, chain.TCP, rec) },
-	}
+	return o
 }
 
 func factsOf(destination netip.Addr, f finding) Facts {

@@ -70,6 +70,7 @@ type bed struct {
 	done     chan error
 	backend  netip.AddrPort
 	cfg      *config.Config
+	set      *cluster.Set
 }
 
 type options struct {
@@ -121,6 +122,7 @@ func newBed(t *testing.T, o options) *bed {
 	b.cfg = (*config.Config)(nil).Apply(d)
 	set := cluster.New(nil, slog.New(slog.DiscardHandler))
 	set.Update(b.cfg, d)
+	b.set = set
 
 	cfg := func() *config.Config { return b.cfg }
 	lo := Options{
@@ -364,12 +366,17 @@ func TestTLSIsRoutedByServerNameAndPassedUnchanged(t *testing.T) {
 	}
 }
 
-// clientHello returns the first flight of a TLS client.
 func clientHello(t *testing.T, name string) []byte {
+	t.Helper()
+	return helloOf(t, &tls.Config{ServerName: name})
+}
+
+// helloOf returns the first flight of a TLS client.
+func helloOf(t *testing.T, c *tls.Config) []byte {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	done := make(chan struct{})
-	go func() { defer close(done); tls.Client(theirs, &tls.Config{ServerName: name}).Handshake() }()
+	go func() { defer close(done); tls.Client(theirs, c).Handshake() }()
 	buf := make([]byte, 16<<10)
 	n, err := ours.Read(buf)
 	if err != nil {

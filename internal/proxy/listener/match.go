@@ -54,27 +54,6 @@ next:
 	return best
 }
 
-// asks reports whether the chain for a destination depends on what its caller
-// says. Chains for the destination alone are not held up by others that only
-// share their listener.
-func asks(l *config.Listener, dst netip.Addr) bool {
-	if !l.InspectTLS && !l.InspectHTTP {
-		return false
-	}
-	best, asked := 0, false
-	for _, c := range l.Chains {
-		m := &c.Match
-		r := rankPrefixes(m.Prefixes, dst)
-		if r < best {
-			continue
-		}
-		asks := len(m.ServerNames) > 0 || m.Transport != "" || len(m.Applications) > 0
-		asked = asks || asked && r == best
-		best = r
-	}
-	return asked
-}
-
 // A rank is how specific a chain is for a connection, by property. Zero: the
 // chain does not ask; negative: it asks for another.
 type rank [4]int
