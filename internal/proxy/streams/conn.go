@@ -3,13 +3,9 @@ package streams
 import (
 	"errors"
 	"fmt"
-	"io"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/proxy/h2"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
@@ -39,6 +35,7 @@ type conn struct {
 	dead    error     // why the connection has ended
 	flusher func()
 	flushed sync.Cond
+	settled sync.Cond // the peer's settings came, or will not
 
 	flushing bool
 	pushing  bool  // a write is in progress
@@ -67,7 +64,7 @@ func newConn(t *transport.Conn, o Options) *conn {
 		o.WriteTimeout = 5 * time.Minute
 	}
 	c := &conn{t: t, o: o, mem: o.Memory}
-	c.flushed.L = &c.mu
+	c.flushed.L, c.settled.L = &c.mu, &c.mu
 	c.flusher, c.readStep = c.flush, c.read
 	c.raw, _ = t.Raw()
 	return c
@@ -172,84 +169,6 @@ func (c *conn) readAll() error {
 	}
 }
 
-// fill reads once. No buffer is held while nothing is there to be read.
-func (c *conn) fill() error {
-	if len(c.early) > 0 {
-		if c.in == nil {
-			c.in = c.mem.in()
-		}
-		n := copy(c.in[c.filled:], c.early)
-		c.filled += n
-		c.early = c.early[n:]
-		return nil
-	}
-	c.early = nil
-	if c.raw == nil {
-		return c.fillSlowly()
-	}
-	c.got, c.errno = 0, nil
-	if c.raw.Read(c.readStep) != nil {
-		var one [1]byte
-		_, err := c.t.Read(one[:]) // fails as the wait did, and tells why
-		if err == nil {
-			err = io.ErrNoProgress
-		}
-		return err
-	}
-	switch {
-	case c.errno != nil:
-		return fmt.Errorf("read: %w", c.errno)
-	case c.got == 0:
-		return c.t.Ended()
-	}
-	c.filled += c.got
-	return nil
-}
-
-// read reads from the socket, and lets go of the buffer if nothing is there.
-func (c *conn) read(fd uintptr) bool {
-	if c.in == nil {
-		c.in = c.mem.in()
-	}
-	for {
-		n, err := unix.Read(int(fd), c.in[c.filled:])
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			if c.filled == 0 {
-				c.mem.ins.Put(c.in)
-				c.in = nil
-			}
-			return false
-		}
-		c.got, c.errno = max(n, 0), err
-		return true
-	}
-}
-
-func (c *conn) fillSlowly() error {
-	if c.filled == 0 {
-		if c.in != nil {
-			c.mem.ins.Put(c.in)
-			c.in = nil
-		}
-		if err := c.t.WaitReadable(); err != nil {
-			return fmt.Errorf("wait: %w", err)
-		}
-		c.in = c.mem.in()
-	}
-	n, err := c.t.Read(c.in[c.filled:])
-	c.filled += n
-	if n > 0 {
-		return nil
-	}
-	if err == nil {
-		err = io.ErrNoProgress
-	}
-	return err
-}
-
 // digest takes what was read.
 func (c *conn) digest() error {
 	now := time.Now()
@@ -260,6 +179,9 @@ func (c *conn) digest() error {
 		c.spent = now
 	}
 	b, used := c.in[:c.filled], 0
+	if !c.core.Settled() {
+		defer c.settled.Broadcast()
+	}
 	for {
 		ev, n, err := c.core.Next(b[used:])
 		used += n
@@ -374,6 +296,7 @@ func (c *conn) fail(err error) {
 		return
 	}
 	c.dead = err
+	c.settled.Broadcast()
 	var broken *h2.Error
 	if !errors.As(err, &broken) {
 		// Not what the peer did wrong: each stream tells where its end came from.
@@ -392,77 +315,6 @@ func (c *conn) stop(err error) {
 
 func (c *conn) wakeReader() {
 	_ = c.t.SetReadDeadline(time.Unix(1, 0)) // fails on a closed conn alone
-}
-
-// kick sees to it that what is to be sent is sent.
-func (c *conn) kick() {
-	if len(c.core.Out) > 0 && !c.flushing {
-		c.flushing = true
-		c.work.Add(1)
-		go c.flusher()
-	}
-}
-
-// flush sends what there is until there is no more.
-func (c *conn) flush() {
-	defer c.work.Done()
-	runtime.Gosched()
-	c.mu.Lock()
-	var err error
-	for len(c.core.Out) > 0 && err == nil {
-		b := c.core.Out
-		c.core.Out = c.mem.out()
-		c.pushing, c.pushed = true, c.clock
-		c.mu.Unlock()
-		_, err = c.t.Write(b)
-		c.mem.putOut(b)
-		c.mu.Lock()
-		c.pushing = false
-		c.next()
-	}
-	if err != nil {
-		c.core.Quit(h2.NoError) // and nothing of it gets through
-		c.core.Out = c.core.Out[:0]
-		c.fail(err)
-		_ = c.t.Close() // wakes the reader
-	}
-	c.flushing = false
-	c.flushed.Broadcast()
-	if c.closing {
-		c.depart()
-	}
-	c.unlock()
-}
-
-// await queues s until there is room to send.
-func (c *conn) await(s *Stream) {
-	s.queued = true
-	c.queue = append(c.queue, s)
-	for s.queued && s.sendable() == nil {
-		s.writable.Wait()
-	}
-	if s.queued {
-		s.queued = false
-		for i, q := range c.queue {
-			if q == s {
-				c.queue = append(c.queue[:i], c.queue[i+1:]...)
-				break
-			}
-		}
-	}
-}
-
-// next lets the stream go on that has waited longest, if there is room.
-func (c *conn) next() {
-	if len(c.queue) == 0 || len(c.core.Out) >= maxOut || c.core.Starved() {
-		return
-	}
-	s := c.queue[0]
-	n := copy(c.queue, c.queue[1:])
-	c.queue[n] = nil
-	c.queue = c.queue[:n]
-	s.queued = false
-	s.writable.Broadcast()
 }
 
 // drain begins to give the connection up.
@@ -506,93 +358,4 @@ func (c *conn) finish() {
 func (c *conn) depart() {
 	c.fail(errDone)
 	c.wakeReader()
-}
-
-// busy lets the clock tick.
-func (c *conn) busy() {
-	if c.awake {
-		return
-	}
-	c.awake, c.last = true, time.Now()
-	c.timer.Reset(longTick)
-}
-
-var (
-	errSlow   = fmt.Errorf("the preface, a frame or a header block was not complete within 10 seconds: %w", errTimeout)
-	errUnsent = fmt.Errorf("the peer takes nothing: %w", errTimeout)
-)
-
-// errTimeout is net.Conn's for a deadline.
-var errTimeout = fmt.Errorf("%w", syscall.ETIMEDOUT)
-
-// tick looks at everything that has a time.
-func (c *conn) tick() {
-	c.lock()
-	defer c.unlock()
-	if c.dead != nil {
-		return
-	}
-	now := time.Now()
-	c.advance(now)
-	switch {
-	case c.part > 0 && c.clock-c.part >= int64(partTimeout):
-		c.stop(errSlow)
-		return
-	case c.pushing && c.clock-c.pushed >= int64(c.o.WriteTimeout):
-		c.fail(errUnsent)
-		_ = c.t.Close()
-		return
-	case c.draining && c.clock-c.warned >= int64(settleTime):
-		c.core.Settle()
-		c.finish()
-	}
-	c.expire()
-	c.rearm(now)
-}
-
-// advance sets the clock. A longer gap means that we did not run, so nobody was
-// served.
-func (c *conn) advance(now time.Time) {
-	c.clock += int64(min(now.Sub(c.last), longTick))
-	c.last = now
-}
-
-// expire ends the streams on which nothing has moved for too long.
-func (c *conn) expire() {
-	c.short = false
-	c.core.Each(func(core *h2.Stream) {
-		s := core.Owner.(*Stream) //nolint:forcetypeassert // newStream sets it
-		step := longTick          // active may be as old when it is set
-		if s.timeout < longTimeout {
-			step = tick
-		}
-		switch {
-		case s.timeout <= 0:
-		case c.clock-s.active >= int64(s.timeout+step):
-			s.end(errLate, h2.Cancel)
-		case s.timeout < longTimeout:
-			c.short = true
-		}
-	})
-}
-
-// rearm decides when tick is called next.
-func (c *conn) rearm(now time.Time) {
-	switch {
-	case c.short:
-		c.timer.Reset(tick)
-	case c.core.Live() > 0 || c.flushing || c.part > 0 || c.draining:
-		c.timer.Reset(longTick)
-	case c.o.IdleTimeout > 0 && now.Sub(c.idleFrom) >= c.o.IdleTimeout:
-		c.draining = true
-		c.warned = c.clock
-		c.core.Drain()
-		c.finish()
-		c.timer.Reset(longTick)
-	default:
-		c.awake = false
-		if c.o.IdleTimeout > 0 {
-			c.timer.Reset(max(c.o.IdleTimeout-now.Sub(c.idleFrom), longTick))
-		}
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -177,9 +178,13 @@ func (cl *Client) Run(ctx context.Context) error {
 // Capacity is how many more streams can be opened now. It is 0 for good once
 // Done.
 func (cl *Client) Capacity() int {
-	cl.c.mu.Lock()
-	defer cl.c.mu.Unlock()
-	return cl.c.core.Capacity()
+	c := cl.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead != nil || c.draining {
+		return 0
+	}
+	return c.core.Capacity()
 }
 
 // Streams is how many streams are open.
@@ -197,13 +202,29 @@ func (cl *Client) Done() bool {
 	return c.dead != nil || c.draining || c.core.GivenUp()
 }
 
-// WebSockets reports whether the endpoint takes WebSockets on streams. It does
-// not before its settings came.
-func (cl *Client) WebSockets() bool {
-	cl.c.mu.Lock()
-	defer cl.c.mu.Unlock()
-	return cl.c.core.Connects()
+// WebSockets reports whether the endpoint takes WebSockets on streams. It waits
+// for its settings, which say so, but not for longer than d.
+func (cl *Client) WebSockets(d time.Duration) bool {
+	c := cl.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.core.Settled() {
+		late := false
+		defer time.AfterFunc(d, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			late = true
+			c.settled.Broadcast()
+		}).Stop()
+		for !c.core.Settled() && c.dead == nil && !late {
+			c.settled.Wait()
+		}
+	}
+	return c.core.Connects()
 }
+
+// Local is our end of the connection.
+func (cl *Client) Local() netip.AddrPort { return cl.c.t.Local() }
 
 // Drain lets the streams end and then the connection; no more are opened.
 func (cl *Client) Drain() { cl.c.drain() }

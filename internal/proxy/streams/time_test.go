@@ -408,7 +408,7 @@ func TestWebSocketNeedsConsent(t *testing.T) {
 	withEndpoint(t, Options{}, func(cl *Client, p *peer) {
 		req := block(t, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 		how := h2.Start{Accept: "dGhlIHNhbXBsZSBub25jZQ=="}
-		if _, err := cl.Open(req, how); !errors.Is(err, h2.ErrNotConnecting) || cl.WebSockets() {
+		if _, err := cl.Open(req, how); !errors.Is(err, h2.ErrNotConnecting) || cl.WebSockets(0) {
 			t.Errorf("unasked: %v", err)
 		}
 		p.check(p.fr.WriteSettings(http2.Setting{ID: http2.SettingEnableConnectProtocol, Val: 1}))
