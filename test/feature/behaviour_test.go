@@ -32,6 +32,7 @@ import (
 //	answer NAME ADDRESS...   what the proxy's resolver finds for a name
 //	http DEST HOST           a request for HOST on a connection to DEST
 //	http10 DEST HOST         the same in HTTP/1.0
+//	h2c DEST HOST            the same in HTTP/2, without TLS
 //	tls DEST SNI             a ClientHello; "-": without a name
 //	tcp DEST                 bytes that are neither
 //	silent DEST              a caller that waits for the server to speak

@@ -69,14 +69,14 @@ func decide(t *testing.T, c *config.Config, found finder, policy mesh.OutboundPo
 		return ask(t, c, policy, q[1], q[2])
 	case q[0] == "xds" && len(q) == 3:
 		return resource(t, c, q[1], q[2])
-	case (q[0] == "tcp" || q[0] == "silent") && len(q) == 2, len(q) == 3 && slices.Contains([]string{"http", "http10", "tls"}, q[0]):
+	case (q[0] == "tcp" || q[0] == "silent") && len(q) == 2, len(q) == 3 && slices.Contains([]string{"http", "http10", "h2c", "tls"}, q[0]):
 		dst, ok := destination(t, c, found, q[1])
 		if !ok {
 			return "no connection: its host has no address"
 		}
 		told, _, _ := strings.Cut(q[1], ":") // nothing if it begins with an address
 		held := listener.Meant(c, dst.Addr(), told).Refuses(dst)
-		said, taken := connection(t, c, found, dst, q)
+		said, taken := connection(t, c, found, dst, held != nil, q)
 		if held != nil && (taken || !held.RequestsPass) {
 			return "refused: held by " + held.Holder + " of " + held.Entry.String()
 		}
@@ -109,14 +109,23 @@ func destination(t *testing.T, c *config.Config, found finder, text string) (net
 
 // connection follows a connection through the pure parts of the proxy. It
 // reports whether whoever has its address has it.
-func connection(t *testing.T, c *config.Config, found finder, dst netip.AddrPort, q []string) (said string, taken bool) {
+func connection(t *testing.T, c *config.Config, found finder, dst netip.AddrPort, held bool, q []string) (said string, taken bool) {
 	t.Helper()
 	l := c.ListenerFor(dst)
 	if l == nil {
 		l = c.Listener(xds.VirtualOutbound)
 	}
-	if q[0] == "silent" && (l.InspectTLS || l.InspectHTTP) {
-		return fmt.Sprintf("listener %s waits for the first bytes, %s", l.Name, limit(l)), false
+	if q[0] == "silent" {
+		if v := listener.Silent(l, dst.Addr(), listener.Policy(c), held); v.Waits {
+			said, x := "listener "+l.Name+" waits for the first bytes, ", v.Ask
+			switch {
+			case x != nil:
+				return fmt.Sprintf("%sfrom %v on of the server too: bytes%s", said, v.Patience, to(t, c, found, dst, x.TCP.Cluster, x.TCP.Entry, "nothing")), false
+			case v.Patience > 0:
+				return said + "for " + v.Patience.String(), false
+			}
+			return said + "without limit", false
+		}
 	}
 	f := listener.Facts{Destination: dst.Addr(), Transport: "raw_buffer"}
 	switch {
@@ -129,6 +138,8 @@ func connection(t *testing.T, c *config.Config, found finder, dst netip.AddrPort
 		f.Applications = []string{"http/1.1"}
 	case q[0] == "http10" && l.InspectHTTP:
 		f.Applications = []string{"http/1.0"}
+	case q[0] == "h2c" && l.InspectHTTP:
+		f.Applications = []string{"h2c"}
 	}
 	said = "listener " + l.Name
 	chain := listener.Match(l, f)
@@ -138,7 +149,7 @@ func connection(t *testing.T, c *config.Config, found finder, dst netip.AddrPort
 	case chain.TCP != nil:
 		return said + ", bytes" + to(t, c, found, dst, chain.TCP.Cluster, chain.TCP.Entry, "reset"), listener.Taken(chain)
 	}
-	if !strings.HasPrefix(q[0], "http") {
+	if !strings.HasPrefix(q[0], "h") {
 		return said + ", 400: it is not HTTP", false
 	}
 	table := chain.HTTP.Inline
@@ -192,18 +203,6 @@ func to(t *testing.T, c *config.Config, found finder, dst netip.AddrPort, name s
 		}
 	}
 	return said + " at " + strings.Join(all, " or ")
-}
-
-// limit tells how long a listener waits for the caller's first bytes. Where all
-// that could follow is a refusal, the proxy does not wait for ever.
-func limit(l *config.Listener) string {
-	switch {
-	case l.InspectTimeout > 0:
-		return "for " + l.InspectTimeout.String()
-	case l.Name == xds.VirtualOutbound:
-		return "for a moment"
-	}
-	return "without limit"
 }
 
 // resource shows a resource as it came.
