@@ -62,8 +62,14 @@ func Mesh(o *Object, base config.Mesh) config.Mesh {
 	if len(m.DefaultServiceExportTo) > 0 {
 		base.DefaultServiceExportTo = m.DefaultServiceExportTo
 	}
+	if text := m.GetDefaultConfig().GetProxyMetadata()[dnsCapture]; text != "" {
+		base.DNSCapture, _ = strconv.ParseBool(text) // it was validated
+	}
 	return base
 }
+
+// dnsCapture is the variable of Istio's agent that says whether it answers DNS.
+const dnsCapture = "ISTIO_META_DNS_CAPTURE"
 
 // configMap decodes the mesh-wide configuration, which is text in an object of
 // its own: the lines are those of the file.
@@ -195,13 +201,11 @@ func (v *validator) proxyMetadata(field string, variables map[string]string) {
 		field := join(field, name)
 		switch name {
 		case "BOOTSTRAP_XDS_AGENT", "PROXY_CONFIG_XDS_AGENT": // how the agent and Envoy come by their configuration
-		case "ISTIO_META_DNS_CAPTURE", "ISTIO_META_DNS_AUTO_ALLOCATE":
+		case dnsCapture, "ISTIO_META_DNS_AUTO_ALLOCATE":
 			switch {
 			case !isBool:
 				v.err(field, `%s is neither "true" nor "false"`, quote(value))
-			case !on && name == "ISTIO_META_DNS_CAPTURE":
-				v.warn(field, "is not acted on yet: every lookup of the workload goes to Fairlead's name server")
-			case !on:
+			case !on && name != dnsCapture:
 				v.warn(field, "is not acted on yet: hosts get virtual addresses but for the label %s", noVIP)
 			}
 		default:

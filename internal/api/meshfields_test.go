@@ -73,18 +73,16 @@ func TestEachMeshFieldIsInOneList(t *testing.T) {
 // not its default.
 func TestEachActingMeshFieldActs(t *testing.T) {
 	values := map[string]string{
-		"connectTimeout":             `{"connectTimeout": "3s"}`,
-		"defaultServiceExportTo":     `{"defaultServiceExportTo": ["."]}`,
-		"dnsRefreshRate":             `{"dnsRefreshRate": "3s"}`,
-		"outboundTrafficPolicy.mode": `{"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}`,
-		"protocolDetectionTimeout":   `{"protocolDetectionTimeout": "3s"}`,
-		"rootNamespace":              `{"rootNamespace": "root"}`,
+		"connectTimeout":              `{"connectTimeout": "3s"}`,
+		"defaultConfig.proxyMetadata": `{"defaultConfig": {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "false"}}}`,
+		"defaultServiceExportTo":      `{"defaultServiceExportTo": ["."]}`,
+		"dnsRefreshRate":              `{"dnsRefreshRate": "3s"}`,
+		"outboundTrafficPolicy.mode":  `{"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}`,
+		"protocolDetectionTimeout":    `{"protocolDetectionTimeout": "3s"}`,
+		"rootNamespace":               `{"rootNamespace": "root"}`,
 	}
 	base := config.Default()
 	for _, path := range actingFields() {
-		if path == "defaultConfig.proxyMetadata" {
-			continue // by key
-		}
 		m := &meshv1.MeshConfig{}
 		if err := protojson.Unmarshal([]byte(values[path]), m); err != nil {
 			t.Errorf("%s: no value to try: %v", path, err)

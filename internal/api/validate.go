@@ -8,6 +8,7 @@ import (
 
 	meshv1 "istio.io/api/mesh/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
+	security "istio.io/api/security/v1beta1"
 )
 
 // Validate applies Istio's rules and ours to one object: everything that can be
@@ -29,13 +30,28 @@ func Validate(o *Object) []Problem {
 		v.kubeService(spec)
 	case *KubeSlice:
 		v.kubeSlice(spec)
+	case *networking.VirtualService:
+		v.notActedOn()
+		v.virtualService(spec)
+	case *networking.DestinationRule:
+		v.notActedOn()
+		v.destinationRule(spec)
+	case *security.PeerAuthentication:
+		v.notActedOn()
+		v.peerAuthentication(spec)
 	case *networking.WorkloadGroup:
 		v.workloadGroup(spec)
 	default:
-		v.warn("", "%s is not acted on yet; the object changes nothing", o.Kind)
+		v.notActedOn()
+		v.policySelector(o.Spec)
 	}
 	Sort(v.problems)
 	return v.problems
+}
+
+// notActedOn says of a kind as a whole that it changes nothing.
+func (v *validator) notActedOn() {
+	v.warn("", "%s is not acted on yet; the object changes nothing", v.object.Kind)
 }
 
 type validator struct {
