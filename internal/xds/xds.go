@@ -19,10 +19,13 @@ const (
 	// NameType is our own: one declared host, for the DNS server beside a workload.
 	// A client that does not know it never asks.
 	NameType = "type.googleapis.com/fairlead.v1.Name"
+	// ServerNameType is our own: one host that the ClientHello of a connection to a
+	// port may name. A listener that looks them up does not change with them.
+	ServerNameType = "type.googleapis.com/fairlead.v1.ServerName"
 )
 
 // Types lists every type URL in sending order.
-var Types = [...]string{ClusterType, EndpointType, ListenerType, RouteType, VirtualHostType, NameType}
+var Types = [...]string{ClusterType, EndpointType, ServerNameType, ListenerType, RouteType, VirtualHostType, NameType}
 
 // TypeIndex is the place of a type URL in Types, or -1.
 func TypeIndex(url string) int {
@@ -62,6 +65,10 @@ const MetadataKey = "fairlead.dev"
 // the length of its prefix. Where it is missing the entry lists none.
 const AddressesKey = "addresses"
 
+// ServerNamesKey is a field of it in listeners: true says that server names of the
+// listener's port are looked up among the resources of ServerNameType.
+const ServerNamesKey = "server_names"
+
 // OutboundCluster is Istio's name for the cluster of one port and subset of a
 // host: outbound|80||www.baidu.com.
 func OutboundCluster(port uint16, subset, host string) string {
@@ -80,4 +87,9 @@ func SplitVirtualHost(resource string) (table, host string, ok bool) {
 		return "", "", false
 	}
 	return resource[:i], resource[i+1:], true
+}
+
+// ServerNameResource is the name of a server name as a resource: 443/api.example.com.
+func ServerNameResource(port uint16, host string) string {
+	return strconv.Itoa(int(port)) + "/" + host
 }

@@ -185,6 +185,79 @@ func (x *RefusedPort) GetSource() *Source {
 	return nil
 }
 
+// A ServerName is one more filter chain of every listener of a port that says
+// (in its metadata) that server names of its port are looked up: TLS connections
+// that name the host pass to the cluster. The resource is named port/host, as in
+// 443/api.example.com, and the chain like the cluster.
+type ServerName struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Port  uint32                 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	// Lower case, without trailing dot; may begin with "*." for every name below.
+	Host          string  `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Cluster       string  `protobuf:"bytes,3,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Source        *Source `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerName) Reset() {
+	*x = ServerName{}
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerName) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerName) ProtoMessage() {}
+
+func (x *ServerName) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerName.ProtoReflect.Descriptor instead.
+func (*ServerName) Descriptor() ([]byte, []int) {
+	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ServerName) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *ServerName) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *ServerName) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *ServerName) GetSource() *Source {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
 // A Source is the object that declared something.
 type Source struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -200,7 +273,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[2]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -212,7 +285,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[2]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -225,7 +298,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{2}
+	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Source) GetKind() string {
@@ -279,7 +352,13 @@ const file_internal_xds_fairleadpb_name_proto_rawDesc = "" +
 	"\x06within\x18\x02 \x03(\tR\x06within\x12#\n" +
 	"\rrequests_pass\x18\x03 \x01(\bR\frequestsPass\x12\x16\n" +
 	"\x06holder\x18\x04 \x01(\tR\x06holder\x12+\n" +
-	"\x06source\x18\x05 \x01(\v2\x13.fairlead.v1.SourceR\x06source\"v\n" +
+	"\x06source\x18\x05 \x01(\v2\x13.fairlead.v1.SourceR\x06source\"{\n" +
+	"\n" +
+	"ServerName\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x18\n" +
+	"\acluster\x18\x03 \x01(\tR\acluster\x12+\n" +
+	"\x06source\x18\x04 \x01(\v2\x13.fairlead.v1.SourceR\x06source\"v\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -299,21 +378,23 @@ func file_internal_xds_fairleadpb_name_proto_rawDescGZIP() []byte {
 	return file_internal_xds_fairleadpb_name_proto_rawDescData
 }
 
-var file_internal_xds_fairleadpb_name_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_internal_xds_fairleadpb_name_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_internal_xds_fairleadpb_name_proto_goTypes = []any{
 	(*Name)(nil),        // 0: fairlead.v1.Name
 	(*RefusedPort)(nil), // 1: fairlead.v1.RefusedPort
-	(*Source)(nil),      // 2: fairlead.v1.Source
+	(*ServerName)(nil),  // 2: fairlead.v1.ServerName
+	(*Source)(nil),      // 3: fairlead.v1.Source
 }
 var file_internal_xds_fairleadpb_name_proto_depIdxs = []int32{
-	2, // 0: fairlead.v1.Name.source:type_name -> fairlead.v1.Source
+	3, // 0: fairlead.v1.Name.source:type_name -> fairlead.v1.Source
 	1, // 1: fairlead.v1.Name.refused:type_name -> fairlead.v1.RefusedPort
-	2, // 2: fairlead.v1.RefusedPort.source:type_name -> fairlead.v1.Source
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 2: fairlead.v1.RefusedPort.source:type_name -> fairlead.v1.Source
+	3, // 3: fairlead.v1.ServerName.source:type_name -> fairlead.v1.Source
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_internal_xds_fairleadpb_name_proto_init() }
@@ -327,7 +408,7 @@ func file_internal_xds_fairleadpb_name_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_xds_fairleadpb_name_proto_rawDesc), len(file_internal_xds_fairleadpb_name_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
