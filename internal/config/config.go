@@ -20,6 +20,9 @@ type Mesh struct {
 	// ProtocolDetectionTimeout is how long a caller may be silent before its
 	// connection is taken as bytes; 0: no verdict by clock.
 	ProtocolDetectionTimeout time.Duration
+	// DNSCapture says whether questions of workloads come to their proxies, where
+	// those do not say it themselves.
+	DNSCapture bool
 	// The ranges that virtual addresses come from.
 	VirtualIPv4, VirtualIPv6 netip.Prefix
 }
@@ -31,7 +34,16 @@ func Default() Mesh {
 		DNSRefreshRate:         60 * time.Second,
 		RootNamespace:          "istio-system",
 		DefaultServiceExportTo: []string{"*"},
+		DNSCapture:             true,
 		VirtualIPv4:            netip.PrefixFrom(netip.AddrFrom4([4]byte{240, 240}), 16),
 		VirtualIPv6:            netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0, 2}), 48),
 	}
+}
+
+// Capture is that of a workload which says nothing of its own.
+func (m Mesh) Capture() mesh.Capture {
+	if m.DNSCapture {
+		return mesh.Capture{}
+	}
+	return mesh.Capture{}.WithoutDNS()
 }

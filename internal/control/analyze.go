@@ -19,7 +19,7 @@ import (
 func (p *Plane) Explain(namespace string, labels map[string]string, host hostname.Name) (registry.Explanation, mesh.OutboundPolicy) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := p.keyLocked(namespace, labels, mesh.Capture{})
+	key := p.keyLocked(namespace, labels, p.snapshot.Mesh().Capture())
 	return p.registry.Explain(namespace, key.Sidecar, host), key.Policy
 }
 
@@ -28,7 +28,7 @@ func (p *Plane) Explain(namespace string, labels map[string]string, host hostnam
 func (p *Plane) Policy(namespace string, labels map[string]string) mesh.OutboundPolicy {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.keyLocked(namespace, labels, mesh.Capture{}).Policy
+	return p.keyLocked(namespace, labels, p.snapshot.Mesh().Capture()).Policy
 }
 
 // Mesh returns the mesh-wide configuration as it is now.
@@ -61,7 +61,7 @@ func (p *Plane) analyze(maxJudged int) (problems, notes []api.Problem, skipped i
 	for _, namespace := range p.registry.Namespaces() {
 		var h maphash.Hash
 		h.SetSeed(seed)
-		services = slices.AppendSeq(services[:0], p.servicesLocked(p.keyLocked(namespace, nil, mesh.Capture{})))
+		services = slices.AppendSeq(services[:0], p.servicesLocked(p.keyLocked(namespace, nil, p.snapshot.Mesh().Capture())))
 		for _, s := range services {
 			maphash.WriteComparable(&h, s)
 		}

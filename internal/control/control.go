@@ -87,7 +87,7 @@ func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	p.server = ads.New(p, o.Log)
 	snapshot, delta := p.registry.Apply(time.Now(), changes)
 	p.snapshot = snapshot
-	p.expected = p.keyLocked(o.Namespace, o.Labels, mesh.Capture{})
+	p.expected = p.keyLocked(o.Namespace, o.Labels, p.snapshot.Mesh().Capture())
 	joined := slices.Concat(delta.Problems, translate.Problems(p.servicesLocked(p.expected)))
 	for _, x := range joined {
 		p.problems[x] = struct{}{}
@@ -146,9 +146,10 @@ func (p *Plane) Errors() int { return p.source.Errors() }
 func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) (leave func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v, problems := p.viewLocked(p.keyLocked(n.Namespace, n.Labels, n.Capture))
+	capture := p.captureLocked(n)
+	v, problems := p.viewLocked(p.keyLocked(n.Namespace, n.Labels, capture))
 	p.reportLocked(problems)
-	if past := n.Capture.String(); past != "" {
+	if past := capture.String(); past != "" {
 		p.log.Info("not everything of the workload comes to its proxy; virtual addresses that it would miss are not used", "proxy", n.ID, "past", past)
 	}
 	f := &follower{node: n, view: v, publish: publish}
@@ -171,6 +172,14 @@ const maxIdleViews = 16
 func (p *Plane) keyLocked(namespace string, labels map[string]string, capture mesh.Capture) translate.View {
 	sidecar := p.snapshot.Sidecar(namespace, labels)
 	return translate.View{Namespace: namespace, Sidecar: sidecar, Capture: capture, Policy: p.policyLocked(sidecar)}
+}
+
+// captureLocked is what a proxy gets by what it says itself, else by the mesh.
+func (p *Plane) captureLocked(n ads.Node) mesh.Capture {
+	if n.DNSUnsaid && !p.snapshot.Mesh().DNSCapture {
+		return n.Capture.WithoutDNS()
+	}
+	return n.Capture
 }
 
 // policyLocked is the policy of a Sidecar, which may be nil, else the mesh's; but
@@ -206,7 +215,7 @@ func (p *Plane) regroupLocked(anew bool) (resources int, problems []api.Problem)
 	}
 	for _, from := range all {
 		for f := range from.followers {
-			to, found := p.viewLocked(p.keyLocked(f.node.Namespace, f.node.Labels, f.node.Capture))
+			to, found := p.viewLocked(p.keyLocked(f.node.Namespace, f.node.Labels, p.captureLocked(f.node)))
 			problems = append(problems, found...)
 			if to == from {
 				continue

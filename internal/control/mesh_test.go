@@ -1,9 +1,12 @@
 package control
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 
+	"github.com/fairlead/fairlead/internal/control/ads"
+	"github.com/fairlead/fairlead/internal/control/translate"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
 )
@@ -63,4 +66,36 @@ func TestNoMeshOpensWhatWasClosed(t *testing.T) {
 	if got := join(t, p, nil).tells(); got != "own.example closed" || p.Policy("default", nil) != mesh.RegistryOnly {
 		t.Errorf("got %s, policy %s", got, p.Policy("default", nil))
 	}
+}
+
+// TestTheMeshSaysWhetherDNSIsCaptured where a proxy does not.
+func TestTheMeshSaysWhetherDNSIsCaptured(t *testing.T) {
+	const db = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: db}\nspec: {hosts: [db.example], resolution: DNS, ports: [{number: 3306, name: db, protocol: TCP}]}\n---\n"
+	off := meshObject(`defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: "false"}}`)
+	p := stdin(t, mesh.AllowAny, db)
+	clients := map[string]*client{}
+	for name, n := range map[string]ads.Node{"says nothing": {DNSUnsaid: true}, "is asked": {}} {
+		cl := &client{}
+		n.ID, n.Namespace = name, "default"
+		t.Cleanup(p.Join(n, func(s *translate.Set, keys []translate.Key) { cl.set, cl.last = s, keys }))
+		clients[name] = cl
+	}
+	check := func(step string, want map[string]bool) {
+		t.Helper()
+		for name, virtual := range want {
+			r := clients[name].set.Get(translate.Key{Type: xds.NameType, Name: "db.example"})
+			if r == nil || bytes.Contains(r.Body.GetValue(), []byte("240.240.")) != virtual {
+				t.Errorf("%s: the proxy that %s gets the name %v, virtual: want %v", step, name, r, virtual)
+			}
+		}
+		e, _ := p.Explain("default", nil, "db.example")
+		if virtual := len(e.Owner.Service.VIPs) > 0; virtual != want["says nothing"] {
+			t.Errorf("%s: who-owns shows virtual addresses: %v", step, virtual)
+		}
+	}
+	check("at first", map[string]bool{"says nothing": true, "is asked": true})
+	change(t, p, db+off)
+	check("off", map[string]bool{"says nothing": false, "is asked": true})
+	change(t, p, meshObject("trustDomain: a"))
+	check("on again", map[string]bool{"says nothing": true, "is asked": true})
 }

@@ -93,6 +93,12 @@ func ParseCapture(mode, dns string, annotations map[string]string) (Capture, err
 // DNS reports whether the workload's questions come to its proxy.
 func (c Capture) DNS() bool { return !c.noDNS }
 
+// WithoutDNS is the capture with the workload's questions let past the proxy.
+func (c Capture) WithoutDNS() Capture {
+	c.noDNS = true
+	return c
+}
+
 // Takes reports whether the capture takes connections to an address on every
 // one of the ports. What is excluded is let past, whatever is included.
 func (c Capture) Takes(to netip.Addr, ports []uint16) bool {

@@ -19,6 +19,7 @@ type Node struct {
 	Name      string
 	Labels    map[string]string // of the workload
 	Capture   mesh.Capture      // what of the workload's traffic comes to it
+	DNSUnsaid bool              // whether DNS is part of that is for the mesh to say
 	Agent     string            // program and version, if told
 }
 
@@ -68,7 +69,7 @@ func parseNode(n *corev3.Node) (Node, error) {
 		out.Labels[key] = value.GetStringValue()
 	}
 	var err error
-	if out.Capture, err = parseCapture(meta); err != nil {
+	if out.Capture, out.DNSUnsaid, err = parseCapture(meta); err != nil {
 		return Node{}, fmt.Errorf("the node's metadata: %w", err)
 	}
 	if out.Namespace == "" {
@@ -79,14 +80,14 @@ func parseNode(n *corev3.Node) (Node, error) {
 
 // parseCapture reads what the node says of its workload's capture. Of its
 // annotations only those that concern it are looked at.
-func parseCapture(meta map[string]*structpb.Value) (mesh.Capture, error) {
+func parseCapture(meta map[string]*structpb.Value) (c mesh.Capture, dnsUnsaid bool, err error) {
 	mode, err := metaText(meta, "INTERCEPTION_MODE")
 	if err != nil {
-		return mesh.Capture{}, err
+		return mesh.Capture{}, false, err
 	}
 	dns, err := metaText(meta, "DNS_CAPTURE")
 	if err != nil {
-		return mesh.Capture{}, err
+		return mesh.Capture{}, false, err
 	}
 	var all map[string]*structpb.Value
 	switch v := meta["ANNOTATIONS"].GetKind().(type) {
@@ -94,7 +95,7 @@ func parseCapture(meta map[string]*structpb.Value) (mesh.Capture, error) {
 	case *structpb.Value_StructValue:
 		all = v.StructValue.GetFields()
 	default:
-		return mesh.Capture{}, errors.New("ANNOTATIONS is no object")
+		return mesh.Capture{}, false, errors.New("ANNOTATIONS is no object")
 	}
 	annotations := make(map[string]string)
 	for _, key := range mesh.CaptureAnnotations() {
@@ -102,10 +103,11 @@ func parseCapture(meta map[string]*structpb.Value) (mesh.Capture, error) {
 			continue
 		}
 		if annotations[key], err = metaText(all, key); err != nil {
-			return mesh.Capture{}, err
+			return mesh.Capture{}, false, err
 		}
 	}
-	return mesh.ParseCapture(mode, dns, annotations)
+	c, err = mesh.ParseCapture(mode, dns, annotations)
+	return c, dns == "", err
 }
 
 // metaText returns a field that must be text, or a truth value, if it is there.

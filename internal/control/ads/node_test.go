@@ -40,7 +40,7 @@ func TestANodeSaysWhatOfItsWorkloadIsCaptured(t *testing.T) {
 			t.Fatal(err)
 		}
 		n, err := parseNode(metadata(t, c.fields))
-		if err != nil || n.Capture != want || n.Namespace != "shop" || n.Name != "web-1" {
+		if err != nil || n.Capture != want || n.DNSUnsaid != (c.fields["DNS_CAPTURE"] == nil) || n.Namespace != "shop" || n.Name != "web-1" {
 			t.Errorf("%s: got %+v, %v", name, n, err)
 		}
 	}

@@ -82,7 +82,7 @@ func (r *Registry) explainOne(namespace string, sidecar *mesh.Sidecar, host host
 		switch {
 		case i == winner:
 			s.Reason = title(o, namespace) + narrowing(sidecar, namespace, o.service)
-			s.Service = reached(s.Service, namespace, sidecar)
+			s.Service = r.reached(s.Service, namespace, sidecar)
 			owner = &s
 		case o.group(namespace) == unseen:
 			s.Reason = "its exportTo does not show it to namespace " + namespace + ": " + shownTo(o.audience)
@@ -213,7 +213,7 @@ func (r *Registry) takenBy(name hostname.Name, h *host) []api.Problem {
 				continue
 			}
 			taker := h.owners[at].service
-			if ports := commonPorts(reached(under.service, namespace, sidecar), reached(taker, namespace, sidecar)); ports != "" && taker.Namespace != namespace {
+			if ports := commonPorts(r.reached(under.service, namespace, sidecar), r.reached(taker, namespace, sidecar)); ports != "" && taker.Namespace != namespace {
 				notes = append(notes, noteOn(under.service, "spec.hosts", fmt.Sprintf(
 					"host %s of %s, which namespace %s sees as well, takes what goes to it on %s from %s: the longer name wins",
 					name, taker.Source.Where(), namespace, ports, wildcard)))

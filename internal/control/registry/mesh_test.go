@@ -26,7 +26,7 @@ func TestTheMeshIsConfiguredByAnObject(t *testing.T) {
 	s, d := r.Apply(epoch, []Change{c})
 	want := config.Mesh{
 		OutboundTrafficPolicy: mesh.RegistryOnly, ConnectTimeout: 3 * time.Second, DNSRefreshRate: 5 * time.Second,
-		RootNamespace: "root", DefaultServiceExportTo: []string{"."},
+		RootNamespace: "root", DefaultServiceExportTo: []string{"."}, DNSCapture: true,
 		VirtualIPv4: config.Default().VirtualIPv4, VirtualIPv6: config.Default().VirtualIPv6,
 	}
 	if diff := cmp.Diff(want, s.Mesh(), addresses); diff != "" || !d.Mesh {

@@ -141,11 +141,11 @@ func (s Scope) reach(h *host, namespace string) *mesh.Service {
 	return mesh.Reach(h.owners[i].service, namespace, s.sidecar, s.capture)
 }
 
-// reached is a service as a workload reaches it all of whose traffic is captured,
+// reached is a service as a workload reaches it that says nothing of its capture,
 // or, if it does not, the service itself.
-func reached(s *mesh.Service, namespace string, sidecar *mesh.Sidecar) *mesh.Service {
-	if r := mesh.Reach(s, namespace, sidecar, mesh.Capture{}); r != nil {
-		return r
+func (r *Registry) reached(s *mesh.Service, namespace string, sidecar *mesh.Sidecar) *mesh.Service {
+	if narrowed := mesh.Reach(s, namespace, sidecar, r.mesh.Capture()); narrowed != nil {
+		return narrowed
 	}
 	return s
 }

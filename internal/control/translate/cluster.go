@@ -17,9 +17,9 @@ import (
 	"github.com/fairlead/fairlead/internal/xds"
 )
 
-// contribute makes what a service adds by itself, and its name if the workload's
-// questions come to the proxy.
-func contribute(s *mesh.Service, m config.Mesh, named bool) *contribution {
+// contribute makes what a service adds by itself; asked says whether the
+// workload's questions come to the proxy.
+func contribute(s *mesh.Service, m config.Mesh, asked bool) *contribution {
 	c := &contribution{resources: make(map[Key]*Resource), claims: make(map[uint16]*claim)}
 	var claims []*claim
 	claims, c.problems = claimsOf(s)
@@ -27,13 +27,14 @@ func contribute(s *mesh.Service, m config.Mesh, named bool) *contribution {
 		return c
 	}
 	put := func(r *Resource) { c.resources[r.Key] = r }
-	if named {
-		c.service = s
-		put(encode(xds.NameType, string(s.Host), nameOf(s)))
-	}
+	c.service = s
+	put(encode(xds.NameType, string(s.Host), nameOf(s, asked)))
 	for _, claim := range claims {
 		p := claim.port
 		c.claims[p.Number] = claim
+		if claim.isName() {
+			put(serverNameOf(claim))
+		}
 		cluster, assignment := clusterOf(s, p, m)
 		if cluster != nil {
 			put(encode(xds.ClusterType, cluster.GetName(), cluster))

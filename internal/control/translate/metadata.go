@@ -30,6 +30,13 @@ func entryMetadata(r mesh.Ref) *corev3.Metadata {
 	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{xds.MetadataKey: {Fields: f}}}
 }
 
+// serverNames says that server names of a listener's port are looked up.
+func serverNames() *corev3.Metadata {
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{xds.MetadataKey: {Fields: map[string]*structpb.Value{
+		xds.ServerNamesKey: structpb.NewBoolValue(true),
+	}}}}
+}
+
 // serviceMetadata adds what Istio's telemetry reads of a cluster.
 func serviceMetadata(s *mesh.Service, p mesh.Port) *corev3.Metadata {
 	m := entryMetadata(s.Source)
@@ -70,11 +77,14 @@ func listAddresses(m *corev3.Metadata, addresses []netip.Prefix) {
 	own.Fields[xds.AddressesKey] = structpb.NewListValue(list)
 }
 
-// nameOf makes the name by which DNS knows a service that gets all its ports.
-func nameOf(s *mesh.Service) *fairleadpb.Name {
+// nameOf makes the name by which DNS knows a service that gets all its ports. A
+// proxy that is not to be asked leaves its addresses to the workload's own DNS.
+func nameOf(s *mesh.Service, asked bool) *fairleadpb.Name {
 	n := &fairleadpb.Name{Host: string(s.Host), Virtual: len(s.VIPs) > 0}
-	for _, ip := range answers(s) {
-		n.Addresses = append(n.Addresses, ip.String())
+	if asked {
+		for _, ip := range answers(s) {
+			n.Addresses = append(n.Addresses, ip.String())
+		}
 	}
 	n.Source = sourceOf(s.Source)
 	return n

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
 	"github.com/fairlead/fairlead/internal/xds/fairleadpb"
@@ -24,17 +25,11 @@ type loss struct {
 // refuse notes that connections which mean the loser are to be refused: what
 // comes by an address looks the same whoever is meant, so the keeper would
 // have them. Where the whole port is lost, that is an error.
-func (p *port) refuse(l loss) {
-	p.problems = append(p.problems, p.said(l))
+func (x *part) refuse(l loss) {
+	x.problems = append(x.problems, x.said(l))
 	host := l.loser.host()
-	for _, r := range p.refused[host] {
-		if len(l.within) > 0 && len(r.GetWithin()) > 0 && r.GetHolder() == string(l.keeper.host()) && r.GetRequestsPass() == l.requestsPass {
-			r.Within = append(r.Within, texts(l.within)...)
-			return
-		}
-	}
-	p.refused[host] = append(p.refused[host], &fairleadpb.RefusedPort{
-		Port:         uint32(p.number),
+	x.refused[host] = append(x.refused[host], &fairleadpb.RefusedPort{
+		Port:         uint32(x.port),
 		Within:       texts(l.within),
 		RequestsPass: l.requestsPass,
 		Holder:       string(l.keeper.host()),
@@ -42,8 +37,34 @@ func (p *port) refuse(l loss) {
 	})
 }
 
+// forget prepares the part to be made anew.
+func (x *part) forget() {
+	x.problems, x.refused = nil, make(map[hostname.Name][]*fairleadpb.RefusedPort)
+}
+
+// refusals returns what a claim does not get on the port: destinations held by
+// one host together.
+func (p *port) refusals(c *claim) []*fairleadpb.RefusedPort {
+	var all []*fairleadpb.RefusedPort
+	for x := range p.parts(c) {
+	next:
+		for _, r := range x.refused[c.host()] {
+			for _, a := range all {
+				if len(r.GetWithin()) > 0 && len(a.GetWithin()) > 0 && r.GetHolder() == a.GetHolder() && r.GetRequestsPass() == a.GetRequestsPass() {
+					a.Within = append(a.Within, r.GetWithin()...)
+					continue next
+				}
+			}
+			all = append(all, &fairleadpb.RefusedPort{
+				Port: r.GetPort(), Within: slices.Clone(r.GetWithin()), RequestsPass: r.GetRequestsPass(), Holder: r.GetHolder(), Source: r.GetSource(),
+			})
+		}
+	}
+	return all
+}
+
 // said is the problem of the object that loses.
-func (p *port) said(l loss) api.Problem {
+func (x *part) said(l loss) api.Problem {
 	src := l.loser.service.Source
 	at := ""
 	if len(l.within) > 0 {
@@ -60,7 +81,7 @@ func (p *port) said(l loss) api.Problem {
 		Line:     src.Line,
 		Field:    "spec.ports",
 		Message: fmt.Sprintf("port %d of host %s%s is refused%s: host %s of %s came first and holds the connections to it; %s",
-			p.number, l.loser.host(), at, what, l.keeper.host(), l.keeper.service.Source.Where(), l.advice),
+			x.port, l.loser.host(), at, what, l.keeper.host(), l.keeper.service.Source.Where(), l.advice),
 	}
 }
 
@@ -102,9 +123,9 @@ func (r *round) rename() {
 			continue
 		}
 		var refused []*fairleadpb.RefusedPort
-		for n := range c.claims {
+		for n, claim := range c.claims {
 			if p := r.ports[n]; p != nil {
-				refused = append(refused, p.refused[host]...)
+				refused = append(refused, p.refusals(claim)...)
 			}
 		}
 		if len(refused) == 0 {
@@ -112,15 +133,15 @@ func (r *round) rename() {
 			continue
 		}
 		slices.SortStableFunc(refused, func(a, b *fairleadpb.RefusedPort) int { return int(a.GetPort()) - int(b.GetPort()) })
-		n := nameOf(c.service)
+		n := nameOf(c.service, r.view.Capture.DNS())
 		n.Refused = refused
 		r.put(encode(xds.NameType, n.GetHost(), n))
 	}
 }
 
-// concerned marks the hosts that are refused something on p.
-func (r *round) concerned(p *port) {
-	for host := range p.refused {
+// concerned marks the hosts that are refused something by a part.
+func (r *round) concerned(x *part) {
+	for host := range x.refused {
 		r.renamed[host] = struct{}{}
 	}
 }

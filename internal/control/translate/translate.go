@@ -1,21 +1,24 @@
 // Package translate turns what the registry knows into the resources that one
-// kind of proxy is to have: clusters, endpoints, listeners, route tables,
-// virtual hosts and names. It is pure and incremental: given the hosts that
+// kind of proxy is to have: clusters, endpoints, listeners, route tables, virtual
+// hosts and names. It is pure and incremental: given the hosts that
 // changed it makes anew what depends on them and nothing else, and the outcome
 // is the same as if it had been made from scratch.
 //
 // Shapes and names are Istio's, so that Envoy, dashboards and people find what
 // they know. Two things differ. A route table never changes: its virtual hosts
 // are resources of their own (VHDS), the one for everything undeclared
-// included, so that a new host costs a new host and not the table. And the names
-// that DNS may answer are resources of a type of our own.
+// included, so that a new host costs a new host and not the table. And of types of
+// our own are the names that DNS may answer, and those that the ClientHello of a
+// connection may say: a listener holds no chain for a host known by that alone.
 package translate
 
 import (
 	"cmp"
 	"iter"
 	"maps"
+	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/config"
@@ -53,7 +56,7 @@ type Translator struct {
 
 // A contribution is what one service adds by itself, whatever else there is.
 type contribution struct {
-	service   *mesh.Service // nil if DNS does not know its name
+	service   *mesh.Service // nil if it is left undeclared
 	resources map[Key]*Resource
 	claims    map[uint16]*claim
 	problems  []api.Problem
@@ -104,8 +107,10 @@ type round struct {
 
 // A touch is what of a port must be made anew.
 type touch struct {
-	listeners bool
-	hosts     map[hostname.Name]struct{} // virtual hosts
+	any   bool                       // the listener of any address
+	at    map[netip.Addr]struct{}    // listeners of single addresses
+	hosts map[hostname.Name]struct{} // virtual hosts
+	put   []*claim                   // that were put on it
 }
 
 func (t *Translator) round() *round {
@@ -160,22 +165,17 @@ func (r *round) claim(n uint16, old, now *claim) {
 	}
 	t := r.touched[n]
 	if t == nil {
-		t = &touch{hosts: make(map[hostname.Name]struct{})}
+		t = &touch{at: make(map[netip.Addr]struct{}), hosts: make(map[hostname.Name]struct{})}
 		r.touched[n] = t
-	}
-	if p.listenersDepend(old, now) {
-		t.listeners = true
 	}
 	for _, c := range []*claim{old, now} {
 		if c != nil && c.kind.isHTTP() {
 			t.hosts[c.host()] = struct{}{}
 		}
 	}
-	if old != nil {
-		p.remove(old, t.hosts)
-	}
+	p.put(old, now, t)
 	if now != nil {
-		p.add(now, t.hosts)
+		t.put = append(t.put, now)
 	}
 }
 
@@ -218,25 +218,51 @@ func (r *round) finishPort(p *port, t *touch) {
 		}
 		r.put(virtualHost(p.number, c.service, p.domains(c)))
 	}
-	if t.listeners {
-		old := p.listeners
-		r.concerned(p)
-		made := p.makeListeners(r.view.Policy, r.mesh.ProtocolDetectionTimeout)
-		r.concerned(p)
-		p.listeners = make(map[Key]struct{}, len(made))
-		for _, x := range made {
-			p.listeners[x.Key] = struct{}{}
-			r.put(x)
-		}
-		for k := range old {
-			if _, kept := p.listeners[k]; !kept {
-				r.changed[k] = nil
-			}
-		}
-	}
-	r.problems = append(r.problems, p.problems...)
+	r.finishListeners(p, t)
 	if len(p.claims) == 0 {
 		delete(r.ports, p.number)
+	}
+}
+
+// finishListeners makes the listeners touched, and tells what claims do not get:
+// all that lose in a listener that was made, and of others those that were put
+// on the port.
+func (r *round) finishListeners(p *port, t *touch) {
+	made := make(map[*part]struct{}, len(t.at)+1)
+	finish := func(x *part, anew func(mesh.OutboundPolicy, time.Duration) *Resource) {
+		made[x] = struct{}{}
+		old := x.made
+		r.concerned(x)
+		x.made = anew(r.view.Policy, r.mesh.ProtocolDetectionTimeout)
+		r.concerned(x)
+		r.problems = append(r.problems, x.problems...)
+		switch {
+		case x.made != nil:
+			r.put(x.made)
+		case old != nil:
+			r.changed[old.Key] = nil
+		}
+	}
+	if t.any {
+		finish(p.any, p.makeAny)
+	}
+	for _, ip := range slices.SortedFunc(maps.Keys(t.at), netip.Addr.Compare) {
+		finish(p.at[ip], func(policy mesh.OutboundPolicy, detect time.Duration) *Resource { return p.makeOne(ip, policy, detect) })
+		if len(p.at[ip].claims) == 0 {
+			delete(p.at, ip)
+		}
+	}
+	for _, c := range t.put {
+		for x := range p.parts(c) {
+			if _, told := made[x]; told || len(x.refused[c.host()]) == 0 {
+				continue
+			}
+			for _, problem := range x.problems {
+				if problem.Object == c.service.Source {
+					r.problems = append(r.problems, problem)
+				}
+			}
+		}
 	}
 }
 
