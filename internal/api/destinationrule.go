@@ -13,16 +13,23 @@ import (
 // maxPortSettings is the most ports a policy may speak of, as Istio's schema has it.
 const maxPortSettings = 4096
 
+// ruleFacts is what holds for every policy of a rule.
+type ruleFacts struct {
+	selects bool // it names the workloads it is for
+	detects bool // the host has outlierDetection, which subsets inherit
+}
+
 func (v *validator) destinationRule(spec *networking.DestinationRule) {
-	selects := spec.WorkloadSelector != nil
+	all := ruleFacts{selects: spec.WorkloadSelector != nil}
 	if name, ok := v.ruleHost("spec.host", spec.Host); ok && !strings.ContainsAny(string(name), ".:*") {
 		v.shortName("spec.host", string(name))
 	}
-	v.trafficPolicy("spec.trafficPolicy", spec.TrafficPolicy, selects)
+	v.trafficPolicy("spec.trafficPolicy", spec.TrafficPolicy, all)
+	all.detects = spec.TrafficPolicy.GetOutlierDetection() != nil
 	first := map[string]int{}
 	for i, s := range spec.Subsets {
 		field := index("spec.subsets", i)
-		v.subset(field, s, selects)
+		v.subset(field, s, all)
 		if j, ok := first[s.Name]; ok && s.Name != "" {
 			v.err(field+".name", "%s has the name %s already; give each subset its own", index("spec.subsets", j), quote(s.Name))
 			continue
@@ -31,7 +38,7 @@ func (v *validator) destinationRule(spec *networking.DestinationRule) {
 	}
 	v.exportTo("spec.exportTo", spec.ExportTo, false)
 	v.workloadSelector("spec.workloadSelector", spec.WorkloadSelector)
-	if !selects {
+	if !all.selects {
 		return
 	}
 	for i, target := range spec.ExportTo {
@@ -41,7 +48,7 @@ func (v *validator) destinationRule(spec *networking.DestinationRule) {
 	}
 }
 
-func (v *validator) subset(field string, s *networking.Subset, selects bool) {
+func (v *validator) subset(field string, s *networking.Subset, all ruleFacts) {
 	switch {
 	case s.Name == "":
 		v.err(field+".name", "the subset has no name; give it one")
@@ -49,12 +56,11 @@ func (v *validator) subset(field string, s *networking.Subset, selects bool) {
 		v.err(field+".name", "%s is no name of a subset: %s", quote(s.Name), labelFault(s.Name))
 	}
 	v.labels(field+".labels", s.Labels)
-	v.trafficPolicy(field+".trafficPolicy", s.TrafficPolicy, selects)
+	v.trafficPolicy(field+".trafficPolicy", s.TrafficPolicy, all)
 }
 
-// trafficPolicy checks one of the whole host or of a subset; selects says
-// whether the rule names the workloads it is for.
-func (v *validator) trafficPolicy(field string, p *networking.TrafficPolicy, selects bool) {
+// trafficPolicy checks one of the whole host or of a subset.
+func (v *validator) trafficPolicy(field string, p *networking.TrafficPolicy, all ruleFacts) {
 	if p == nil {
 		return
 	}
@@ -62,7 +68,7 @@ func (v *validator) trafficPolicy(field string, p *networking.TrafficPolicy, sel
 		len(p.PortLevelSettings) == 0 && p.Tunnel == nil && p.ProxyProtocol == nil && p.RetryBudget == nil {
 		v.err(field, "says nothing; give it loadBalancer, connectionPool, outlierDetection or tls, or remove it")
 	}
-	v.portPolicy(field, p, selects)
+	v.portPolicy(field, p, all)
 	if p.Tunnel != nil && p.ProxyProtocol != nil {
 		v.err(field+".proxyProtocol", "cannot go with tunnel; remove one")
 	}
@@ -86,7 +92,7 @@ func (v *validator) trafficPolicy(field string, p *networking.TrafficPolicy, sel
 		if s.LoadBalancer == nil && s.ConnectionPool == nil && s.OutlierDetection == nil && s.Tls == nil {
 			v.err(item, "say nothing of the port; give them loadBalancer, connectionPool, outlierDetection or tls")
 		}
-		v.portPolicy(item, s, selects)
+		v.portPolicy(item, s, ruleFacts{selects: all.selects}) // which inherits nothing
 	}
 }
 
@@ -98,12 +104,12 @@ type policy interface {
 	GetTls() *networking.ClientTLSSettings
 }
 
-func (v *validator) portPolicy(field string, p policy, selects bool) {
-	v.loadBalancer(field+".loadBalancer", p.GetLoadBalancer(), p.GetOutlierDetection() != nil)
+func (v *validator) portPolicy(field string, p policy, all ruleFacts) {
+	v.loadBalancer(field+".loadBalancer", p.GetLoadBalancer(), all.detects || p.GetOutlierDetection() != nil)
 	v.connectionPool(field+".connectionPool", p.GetConnectionPool())
 	v.unbounded(field+".connectionPool", p.GetConnectionPool())
 	v.outlierDetection(field+".outlierDetection", p.GetOutlierDetection())
-	v.clientTLS(field+".tls", p.GetTls(), selects)
+	v.clientTLS(field+".tls", p.GetTls(), all.selects)
 }
 
 // unbounded warns of bounds that are written as 0, which Istio reads as unset.
@@ -144,7 +150,7 @@ func (v *validator) outlierDetection(field string, o *networking.OutlierDetectio
 		v.warn(field+".maxEjectionPercent", "0 means the default, 10; to eject nothing, remove outlierDetection")
 	}
 	if v.object.has(field + ".consecutiveErrors") {
-		v.warn(field+".consecutiveErrors", "is deprecated and without effect; use consecutive5xxErrors or consecutiveGatewayErrors")
+		v.warn(field+".consecutiveErrors", "is deprecated; use consecutive5xxErrors or consecutiveGatewayErrors")
 	}
 	for i, code := range o.OutlierDetectionHttpErrorCodes {
 		if code < 100 || code > 599 {

@@ -292,7 +292,7 @@ func (v *validator) headers(field string, h *networking.Headers) {
 func (v *validator) changedHeader(field, name string) {
 	switch {
 	case strings.HasPrefix(name, ":") || strings.EqualFold(name, "host"):
-		v.err(field, "%s belongs to the request itself and cannot be changed as a header; use rewrite or redirect", quote(name))
+		v.err(field, "%s is no header that can be changed here; remove it (rewrite changes the path and the authority)", quote(name))
 	case headerFault(name) != "":
 		v.err(field, "%s is no name of a header: %s", quote(name), headerFault(name))
 	}

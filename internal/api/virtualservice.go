@@ -1,7 +1,9 @@
 package api
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -16,17 +18,20 @@ const meshGateway = "mesh"
 // A routing is what the rules of a VirtualService ask again and again.
 type routing struct {
 	*networking.VirtualService
-	hosts     []hostname.Name // those that could be read
-	unread    bool            // one could not be read
-	delegated bool            // it has no hosts: others hand requests to it
-	inMesh    bool            // it holds for workloads, not for gateways only
-	short     map[string]bool // hosts without a dot that were spoken of
+	hosts     map[hostname.Name]int // those that could be read, each with its first index
+	unread    bool                  // one could not be read
+	delegated bool                  // it has no hosts: others hand requests to it
+	inMesh    bool                  // it holds for workloads, not for gateways only
+	short     map[string]bool       // hosts without a dot that were spoken of
 }
 
 func (v *validator) virtualService(spec *networking.VirtualService) {
-	r := &routing{VirtualService: spec, delegated: len(spec.Hosts) == 0, inMesh: len(spec.Gateways) == 0, short: map[string]bool{}}
-	for _, name := range spec.Gateways {
-		r.inMesh = r.inMesh || name == meshGateway
+	r := &routing{
+		VirtualService: spec,
+		hosts:          map[hostname.Name]int{},
+		delegated:      len(spec.Hosts) == 0,
+		inMesh:         len(spec.Gateways) == 0 || slices.Contains(spec.Gateways, meshGateway),
+		short:          map[string]bool{},
 	}
 	v.routedHosts(r)
 	v.gatewayNames("spec.gateways", spec.Gateways)
@@ -58,7 +63,7 @@ func (v *validator) virtualService(spec *networking.VirtualService) {
 
 // routedHosts checks spec.hosts, of which no two may have a host in common.
 func (v *validator) routedHosts(r *routing) {
-	first, names := map[hostname.Name]int{}, make([]hostname.Name, len(r.Hosts))
+	names := make([]hostname.Name, len(r.Hosts))
 	for i, text := range r.Hosts {
 		field := index("spec.hosts", i)
 		if text == "*" && r.inMesh {
@@ -70,15 +75,14 @@ func (v *validator) routedHosts(r *routing) {
 			continue
 		}
 		v.shortHost(r, field, name)
-		if j, ok := first[name]; ok {
+		if j, ok := r.hosts[name]; ok {
 			v.err(field, "%s is the same host as %s; remove one", quote(text), index("spec.hosts", j))
 			continue
 		}
-		first[name], names[i] = i, name
-		r.hosts = append(r.hosts, name)
+		r.hosts[name], names[i] = i, name
 	}
 	for i, name := range names {
-		if j, ok := within(name, first); ok {
+		if j, ok := within(name, r.hosts); ok {
 			v.err(index("spec.hosts", i), "%s overlaps %s of %s; the hosts of one VirtualService have nothing in common: move one to another object", quote(r.Hosts[i]), quote(r.Hosts[j]), index("spec.hosts", j))
 		}
 	}
@@ -175,14 +179,20 @@ func (v *validator) sniHost(r *routing, field, text string) {
 	if _, err := netip.ParseAddr(string(name)); err == nil {
 		v.warn(field, "%s is an address, and clients send no address as server name; use spec.tcp with destinationSubnets", quote(text))
 	}
-	for _, host := range r.hosts {
-		if name.SubsetOf(host) {
-			return
-		}
+	_, same := r.hosts[name]
+	_, inside := within(name, r.hosts)
+	if !same && !inside && !r.unread && !r.delegated { // of those something is said already
+		v.err(field, "%s is not within spec.hosts, which are %s; add it there or name one of those", quote(text), few(r.Hosts))
 	}
-	if !r.unread && !r.delegated { // of which something is said already
-		v.err(field, "%s is not within spec.hosts, which are %s; add it there or name one of those", quote(text), strings.Join(r.Hosts, ", "))
+}
+
+// few is for sentences that list what may be much.
+func few(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
 	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 func (v *validator) tcpRoute(r *routing, field string, rule *networking.TCPRoute) {
