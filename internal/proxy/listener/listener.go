@@ -243,7 +243,7 @@ func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.
 		rec.Details = "downstream_remote_disconnect"
 		return nil, nil
 	}
-	chain := Match(l, factsOf(rec.Original.Addr(), found))
+	chain := Match(cfg, l, factsOf(rec.Original.Addr(), found))
 	switch {
 	case chain == nil:
 		rec.Flags |= decision.NR

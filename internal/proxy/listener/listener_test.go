@@ -479,96 +479,6 @@ func TestAnIdleConnectionIsNotClassifiedByTheClock(t *testing.T) {
 	b.records.next(t)
 }
 
-func TestDrainLetsConnectionsEndAndThenCutsThem(t *testing.T) {
-	b := newBed(t, options{tune: func(o *Options) { o.Drain = 500 * time.Millisecond }})
-	c := b.dial("93.184.216.34:7")
-	ping := func() error {
-		io.WriteString(c, "x")
-		_, err := io.ReadFull(c, make([]byte, 1))
-		return err
-	}
-	if err := ping(); err != nil {
-		t.Fatal(err)
-	}
-	b.stop()
-	if err := ping(); err != nil {
-		t.Errorf("a connection in use was cut at the beginning of the drain: %v", err)
-	}
-	wantReset(t, c)
-	if err := <-b.done; !errors.Is(err, context.Canceled) {
-		t.Errorf("Serve = %v", err)
-	}
-	b.done <- nil
-	b.records.next(t)
-	if c, err := net.Dial("tcp", b.ln.Addr().String()); err == nil {
-		c.Close()
-		t.Error("connections are still accepted")
-	}
-}
-
-func TestADrainEndsThoughAnEndpointIsSilent(t *testing.T) {
-	heard := make(chan struct{})
-	b := newBed(t, options{
-		backend: func(c net.Conn) { c.Read(make([]byte, 1)); close(heard); io.Copy(io.Discard, c) },
-		tune:    func(o *Options) { o.Drain = 50 * time.Millisecond },
-		delta: func(_ *bed, d *config.Delta) {
-			d.Listeners = append(d.Listeners, &config.Listener{
-				Name: "240.240.0.1:80", Addresses: []netip.AddrPort{netip.MustParseAddrPort("240.240.0.1:80")},
-				Default: &config.FilterChain{Name: "http", HTTP: &config.HTTPManager{Inline: config.NewRouteTable("80", []*config.VirtualHost{{
-					Name: "db", Domains: []string{"*"}, Routes: []*config.Route{{Name: "db", Prefix: "/", Cluster: "db"}},
-				}}, nil)}},
-			})
-		},
-	})
-	c := b.dial("240.240.0.1:80")
-	io.WriteString(c, "GET / HTTP/1.1\r\nHost: db\r\n\r\n")
-	<-heard
-	b.stop()
-	wantReset(t, c)
-	if err := <-b.done; !errors.Is(err, context.Canceled) {
-		t.Errorf("Serve = %v", err)
-	}
-	b.done <- nil
-	if rec := b.records.next(t); rec.Details != "closed_by_drain" {
-		t.Errorf("record %+v", rec)
-	}
-}
-
-// scarce fails to accept a few times.
-type scarce struct {
-	net.Listener
-	errs []error
-}
-
-func (s *scarce) Accept() (net.Conn, error) {
-	if len(s.errs) > 0 {
-		err := s.errs[0]
-		s.errs = s.errs[1:]
-		return nil, err
-	}
-	return s.Listener.Accept()
-}
-
-func TestFault64AcceptPausesWithoutDescriptorsAndGoesOn(t *testing.T) {
-	var told strings.Builder
-	b := newBed(t, options{
-		wrap: func(ln net.Listener) net.Listener {
-			return &scarce{ln, []error{&net.OpError{Op: "accept", Err: syscall.EMFILE}, &net.OpError{Op: "accept", Err: syscall.ENFILE}, &net.OpError{Op: "accept", Err: syscall.ECONNABORTED}}}
-		},
-		tune: func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&told, nil)) },
-	})
-	c := b.dial("93.184.216.34:7")
-	io.WriteString(c, "x")
-	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-		t.Error(err)
-	}
-	c.Close()
-	b.records.next(t)
-	if n := strings.Count(told.String(), "cannot accept"); n != 1 {
-		t.Errorf("told %d times, want once per episode:\n%s", n, told.String())
-	}
-}
-
 func TestABrokenSocketEndsServe(t *testing.T) {
 	b := newBed(t, options{})
 	b.ln.Close()
@@ -577,30 +487,6 @@ func TestABrokenSocketEndsServe(t *testing.T) {
 		t.Errorf("Serve = %v", err)
 	}
 	b.done <- err
-}
-
-func TestFault71APanicCostsOneConnection(t *testing.T) {
-	panics := true
-	b := newBed(t, options{tune: func(o *Options) {
-		o.NameOf = func(netip.Addr) string {
-			if panics {
-				panics = false
-				panic("fault on purpose")
-			}
-			return ""
-		}
-	}})
-	b.wantRefused(t, "93.184.216.34:7")
-	if rec := b.records.next(t); rec.Reason != decision.Internal {
-		t.Errorf("record %+v", rec)
-	}
-	c := b.dial("93.184.216.34:7")
-	io.WriteString(c, "x")
-	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
-		t.Errorf("the next connection: %v", err)
-	}
-	c.Close()
-	b.records.next(t)
 }
 
 func TestPolicy(t *testing.T) {

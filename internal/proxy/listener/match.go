@@ -22,36 +22,53 @@ type Facts struct {
 	Applications []string   // by preference
 }
 
-// Match returns the chain for a connection, or nil if it has to be closed. Each
+// Match returns the chain of l for a connection, or nil if it has to be closed. Each
 // property in turn narrows the choice to the most specific chains, and there is
 // no way back: a chain for the exact address that wants another server name
 // sends the connection to the default chain, not to a chain for any address.
 // The order is Envoy's: destination, server name, transport, applications.
-func Match(l *config.Listener, f Facts) *config.FilterChain {
-	var best *config.FilterChain
-	var bestRank rank
-next:
-	for _, c := range l.Chains {
-		var r rank
-		better := best == nil // of two alike the first stays
-		for i := range r {
-			r[i] = property(i, &c.Match, &f)
-			if better {
-				continue
-			}
-			if r[i] < bestRank[i] {
-				continue next
-			}
-			better = r[i] > bestRank[i]
-		}
-		if better {
-			best, bestRank = c, r
+//
+// Where l looks server names up, the best one that c has for its port stands for
+// all of them: they differ by name alone. c may be nil if no name was told.
+func Match(c *config.Config, l *config.Listener, f Facts) *config.FilterChain {
+	var b best
+	for _, x := range l.Chains {
+		b.consider(x, &f)
+	}
+	if l.ServerNames && f.ServerName != "" {
+		if n := c.ServerName(l.Port(), f.ServerName); n != nil {
+			b.consider(n.Chain, &f)
 		}
 	}
-	if best == nil || !bestRank.matches() {
+	if b.chain == nil || !b.rank.matches() {
 		return l.Default
 	}
-	return best
+	return b.chain
+}
+
+// A best is the most specific of the chains considered.
+type best struct {
+	chain *config.FilterChain
+	rank  rank
+}
+
+// consider takes a chain if it is more specific; of two alike the first stays.
+func (b *best) consider(c *config.FilterChain, f *Facts) {
+	var r rank
+	better := b.chain == nil
+	for i := range r {
+		r[i] = property(i, &c.Match, f)
+		if better {
+			continue
+		}
+		if r[i] < b.rank[i] {
+			return
+		}
+		better = r[i] > b.rank[i]
+	}
+	if better {
+		b.chain, b.rank = c, r
+	}
 }
 
 // A rank is how specific a chain is for a connection, by property. Zero: the

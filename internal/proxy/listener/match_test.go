@@ -70,12 +70,12 @@ func TestMatch(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			f := factsOf(netip.MustParseAddr(tt.dst), finding{tls: tt.tls, serverName: tt.sni, application: tt.apps})
-			got := Match(&config.Listener{Chains: tt.chains, Default: fallback}, f)
+			got := Match(nil, &config.Listener{Chains: tt.chains, Default: fallback}, f)
 			if got == nil || got.Name != tt.want {
 				t.Errorf("Match = %v, want %s", got, tt.want)
 			}
 			if tt.want == "default" {
-				if got := Match(&config.Listener{Chains: tt.chains}, f); got != nil {
+				if got := Match(nil, &config.Listener{Chains: tt.chains}, f); got != nil {
 					t.Errorf("without default: Match = %s, want none", got.Name)
 				}
 			}
@@ -92,7 +92,7 @@ func BenchmarkMatch(b *testing.B) {
 	f := Facts{Destination: netip.MustParseAddr("1.2.3.4"), ServerName: "www.example.com", Transport: transportTLS}
 	b.ReportAllocs()
 	for b.Loop() {
-		if Match(l, f) == nil {
+		if Match(nil, l, f) == nil {
 			b.Fatal("no chain")
 		}
 	}

@@ -41,7 +41,7 @@ func Silent(l *config.Listener, dst netip.Addr, closed, held bool) Silence {
 	if closed && l.Name == xds.VirtualOutbound {
 		return Silence{Waits: true, Patience: min(cmp.Or(l.InspectTimeout, refusal), refusal)}
 	}
-	chain := Match(l, factsOf(dst, finding{}))
+	chain := Match(nil, l, factsOf(dst, finding{}))
 	if chain == nil || chain.TCP == nil || chain.TCP.Cluster == xds.BlackHoleCluster || held && Taken(chain) {
 		return Silence{Waits: true, Patience: l.InspectTimeout}
 	}
@@ -55,7 +55,7 @@ func asks(l *config.Listener, dst netip.Addr) bool {
 	if !l.InspectTLS && !l.InspectHTTP {
 		return false
 	}
-	best, asked := 0, false
+	best, asked := 0, l.ServerNames
 	for _, c := range l.Chains {
 		m := &c.Match
 		r := rankPrefixes(m.Prefixes, dst)
