@@ -8,73 +8,52 @@ import (
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
-	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
-	"github.com/fairlead/fairlead/internal/xds/fairleadpb"
 )
 
-// makeListeners makes every listener of the port: one for any address, and one
-// per address that a claim names. It notes what claims do not get. A caller may be
-// silent for the time to detect a protocol; 0: without limit.
-func (p *port) makeListeners(policy mesh.OutboundPolicy, detect time.Duration) []*Resource {
-	p.problems, p.refused = nil, make(map[hostname.Name][]*fairleadpb.RefusedPort)
-	var out []*Resource
-	add := func(l *listenerv3.Listener) {
-		if l != nil {
-			out = append(out, encode(xds.ListenerType, l.GetName(), l))
-		}
-	}
-	add(p.anyAddress(policy, detect))
-
-	bound := make(map[netip.Addr][]*claim)
-	for _, c := range p.sorted(func(c *claim) bool { return c.kind != byHost }) {
-		for _, ip := range c.plain() {
-			bound[ip] = append(bound[ip], c)
-		}
-	}
-	for _, ip := range sortedAddrs(bound) {
-		add(p.oneAddress(netip.AddrPortFrom(ip, p.number), bound[ip], policy, detect))
-	}
-	return out
+// makeAny makes the listener for destinations known by port alone or by a range
+// of addresses, and notes what claims do not get. A caller may be silent for the
+// time to detect a protocol; 0: without limit.
+func (p *port) makeAny(policy mesh.OutboundPolicy, detect time.Duration) *Resource {
+	p.any.forget()
+	return encodeListener(p.anyAddress(policy, detect))
 }
 
-func sortedAddrs(m map[netip.Addr][]*claim) []netip.Addr {
-	all := make([]netip.Addr, 0, len(m))
-	for a := range m {
-		all = append(all, a)
-	}
-	slices.SortFunc(all, netip.Addr.Compare)
-	return all
+// makeOne makes the listener of an address that claims name.
+func (p *port) makeOne(ip netip.Addr, policy mesh.OutboundPolicy, detect time.Duration) *Resource {
+	x := p.at[ip]
+	x.forget()
+	return encodeListener(x.oneAddress(netip.AddrPortFrom(ip, p.number), policy, detect))
 }
 
-// anyAddress makes the listener for destinations known by port alone or by a
-// range of addresses; nil if no claim is of that sort.
+func encodeListener(l *listenerv3.Listener) *Resource {
+	if l == nil {
+		return nil
+	}
+	return encode(xds.ListenerType, l.GetName(), l)
+}
+
+// anyAddress is nil if no claim is of that sort.
 func (p *port) anyAddress(policy mesh.OutboundPolicy, detect time.Duration) *listenerv3.Listener {
-	d := draft{name: listenerName(wildcards(p.number)[0]), timeout: detect}
-	rest := p.sorted(func(c *claim) bool { return c.kind.isBytes() && c.anywhere() })
-	talk := p.sorted(func(c *claim) bool { return c.kind == byHost || c.kind == sniffed && c.anywhere() })
-
-	rest, talk = p.silence(rest, talk)
-	if len(talk) > 0 {
+	d := draft{name: listenerName(wildcards(p.number)[0]), timeout: detect, names: p.names > 0}
+	rest, talk := p.silence(sorted(p.any.claims, (*claim).isRest))
+	if talk {
 		d.chains = append(d.chains, requests(d.name, p.number, nil))
 	}
-	for _, c := range p.sorted(func(c *claim) bool { return c.kind == bySNI }) {
-		ranges := c.ranges()
-		if c.anywhere() || len(ranges) > 0 {
-			d.chains = append(d.chains, bytesTo(c, serverName(c, ranges)))
-		}
+	for _, c := range sorted(p.any.claims, func(c *claim) bool { return c.kind == bySNI }) {
+		d.chains = append(d.chains, bytesTo(c, serverName(c, c.ranges())))
 	}
-	p.ranges(&d)
+	p.any.ranges(&d)
 	if len(rest) > 0 {
 		d.chains = append(d.chains, bytesTo(rest[0], nil))
 		for _, c := range rest[1:] {
 			if !sameOutcome(c, rest[0]) {
-				p.refuse(loss{loser: c, keeper: rest[0], requestsPass: c.kind == sniffed, advice: apart(c)})
+				p.any.refuse(loss{loser: c, keeper: rest[0], requestsPass: c.kind == sniffed, advice: apart(c)})
 			}
 		}
 	}
-	if len(d.chains) == 0 {
+	if len(d.chains) == 0 && !d.names {
 		return nil
 	}
 	byRange := slices.ContainsFunc(d.chains, func(c *listenerv3.FilterChain) bool { return len(c.GetFilterChainMatch().GetServerNames()) == 0 })
@@ -90,32 +69,37 @@ func (p *port) anyAddress(policy mesh.OutboundPolicy, detect time.Duration) *lis
 // known by the caller's first bytes, from sharing a port: waiting for bytes
 // would hang the one, not waiting would miss the other. The older stays, and
 // the other loses the port for good: its bytes would go to the older.
-func (p *port) silence(rest, talk []*claim) (keptRest, keptTalk []*claim) {
-	if len(rest) == 0 || len(talk) == 0 || !rest[0].serverFirst() {
-		return rest, talk
+// talk reports whether requests are taken at all.
+func (p *port) silence(rest []*claim) (kept []*claim, talk bool) {
+	if len(rest) == 0 || !rest[0].serverFirst() {
+		return rest, p.byHost > 0 || slices.ContainsFunc(rest, func(c *claim) bool { return c.kind == sniffed })
 	}
-	first, other := rest[0], talk[0]
+	asking := sorted(p.claims, func(c *claim) bool { return c.kind == byHost || c.kind == sniffed && c.anywhere() })
+	if len(asking) == 0 {
+		return rest, false
+	}
+	first, other := rest[0], asking[0]
 	if first.before(other) < 0 {
-		for _, c := range talk {
-			p.refuse(loss{loser: c, keeper: first, advice: serverFirst(p.number)})
+		for _, c := range asking {
+			p.any.refuse(loss{loser: c, keeper: first, advice: serverFirst(p.number)})
 		}
-		return slices.DeleteFunc(rest, func(c *claim) bool { return c.kind == sniffed }), nil
+		return slices.DeleteFunc(rest, func(c *claim) bool { return c.kind == sniffed }), false
 	}
-	keptRest = slices.DeleteFunc(rest, func(c *claim) bool {
+	kept = slices.DeleteFunc(rest, func(c *claim) bool {
 		if c.serverFirst() {
-			p.refuse(loss{loser: c, keeper: other, advice: serverFirst(p.number)})
+			p.any.refuse(loss{loser: c, keeper: other, advice: serverFirst(p.number)})
 			return true
 		}
 		return false
 	})
-	return keptRest, talk
+	return kept, true
 }
 
 // ranges adds the chains of claims on ranges of addresses. Of two claims on one
 // range the first keeps it.
-func (p *port) ranges(d *draft) {
+func (x *part) ranges(d *draft) {
 	taken := make(map[netip.Prefix]*claim)
-	for _, c := range p.sorted(func(c *claim) bool { return c.kind.isBytes() }) {
+	for _, c := range sorted(x.claims, func(c *claim) bool { return c.kind.isBytes() }) {
 		var got []netip.Prefix
 		for _, r := range c.ranges() {
 			keeper := taken[r]
@@ -123,7 +107,7 @@ func (p *port) ranges(d *draft) {
 				taken[r] = c
 				got = append(got, r)
 			} else if keeper != c && !sameOutcome(c, keeper) {
-				p.refuse(loss{loser: c, keeper: keeper, within: []netip.Prefix{r}, requestsPass: c.kind == sniffed && keeper.kind == sniffed, advice: apart(c)})
+				x.refuse(loss{loser: c, keeper: keeper, within: []netip.Prefix{r}, requestsPass: c.kind == sniffed && keeper.kind == sniffed, advice: apart(c)})
 			}
 		}
 		if len(got) == 0 {
@@ -131,15 +115,18 @@ func (p *port) ranges(d *draft) {
 		}
 		if c.kind == sniffed {
 			// A chain for a range hides chains without one, so requests need theirs.
-			d.chains = append(d.chains, requests(d.name, p.number, got))
+			d.chains = append(d.chains, requests(d.name, x.port, got))
 		}
 		d.chains = append(d.chains, bytesTo(c, &listenerv3.FilterChainMatch{PrefixRanges: cidrs(got)}))
 	}
 }
 
-// oneAddress makes the listener of an address that the claims, the first first,
-// name.
-func (p *port) oneAddress(at netip.AddrPort, claims []*claim, policy mesh.OutboundPolicy, detect time.Duration) *listenerv3.Listener {
+// oneAddress is nil if no claim names the address any more.
+func (x *part) oneAddress(at netip.AddrPort, policy mesh.OutboundPolicy, detect time.Duration) *listenerv3.Listener {
+	claims := sorted(x.claims, func(*claim) bool { return true })
+	if len(claims) == 0 {
+		return nil
+	}
 	d := draft{name: listenerName(at), timeout: detect}
 	var keeper *claim
 	for _, c := range claims {
@@ -149,7 +136,7 @@ func (p *port) oneAddress(at netip.AddrPort, claims []*claim, policy mesh.Outbou
 			keeper = c
 		case !sameOutcome(c, keeper):
 			here := []netip.Prefix{netip.PrefixFrom(at.Addr(), at.Addr().BitLen())}
-			p.refuse(loss{loser: c, keeper: keeper, within: here, requestsPass: c.kind == sniffed && keeper.kind == sniffed, advice: apart(c)})
+			x.refuse(loss{loser: c, keeper: keeper, within: here, requestsPass: c.kind == sniffed && keeper.kind == sniffed, advice: apart(c)})
 		}
 	}
 	for _, c := range claims {
@@ -164,7 +151,7 @@ func (p *port) oneAddress(at netip.AddrPort, claims []*claim, policy mesh.Outbou
 	}
 	if keeper != nil {
 		if keeper.kind == sniffed {
-			d.chains = append(d.chains, requests(d.name, p.number, nil))
+			d.chains = append(d.chains, requests(d.name, x.port, nil))
 		}
 		d.chains = append(d.chains, bytesTo(keeper, nil))
 	} else if policy == mesh.RegistryOnly && len(claims) > 1 {

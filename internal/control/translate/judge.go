@@ -30,10 +30,14 @@ func Problems(services iter.Seq[*mesh.Service]) []api.Problem {
 		}
 		p := newPort(n)
 		for _, c := range rivals {
-			p.claims[c.host()] = c
+			p.place(c)
 		}
-		p.makeListeners(mesh.AllowAny, 0)
-		problems = append(problems, p.problems...)
+		p.makeAny(mesh.AllowAny, 0)
+		problems = append(problems, p.any.problems...)
+		for _, ip := range slices.SortedFunc(maps.Keys(p.at), netip.Addr.Compare) {
+			p.makeOne(ip, mesh.AllowAny, 0)
+			problems = append(problems, p.at[ip].problems...)
+		}
 	}
 	return problems
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
+	"github.com/fairlead/fairlead/internal/xds/fairleadpb"
 )
 
 // virtualOutbound makes the listener that takes every captured connection and
@@ -44,6 +45,7 @@ type draft struct {
 	chains []*listenerv3.FilterChain
 	http   bool // some chain matches on what the first line says
 	tls    bool // some chain matches on the ClientHello
+	names  bool // further chains are looked up by server name
 	// timeout ends the wait for a caller's first bytes; 0, Istio's default: no
 	// verdict by clock.
 	timeout time.Duration
@@ -56,6 +58,7 @@ const refuseAfter = time.Second
 
 // listener finishes the draft; what no chain takes goes by policy.
 func (d *draft) listener(at []netip.AddrPort, policy mesh.OutboundPolicy) *listenerv3.Listener {
+	d.tls = d.tls || d.names
 	for _, c := range d.chains {
 		m := c.GetFilterChainMatch()
 		d.http = d.http || len(m.GetApplicationProtocols()) > 0
@@ -72,6 +75,9 @@ func (d *draft) listener(at []netip.AddrPort, policy mesh.OutboundPolicy) *liste
 	}
 	for _, a := range at[1:] {
 		l.AdditionalAddresses = append(l.AdditionalAddresses, &listenerv3.AdditionalAddress{Address: socketAddress(a.Addr().String(), a.Port())})
+	}
+	if d.names {
+		l.Metadata = serverNames()
 	}
 	if d.tls {
 		l.ListenerFilters = append(l.ListenerFilters, listenerFilter("envoy.filters.listener.tls_inspector", &tlsinspectorv3.TlsInspector{}))
@@ -205,6 +211,18 @@ func serverName(c *claim, at []netip.Prefix) *listenerv3.FilterChainMatch {
 		ServerNames:       []string{string(c.host())},
 		TransportProtocol: "tls",
 	}
+}
+
+// serverNameOf makes the chain of a claim that goes by a name alone: a resource, so
+// that the listener stays as it is.
+func serverNameOf(c *claim) *Resource {
+	host := string(c.host())
+	return encode(xds.ServerNameType, xds.ServerNameResource(c.port.Number, host), &fairleadpb.ServerName{
+		Port:    uint32(c.port.Number),
+		Host:    host,
+		Cluster: xds.OutboundCluster(c.port.Number, "", host),
+		Source:  sourceOf(c.service.Source),
+	})
 }
 
 func cidrs(all []netip.Prefix) []*corev3.CidrRange {

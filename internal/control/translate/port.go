@@ -3,6 +3,7 @@ package translate
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -136,58 +137,120 @@ func (c *claim) anywhere() bool {
 	return len(c.service.Addresses) == 0 && (len(c.service.VIPs) == 0 || !c.kind.isBytes())
 }
 
-// sameForListeners reports whether listeners made for c and o are the same.
-func (c *claim) sameForListeners(o *claim) bool {
-	a, b := c.service, o.service
-	return c.kind == o.kind && c.port.Protocol == o.port.Protocol && a.Source == b.Source &&
-		a.Created.Equal(b.Created) && a.Resolution == b.Resolution && slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.VIPs, b.VIPs)
+// bound returns the addresses whose listeners the claim has a say in.
+func (c *claim) bound() []netip.Addr {
+	if c.kind == byHost {
+		return nil
+	}
+	return c.plain()
 }
 
-// A port holds every claim on one port number.
+// isRest reports whether the claim wants the bytes of a port that have no better
+// place to go.
+func (c *claim) isRest() bool { return c.kind.isBytes() && c.anywhere() }
+
+// isName reports whether a name in a handshake is all that the claim goes by. It
+// has no say in any listener but that it looks such names up.
+func (c *claim) isName() bool { return c.kind == bySNI && c.anywhere() }
+
+// inRange reports whether the claim asks for a range of addresses.
+func (c *claim) inRange() bool {
+	return c.kind != byHost && slices.ContainsFunc(c.service.Addresses, func(a netip.Prefix) bool { return !a.IsSingleIP() })
+}
+
+// sameForListeners reports whether listeners made for c and o, and what is said of
+// those who lose in them, are the same.
+func (c *claim) sameForListeners(o *claim) bool {
+	a, b := c.service, o.service
+	return c.kind == o.kind && c.port.Protocol == o.port.Protocol && c.port.TargetPort == o.port.TargetPort && a.Source == b.Source &&
+		a.Created.Equal(b.Created) && a.Resolution == b.Resolution && a.NoVIP == b.NoVIP &&
+		slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.VIPs, b.VIPs)
+}
+
+// A port holds every claim on one port number. Its listeners are made one by one,
+// each from the claims that have a say in it, so that the hosts found by what a
+// connection says cost the same however many there are.
 type port struct {
-	number      uint16
-	claims      map[hostname.Name]*claim
-	requests    int // claims with requests by Host
-	byHost      int // those of them that are nothing else
-	serverFirst int
-	literals    map[string]map[hostname.Name]struct{} // address domain -> the hosts that want it
-	table       bool                                  // route table and catch-all are in the set
-	listeners   map[Key]struct{}
-	// Of the listeners as they were made last:
+	number   uint16
+	claims   map[hostname.Name]*claim
+	requests int                                   // claims with requests by Host
+	byHost   int                                   // those of them that are nothing else
+	names    int                                   // claims that are nothing but a name in a handshake
+	speaks   int                                   // claims on the rest whose server speaks first
+	literals map[string]map[hostname.Name]struct{} // address domain -> the hosts that want it
+	table    bool                                  // route table and catch-all are in the set
+	any      *part                                 // the listener of any address
+	at       map[netip.Addr]*part                  // the listeners of single addresses
+}
+
+// A part is one listener of a port, and what claims do not get by it.
+type part struct {
+	port     uint16
+	claims   map[hostname.Name]*claim // that have a say in it
+	made     *Resource                // as it is in the set; nil for none
 	problems []api.Problem
 	refused  map[hostname.Name][]*fairleadpb.RefusedPort // who does not get what
 }
 
 func newPort(n uint16) *port {
-	return &port{number: n, claims: make(map[hostname.Name]*claim), literals: make(map[string]map[hostname.Name]struct{})}
+	return &port{
+		number: n, claims: make(map[hostname.Name]*claim), literals: make(map[string]map[hostname.Name]struct{}),
+		any: newPart(n), at: make(map[netip.Addr]*part),
+	}
 }
 
-// listenersDepend reports whether the listeners must be made anew when now
-// takes the place of old. A further host on a port with requests changes none.
-func (p *port) listenersDepend(old, now *claim) bool {
-	switch {
-	case p.serverFirst > 0 || now != nil && now.serverFirst():
-		return true // ages are compared
-	case old != nil && now != nil:
-		return !old.sameForListeners(now) && (old.kind != byHost || now.kind != byHost)
-	case now != nil:
-		return now.kind != byHost || p.byHost == 0
+func newPart(n uint16) *part { return &part{port: n, claims: make(map[hostname.Name]*claim)} }
+
+// parts yields those that a claim has, or had, something to do with.
+func (p *port) parts(c *claim) iter.Seq[*part] {
+	return func(yield func(*part) bool) {
+		if !yield(p.any) {
+			return
+		}
+		for _, ip := range slices.SortedFunc(slices.Values(c.bound()), netip.Addr.Compare) {
+			if x := p.at[ip]; x != nil && !yield(x) {
+				return
+			}
+		}
 	}
-	return old.kind != byHost || p.byHost == 1
+}
+
+// put puts now in the place of old, either of which may be nil, and marks what
+// must be made anew for it.
+func (p *port) put(old, now *claim, t *touch) {
+	requests, names, speaks := p.byHost > 0, p.names > 0, p.speaks > 0
+	if old != nil {
+		p.remove(old, t.hosts)
+	}
+	if now != nil {
+		p.add(now, t.hosts)
+	}
+	if requests != (p.byHost > 0) || names != (p.names > 0) {
+		t.any = true
+	}
+	if old != nil && now != nil && old.sameForListeners(now) {
+		return
+	}
+	for _, c := range []*claim{old, now} {
+		if c == nil {
+			continue
+		}
+		// Where a server speaks first it is the age of requests that counts.
+		if c.isRest() || c.inRange() || c.kind == byHost && (speaks || p.speaks > 0) {
+			t.any = true
+		}
+		for _, ip := range c.bound() {
+			t.at[ip] = struct{}{}
+		}
+	}
 }
 
 func (p *port) add(c *claim, touched map[hostname.Name]struct{}) {
-	p.claims[c.host()] = c
-	if c.serverFirst() {
-		p.serverFirst++
-	}
+	p.place(c)
 	if !c.kind.isHTTP() {
 		return
 	}
 	p.requests++
-	if c.kind == byHost {
-		p.byHost++
-	}
 	p.touchRivals(string(c.host()), touched)
 	for _, d := range literals(c) {
 		if p.literals[d] == nil {
@@ -199,17 +262,11 @@ func (p *port) add(c *claim, touched map[hostname.Name]struct{}) {
 }
 
 func (p *port) remove(c *claim, touched map[hostname.Name]struct{}) {
-	delete(p.claims, c.host())
-	if c.serverFirst() {
-		p.serverFirst--
-	}
+	p.displace(c)
 	if !c.kind.isHTTP() {
 		return
 	}
 	p.requests--
-	if c.kind == byHost {
-		p.byHost--
-	}
 	p.touchRivals(string(c.host()), touched)
 	for _, d := range literals(c) {
 		p.touchRivals(d, touched)
@@ -217,6 +274,42 @@ func (p *port) remove(c *claim, touched map[hostname.Name]struct{}) {
 		if len(p.literals[d]) == 0 {
 			delete(p.literals, d)
 		}
+	}
+}
+
+// place gives a claim its say in listeners.
+func (p *port) place(c *claim) {
+	p.claims[c.host()] = c
+	p.count(c, +1)
+	if c.isRest() || c.inRange() {
+		p.any.claims[c.host()] = c
+	}
+	for _, ip := range c.bound() {
+		if p.at[ip] == nil {
+			p.at[ip] = newPart(p.number)
+		}
+		p.at[ip].claims[c.host()] = c
+	}
+}
+
+// displace undoes place. A part without claims stays until its listener is gone.
+func (p *port) displace(c *claim) {
+	delete(p.claims, c.host())
+	p.count(c, -1)
+	delete(p.any.claims, c.host())
+	for _, ip := range c.bound() {
+		delete(p.at[ip].claims, c.host())
+	}
+}
+
+func (p *port) count(c *claim, by int) {
+	switch {
+	case c.kind == byHost:
+		p.byHost += by
+	case c.isName():
+		p.names += by
+	case c.isRest() && c.serverFirst():
+		p.speaks += by
 	}
 }
 
@@ -281,9 +374,9 @@ func (p *port) winner(domain string) hostname.Name {
 }
 
 // sorted returns the claims for which keep holds, the first first.
-func (p *port) sorted(keep func(*claim) bool) []*claim {
+func sorted(claims map[hostname.Name]*claim, keep func(*claim) bool) []*claim {
 	var all []*claim
-	for _, c := range p.claims {
+	for _, c := range claims {
 		if keep(c) {
 			all = append(all, c)
 		}
