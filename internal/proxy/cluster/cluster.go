@@ -97,7 +97,7 @@ type State struct {
 	Name   string         // FQDN behind Addr, or unix path; empty if neither
 	Weight uint32
 	Active int64 // requests in progress
-	Idle   int   // connections kept
+	Idle   int   // connections kept, those shared included
 }
 
 // Endpoints lists what can be picked now, in the order of the configuration and
@@ -149,7 +149,7 @@ func (c *Cluster) close() {
 	names := c.names
 	c.names = nil
 	for _, e := range c.endpoints {
-		e.pool.Close()
+		e.close()
 	}
 	c.endpoints = nil
 	c.originals.close()
@@ -254,7 +254,7 @@ func (c *Cluster) leaveLocked(stay map[key]bool, park bool) {
 			e.parked = max(e.parked, 1)
 		default:
 			delete(c.endpoints, k)
-			e.pool.Close()
+			e.close()
 		}
 	}
 }

@@ -23,7 +23,8 @@ type Endpoint struct {
 	cluster *Cluster
 	key     key
 	active  atomic.Int64
-	pool    pool.Pool
+	pool    pool.Pool   // HTTP/1
+	shared  pool.Shared // HTTP/2
 
 	parked uint8 // guarded by cluster.mu: 0 in use, else sweeps begun since it left
 	used   bool  // guarded by originals.mu: picked since the last sweep
@@ -48,7 +49,13 @@ func (e *Endpoint) Take() *transport.Conn { return e.pool.Take() }
 func (e *Endpoint) Keep(c *transport.Conn) { e.pool.Put(c) }
 
 func (e *Endpoint) state(weight uint32) State {
-	return State{Addr: e.key.addr, Name: e.key.name, Weight: weight, Active: e.active.Load(), Idle: e.pool.Len()}
+	return State{Addr: e.key.addr, Name: e.key.name, Weight: weight, Active: e.active.Load(), Idle: e.pool.Len() + e.shared.Len()}
+}
+
+// close lets go of the connections: those without an exchange at once.
+func (e *Endpoint) close() {
+	e.pool.Close()
+	e.shared.Close()
 }
 
 // String is what is dialled: address and port, or path.

@@ -89,7 +89,7 @@ func (o *originals) get(c *Cluster, addr netip.AddrPort) *Endpoint {
 	if e == nil {
 		e = &Endpoint{cluster: c, key: key{addr: addr}}
 		if o.closed || len(o.byAddr) >= maxOriginals {
-			e.pool.Close()
+			e.close()
 		} else {
 			if o.byAddr == nil {
 				o.byAddr = map[netip.AddrPort]*Endpoint{}
@@ -110,7 +110,7 @@ func (o *originals) sweep(keep []*Endpoint) []*Endpoint {
 	for addr, e := range o.byAddr {
 		if !e.used && e.active.Load() == 0 {
 			delete(o.byAddr, addr)
-			e.pool.Close()
+			e.close()
 			continue
 		}
 		e.used = e.active.Load() > 0
@@ -124,7 +124,7 @@ func (o *originals) close() {
 	defer o.mu.Unlock()
 	o.closed = true
 	for _, e := range o.byAddr {
-		e.pool.Close()
+		e.close()
 	}
 	o.byAddr = nil
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/balance"
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/resolve"
+	"github.com/fairlead/fairlead/internal/proxy/streams"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
@@ -56,8 +57,12 @@ type Set struct {
 	leaving   map[*Cluster]uint8             // guarded by mu; removed, not dropped yet: sweeps begun since
 	closed    bool                           // guarded by mu
 
+	memory streams.Memory  // of HTTP/2 to endpoints
+	ctx    context.Context //nolint:containedctx // Close ends it: what is kept outlives every caller's
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
+	// starting is held while a task is started, so that none is once ctx has ended.
+	starting sync.Mutex
 }
 
 type byName = immutable.Map[string, *Cluster]
@@ -74,6 +79,7 @@ func New(r Resolver, log *slog.Logger) *Set {
 		routed:    routed,
 		byService: map[string]map[string]*Cluster{},
 		leaving:   map[*Cluster]uint8{},
+		ctx:       ctx,
 		cancel:    cancel,
 	}
 	s.clusters.Store(immutable.NewMap[string, *Cluster](nil))
@@ -224,8 +230,8 @@ func (s *Set) WaitReady(ctx context.Context) error {
 }
 
 // Close ends every kept connection and every watch, and waits for what New
-// started. Connections in use are their users' to close; they do not time out
-// any more.
+// started. Connections in use are their users' to close, and do not time out
+// any more; but those that exchanges share end, and the exchanges with them.
 func (s *Set) Close() {
 	s.mu.Lock()
 	if !s.closed {
@@ -235,8 +241,21 @@ func (s *Set) Close() {
 		}
 	}
 	s.mu.Unlock()
+	s.starting.Lock()
 	s.cancel()
+	s.starting.Unlock()
 	s.tasks.Wait()
+}
+
+// start runs a task until its end, for which Close waits; not after Close.
+func (s *Set) start(task func(context.Context)) bool {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	if s.ctx.Err() != nil {
+		return false
+	}
+	s.tasks.Go(func() { task(s.ctx) })
+	return true
 }
 
 // Get returns the cluster of that name, or nil. One that was removed is found
@@ -297,7 +316,7 @@ func (c *Cluster) sweep(now time.Time, scratch []*Endpoint) []*Endpoint {
 			e.parked = 2
 		default:
 			delete(c.endpoints, k)
-			e.pool.Close()
+			e.close()
 			continue
 		}
 		scratch = append(scratch, e)

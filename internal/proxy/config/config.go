@@ -120,6 +120,7 @@ type Cluster struct {
 	PortOverride   uint16         // OriginalDst: port to dial instead; 0: the original
 	Addresses      []netip.Prefix // OriginalDst: those that the entry lists; none: it lists none
 	Policy         Balance
+	HTTP           HTTPVersion   // of requests to its endpoints
 	ConnectTimeout time.Duration // 0: Envoy's 5 s
 	Entry          mesh.Ref      // object that declared the host
 	Raw            []byte

@@ -57,6 +57,7 @@ type exchange struct {
 
 	// Memory that the fields above usually refer to.
 	toH1     *h1Upstream // nil until one is needed, if it is not at hand
+	toH2     *h2Upstream // nil until one is needed
 	ownLocal [1 << 10]byte
 	ownHost  [255]byte
 	ownTried [8]*cluster.Endpoint
@@ -73,6 +74,9 @@ func (x *exchange) init(s *Server) {
 func (x *exchange) clear() {
 	if x.toH1 != nil {
 		x.toH1.clear()
+	}
+	if x.toH2 != nil {
+		x.toH2.clear()
 	}
 	x.local = x.ownLocal[:0]
 	x.rec = decision.Record{}

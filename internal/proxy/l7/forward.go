@@ -125,8 +125,14 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route) (status int) {
 	}
 }
 
-// upstreamFor returns what speaks with the endpoints of c: HTTP/1 so far.
-func (x *exchange) upstreamFor(*cluster.Cluster) upstream {
+// upstreamFor returns what speaks with the endpoints of c.
+func (x *exchange) upstreamFor(c *cluster.Cluster) upstream {
+	if v := c.Config().HTTP; v == config.HTTP2 || v == config.AsCaller && x.rec.Protocol == decision.HTTP2 {
+		if x.toH2 == nil {
+			x.toH2 = new(h2Upstream)
+		}
+		return x.toH2
+	}
 	if x.toH1 == nil {
 		x.toH1 = new(h1Upstream)
 		x.toH1.init(x.server)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -324,26 +323,10 @@ func (c *h1Caller) drain() {
 }
 
 func (c *h1Caller) tie(ctx context.Context, up upstream) {
-	if to, ok := up.(*h1Upstream); ok {
-		c.conn.down.Tie(to.conn)
-	} else {
-		c.conn.down.Tie(transport.New(cutter{up: up}, nil))
-	}
+	c.conn.down.Tie(up)
 	if ctx.Err() != nil {
 		c.conn.down.Cut() // the one that came with the end of ctx did not see the tie
 	}
-}
-
-// A cutter is what a connection can be tied to for an upstream that is none.
-type cutter struct {
-	net.Conn // never used
-	up       upstream
-}
-
-// Close cuts the upstream.
-func (c cutter) Close() error {
-	c.up.Cut()
-	return nil
 }
 
 func (c *h1Caller) untie() bool { return c.conn.down.Untie() }

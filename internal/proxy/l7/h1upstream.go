@@ -84,10 +84,11 @@ func (u *h1Upstream) setTimeout(d time.Duration) { u.conn.SetTimeout(d) }
 func (u *h1Upstream) idle() bool                 { return u.conn.TimedOut() }
 func (u *h1Upstream) hijack() *transport.Conn    { return u.conn }
 
-// Cut fails on a closed conn alone, as setDeadline does.
-func (u *h1Upstream) Cut() { _ = u.conn.Close() }
+func (u *h1Upstream) Cut() { u.conn.Drop() }
 
-func (u *h1Upstream) setDeadline(t time.Time) { _ = u.conn.SetDeadline(t) }
+func (u *h1Upstream) setDeadline(t time.Time) {
+	_ = u.conn.SetDeadline(t) // fails on a closed conn alone
+}
 
 func (u *h1Upstream) send(r *h1.Request, text []byte, p piece) error {
 	u.chunked = r.Framing == h1.Chunked

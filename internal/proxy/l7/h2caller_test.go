@@ -4,39 +4,67 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
 	"golang.org/x/net/http2"
 
 	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/proxy/config"
 )
 
-func TestBodiesPassBetweenTheVersions(t *testing.T) {
+// versions are the ways a request can cross.
+var versions = []struct {
+	name     string
+	from, to int
+}{{"h2 to h1", 2, 1}, {"h1 to h2", 1, 2}, {"h2 to h2", 2, 2}}
+
+// across is a rig with one host on an endpoint of Go's, and a client of Go's.
+func across(t *testing.T, from, to int, h http.HandlerFunc) (*rig, *http.Client) {
+	t.Helper()
+	v := config.HTTP1
+	if to == 2 {
+		v = config.HTTP2
+	}
 	up := goEndpoint(t, func(w http.ResponseWriter, req *http.Request) {
-		if req.Host != "x.example" {
-			t.Errorf("host %q", req.Host)
+		if req.ProtoMajor != to || req.Host != "x.example" {
+			t.Errorf("the endpoint is asked for %s in %s", req.Host, req.Proto)
 		}
-		if req.ContentLength >= 0 {
-			w.Header().Set("content-length", req.Header.Get("content-length"))
-		}
-		http.NewResponseController(w).EnableFullDuplex()
-		io.Copy(w, req.Body)
+		h(w, req)
 	})
-	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up}})
-	c := r.goClient()
-	for _, n := range []int{0, 1, 20_000, 100_000, 10 << 20} {
-		body := string(must(io.ReadAll(noise(1, int64(n)))))
-		for name, from := range map[string]io.Reader{"known": strings.NewReader(body), "unknown": io.MultiReader(strings.NewReader(body))} {
-			res, got := do(t, c, "POST", "http://x.example/", from)
-			if res.StatusCode != 200 || res.ProtoMajor != 2 || got != body {
-				t.Errorf("%s length %d: %s %s, %d bytes back", name, n, res.Proto, res.Status, len(got))
+	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up}, http: v})
+	return r, r.goClient(from)
+}
+
+func TestBodiesPassBetweenTheVersions(t *testing.T) {
+	for _, v := range versions {
+		t.Run(v.name, func(t *testing.T) {
+			t.Parallel()
+			r, c := across(t, v.from, v.to, func(w http.ResponseWriter, req *http.Request) {
+				if req.ContentLength >= 0 {
+					w.Header().Set("content-length", strconv.FormatInt(req.ContentLength, 10))
+				}
+				http.NewResponseController(w).EnableFullDuplex()
+				io.Copy(w, req.Body)
+			})
+			for _, n := range []int64{0, 1, 20_000, 100_000, 10 << 20} {
+				body := string(must(io.ReadAll(noise(1, n))))
+				for name, from := range map[string]io.Reader{"known": strings.NewReader(body), "unknown": io.MultiReader(strings.NewReader(body))} {
+					res, got := do(t, c, "POST", "http://x.example/", from)
+					if res.StatusCode != 200 || res.ProtoMajor != v.from || got != body {
+						t.Errorf("%s length %d: %s %s, %d bytes back", name, n, res.Proto, res.Status, len(got))
+					}
+					if want := n; name == "known" && res.ContentLength != want {
+						t.Errorf("length %d: told %d", n, res.ContentLength)
+					}
+					rec := r.record()
+					if int(rec.Protocol-decision.HTTP10) != v.from || rec.Status != 200 || rec.Received != n || rec.Sent != n || rec.Flags != 0 {
+						t.Errorf("%s length %d: record %s %d %s, %d in, %d out", name, n, rec.Protocol, rec.Status, rec.Flags, rec.Received, rec.Sent)
+					}
+				}
 			}
-			rec := r.record()
-			if rec.Protocol != decision.HTTP2 || rec.Status != 200 || rec.Received != int64(n) || rec.Sent != int64(n) || rec.Flags != 0 {
-				t.Errorf("%s length %d: record %s %d %s, %d in, %d out", name, n, rec.Protocol, rec.Status, rec.Flags, rec.Received, rec.Sent)
-			}
-		}
+		})
 	}
 }
 

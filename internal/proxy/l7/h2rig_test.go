@@ -19,12 +19,13 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/h2"
 )
 
-// goClient is a client of Go's that speaks HTTP/2 with the rig, on one
-// connection while that will do.
-func (r *rig) goClient() *http.Client {
+// goClient is a client of Go's that speaks one version of HTTP with the rig, on
+// one connection while that will do.
+func (r *rig) goClient(version int) *http.Client {
 	r.t.Helper()
 	var p http.Protocols
-	p.SetUnencryptedHTTP2(true)
+	p.SetUnencryptedHTTP2(version == 2)
+	p.SetHTTP1(version == 1)
 	t := &http.Transport{
 		Protocols: &p,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/h1"
 	"github.com/fairlead/fairlead/internal/proxy/h2"
 	"github.com/fairlead/fairlead/internal/proxy/l4"
+	"github.com/fairlead/fairlead/internal/proxy/streams"
 )
 
 // An outcome is how an exchange ends that the endpoint did not answer: what the
@@ -45,8 +46,13 @@ var (
 	tooManyStreams = outcome{0, decision.Overload, decision.DPE, "http2.local_refused_stream"}
 	internalError  = outcome{500, decision.Internal, 0, "internal_error"}
 
+	resetAnswer   = outcome{503, decision.UpstreamReset, decision.UR, beforeAnswer + "{remote_reset}"}
+	refusedAnswer = outcome{503, decision.UpstreamReset, decision.UR, beforeAnswer + "{remote_refused_stream_reset}"}
+	noWebSocket   = outcome{503, decision.ConnectFailed, decision.UF, "upgrade_failed"}
+
 	// The same after a part of the answer went to the caller.
 	brokenLate = outcome{502, decision.UpstreamBroken, decision.UPE, withinAnswer + "{protocol_error}"}
+	resetLate  = outcome{503, decision.UpstreamReset, decision.UR, withinAnswer + "{remote_reset}"}
 	endedLate  = outcome{503, decision.UpstreamReset, decision.UC, withinAnswer + "{connection_termination}"}
 )
 
@@ -89,6 +95,7 @@ func (x *exchange) failure(cause error) (o outcome, words string) {
 	var fault *h1.Error
 	var broke *h2.Error
 	broken := errors.As(cause, &fault) || errors.Is(cause, errFlood) || errors.Is(cause, errSwitch)
+	var reset streams.ResetError
 	switch {
 	case errors.Is(cause, errCut):
 		return cutByDrain, ""
@@ -104,6 +111,16 @@ func (x *exchange) failure(cause error) (o outcome, words string) {
 		return brokenStream, broke.Error() // the codec has told it
 	case errors.Is(cause, os.ErrDeadlineExceeded):
 		return timedOut, ""
+	case errors.Is(cause, errNoWebSocket):
+		return noWebSocket, cause.Error()
+	case errors.As(cause, &reset):
+		return x.resetBy(reset), cause.Error()
+	case errors.Is(cause, streams.ErrRefused):
+		return refusedAnswer, cause.Error()
+	case errors.As(cause, &broke):
+		broken, cause = true, broke
+	}
+	switch {
 	case broken && x.started:
 		return brokenLate, cause.Error()
 	case broken:
@@ -116,6 +133,17 @@ func (x *exchange) failure(cause error) (o outcome, words string) {
 		return endedLate, words
 	}
 	return endedAnswer, words
+}
+
+// resetBy is the outcome of a try that the endpoint reset.
+func (x *exchange) resetBy(e streams.ResetError) outcome {
+	switch {
+	case x.started:
+		return resetLate
+	case errors.Is(e, streams.ErrRefused):
+		return refusedAnswer
+	}
+	return resetAnswer
 }
 
 // notConnected is the outcome of a try that reached no endpoint. The sentence

@@ -68,6 +68,7 @@ type entry struct {
 	host      string
 	endpoints []netip.AddrPort
 	change    func(*config.Route)
+	http      config.HTTPVersion
 }
 
 var where = mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: "svc", File: "e.yaml", Line: 1}
@@ -87,7 +88,7 @@ func newRig(t testing.TB, entries ...entry) *rig {
 			a.Endpoints = append(a.Endpoints, config.Endpoint{Host: ep.Addr().String(), Port: ep.Port(), Weight: 1})
 		}
 		d.Clusters = append(d.Clusters, &config.Cluster{
-			Name: name, Type: config.StaticSet, Inline: a, ConnectTimeout: 5 * time.Second, Entry: where, Policy: config.RoundRobin,
+			Name: name, Type: config.StaticSet, Inline: a, ConnectTimeout: 5 * time.Second, Entry: where, Policy: config.RoundRobin, HTTP: e.http,
 		})
 		route := &config.Route{Name: "default", Prefix: "/", Cluster: name, Retry: config.Retry{
 			Attempts: 2, ConnectFailure: true, PreviousHosts: true, BaseInterval: time.Millisecond,

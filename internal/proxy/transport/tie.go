@@ -12,13 +12,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A tie is the Conn that works for this one: an endpoint's for a caller's. It
-// lets others than the owner of both end the work. Whoever takes the partner
-// out may close it, or owns it alone again.
+// A tie is what works for a Conn: the way to an endpoint for a caller's. It lets
+// others than the owner of both end the work.
 type tie struct {
-	partner atomic.Pointer[Conn]
-	since   atomic.Int64 // on the sweeper's clock
+	on    atomic.Bool  // there is one, for those who only look
+	since atomic.Int64 // on the sweeper's clock
+	mu    sync.Mutex
+	with  Cutter // guarded by mu, which is held while it is cut
 }
+
+// A Cutter is what can be tied to a Conn. Cut ends it, so that whoever waits for
+// it wakes; it must not wait itself.
+type Cutter interface{ Cut() }
 
 // tieGrace is how long a tie is left alone: most exchanges are over by then, and
 // cost no look.
@@ -27,31 +32,52 @@ const tieGrace = time.Second
 // Tie says that the owner of c, a caller's connection, may now be waiting for
 // up. While it does it does not read from c, and would not notice that its peer
 // is gone: the Sweeper that adopted c looks for that once the tie is a second
-// old, and then closes up, as Cut does. A peer that only ended its own direction
+// old, and then cuts up, as Cut does. A peer that only ended its own direction
 // is not gone. A tie is ended by Untie.
-func (c *Conn) Tie(up *Conn) {
+func (c *Conn) Tie(up Cutter) {
 	if c.sweeper != nil {
 		c.tie.since.Store(c.sweeper.clock.Load())
 	}
-	c.tie.partner.Store(up)
+	c.tie.mu.Lock()
+	c.tie.with = up
+	c.tie.on.Store(true)
+	c.tie.mu.Unlock()
 }
 
-// Untie ends a tie. It reports whether there was one still: false says that its
-// Conn is being closed, if there was one.
-func (c *Conn) Untie() bool { return c.tie.partner.Swap(nil) != nil }
+// Untie ends a tie. It reports whether there was one still: false says that what
+// was tied has been cut, if there was anything. Nobody cuts it after Untie.
+func (c *Conn) Untie() bool {
+	c.tie.mu.Lock()
+	defer c.tie.mu.Unlock()
+	held := c.tie.with != nil
+	c.tie.with = nil
+	c.tie.on.Store(false)
+	return held
+}
 
-// Cut resets c and closes what is tied to it, so that the owner of both wakes
+// Cut resets c and cuts what is tied to it, so that the owner of both wakes
 // whatever it waits for. It may be called at any time.
 func (c *Conn) Cut() {
 	_ = c.Reset() // a Conn that is closed already needs no more
-	c.closeTied()
+	c.cutTied()
 }
 
-func (c *Conn) closeTied() {
-	if up := c.tie.partner.Swap(nil); up != nil {
-		up.leave()
-		_ = up.under().Close() // its reads and writes tell
+func (c *Conn) cutTied() {
+	c.tie.mu.Lock()
+	defer c.tie.mu.Unlock()
+	if c.tie.with != nil {
+		c.tie.with.Cut()
+		c.tie.with = nil
+		c.tie.on.Store(false)
 	}
+}
+
+// Drop closes c without waiting and without a word to its peer beyond the end of
+// the stream, so that whoever reads or writes it wakes. It may be called at any
+// time.
+func (c *Conn) Drop() {
+	c.leave()
+	_ = c.under().Close() // its reads and writes tell
 }
 
 // PeerGone reports whether the Sweeper found the peer of a tied Conn gone.
@@ -84,7 +110,7 @@ func (sh *shard) tied(clock int64, conns []*Conn) []*Conn {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	for _, c := range sh.conns {
-		if c.tie.partner.Load() != nil && clock-c.tie.since.Load() >= int64(tieGrace) {
+		if c.tie.on.Load() && clock-c.tie.since.Load() >= int64(tieGrace) {
 			conns = append(conns, c)
 		}
 	}
@@ -96,7 +122,7 @@ func lookAtTied(conns []*Conn) []*Conn {
 	for i, c := range conns {
 		if c.Hung() {
 			c.fate.CompareAndSwap(0, gone)
-			c.closeTied()
+			c.cutTied()
 		}
 		conns[i] = nil
 	}

@@ -37,6 +37,11 @@ func TestAWriteThatMeetsTheResetDoesNotMakeItAnEnd(t *testing.T) {
 	}
 }
 
+// dropped is a Conn that is dropped when it is cut.
+type dropped struct{ *Conn }
+
+func (d dropped) Cut() { d.Drop() }
+
 func TestATieEndsWithThePeer(t *testing.T) {
 	for name, tt := range map[string]struct {
 		leave func(theirs *net.TCPConn)
@@ -54,7 +59,7 @@ func TestATieEndsWithThePeer(t *testing.T) {
 			down.leave()
 			s.Adopt(down)
 			up, endpoint := accepted(t, "tcp", "127.0.0.1:0")
-			down.Tie(up)
+			down.Tie(dropped{up})
 			tt.leave(caller.(*net.TCPConn))
 			look := func() bool {
 				lookAtTied(down.shard.tied(int64(tt.after), nil))
@@ -79,7 +84,7 @@ func TestATieEndsWithThePeer(t *testing.T) {
 func TestCutEndsBothEnds(t *testing.T) {
 	down, caller := accepted(t, "tcp", "127.0.0.1:0")
 	up, endpoint := accepted(t, "tcp", "127.0.0.1:0")
-	down.Tie(up)
+	down.Tie(dropped{up})
 	down.Cut()
 	if _, err := caller.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the caller reads %v", err)

@@ -21,7 +21,7 @@ import (
 
 // A Conn is one established stream. Reads and writes may run at the same time;
 // two reads, or two writes, may not. WaitReadable, Alive, TakeBuffered and
-// Unread count as reads. Tie and Untie are their owner's. Close, Reset, Cut,
+// Unread count as reads. Tie and Untie are their owner's. Close, Drop, Reset, Cut,
 // SetTimeout, TimedOut, PeerGone and Hung may be called at any time.
 type Conn struct {
 	net.Conn

@@ -1,0 +1,84 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/proxy/h2"
+	"github.com/fairlead/fairlead/internal/proxy/pool"
+	"github.com/fairlead/fairlead/internal/proxy/streams"
+)
+
+// settleTime is how long the settings of an endpoint are awaited where it matters
+// what they say.
+const settleTime = 5 * time.Second
+
+// A Place is room for one stream on an HTTP/2 connection to an endpoint, until
+// Open or Leave. The zero Place is none.
+type Place struct {
+	member *pool.Member
+	Local  netip.AddrPort // our end of the connection
+	Used   bool           // the connection had exchanges before
+}
+
+// Join takes a place on a connection that others may share: one there is, else a
+// new one, which is dialled once for all who wait. The error is Dial's; ctx ending
+// ends the wait, not the dial.
+func (e *Endpoint) Join(ctx context.Context) (Place, error) {
+	for {
+		m, used, wait, open := e.shared.Join()
+		if m != nil {
+			return Place{member: m, Local: m.Local(), Used: used}, nil
+		}
+		if open && !e.cluster.set.start(e.share) {
+			e.shared.Failed(&DialError{Addr: e.String(), Cause: "given up: the proxy ends", Err: context.Canceled})
+		}
+		select {
+		case <-wait.Done():
+			if err := wait.Err(); err != nil {
+				return Place{}, err
+			}
+		case <-ctx.Done():
+			err := context.Cause(ctx)
+			return Place{}, &DialError{Addr: e.String(), Cause: cause(ctx, err, 0), Err: err}
+		}
+	}
+}
+
+// share opens a connection and sees to it until it ends.
+func (e *Endpoint) share(ctx context.Context) {
+	conn, err := e.Dial(ctx)
+	if err != nil {
+		e.shared.Failed(err)
+		return
+	}
+	client := streams.NewClient(conn, streams.Options{Memory: &e.cluster.set.memory, IdleTimeout: pool.IdleTimeout})
+	m := e.shared.Opened(client)
+	err = client.Run(ctx)
+	e.shared.Removed(m)
+	if err != nil && ctx.Err() == nil {
+		var broken *h2.Error
+		if errors.As(err, &broken) {
+			e.cluster.set.log.Warn("an endpoint breaks HTTP/2; the connection was ended", "cluster", e.cluster.Config().Name, "endpoint", e.String(), "fault", err)
+		}
+	}
+}
+
+// Open opens a stream in the place, as Client.Open does, and gives the place back.
+func (p *Place) Open(block []byte, how h2.Start) (*streams.Stream, error) {
+	defer p.Leave()
+	return p.member.Open(block, how)
+}
+
+// WebSockets is that of the Client.
+func (p *Place) WebSockets() bool { return p.member.WebSockets(settleTime) }
+
+// Leave gives the place back, if that has not happened.
+func (p *Place) Leave() {
+	if p.member != nil {
+		p.member.Leave()
+		p.member = nil
+	}
+}

@@ -1,0 +1,218 @@
+package l7
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/proxy/cluster"
+	"github.com/fairlead/fairlead/internal/proxy/h1"
+	"github.com/fairlead/fairlead/internal/proxy/h2"
+	"github.com/fairlead/fairlead/internal/proxy/streams"
+	"github.com/fairlead/fairlead/internal/proxy/transport"
+)
+
+// An h2Upstream is an upstream on a stream of HTTP/2, on a connection that other
+// exchanges share.
+type h2Upstream struct {
+	place  cluster.Place
+	source netip.AddrPort
+	used   bool // the connection had exchanges before
+
+	// What is asked of a stream before there is one is done once there is.
+	stream   atomic.Pointer[streams.Stream] // nil: none was opened
+	cut      atomic.Bool
+	deadline atomic.Int64 // in Unix nanoseconds; 0: none
+	timeout  time.Duration
+
+	answer []byte // begins with the head parsed last, or a head to parse
+	parsed int    // length of that head
+	failed error  // why there is no stream, once send was tried
+
+	block []byte // the header block that goes out
+
+	ownAnswer [2 << 10]byte // what answer usually refers to
+	ownBlock  [2 << 10]byte // what block usually refers to
+}
+
+// clear drops what is more than usual.
+func (u *h2Upstream) clear() { u.answer, u.block = u.ownAnswer[:0], u.ownBlock[:0] }
+
+// attach heeds no fresh: a connection that refused a request takes no other.
+func (u *h2Upstream) attach(ctx context.Context, e *cluster.Endpoint, _ bool, deadline time.Time) (err error) {
+	u.clear()
+	u.parsed, u.timeout, u.failed = 0, 0, nil
+	u.cut.Store(false)
+	u.deadline.Store(0)
+	if !deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	u.place, err = e.Join(ctx)
+	u.source, u.used = u.place.Local, u.place.Used
+	return err
+}
+
+func (u *h2Upstream) local() netip.AddrPort { return u.source }
+
+func (u *h2Upstream) Cut() {
+	u.cut.Store(true)
+	if s := u.stream.Load(); s != nil {
+		s.Cut()
+	}
+}
+
+func (u *h2Upstream) setDeadline(t time.Time) {
+	n := int64(0)
+	if !t.IsZero() {
+		n = t.UnixNano()
+	}
+	u.deadline.Store(n)
+	if s := u.stream.Load(); s != nil {
+		s.SetDeadline(t)
+	}
+}
+
+func (u *h2Upstream) setTimeout(d time.Duration) {
+	if s := u.stream.Load(); s != nil {
+		s.SetTimeout(d)
+	} else {
+		u.timeout = d
+	}
+}
+
+func (u *h2Upstream) idle() bool {
+	s := u.stream.Load()
+	if s == nil || !errors.Is(s.Err(), os.ErrDeadlineExceeded) {
+		return false
+	}
+	end := u.deadline.Load()
+	return end == 0 || time.Now().UnixNano() < end
+}
+
+// errNoWebSocket says that there is no WebSocket to be had from the endpoint.
+var errNoWebSocket = errors.New("it speaks HTTP/2 and does not take WebSockets on streams (extended CONNECT, RFC 8441)")
+
+func (u *h2Upstream) send(r *h1.Request, text []byte, p piece) error {
+	how := h2.Start{HEAD: string(r.Method.In(text)) == "HEAD"}
+	u.block = h2.AppendRequest(u.block[:0], r, text, "http")
+	if r.Upgrade == h1.WebSocket {
+		if !u.place.WebSockets() {
+			u.failed = errNoWebSocket
+			return u.failed
+		}
+		how.Accept = webSocketKey(r, text)
+	} else {
+		how.End = p.last && len(p.data) == 0 && len(p.trailer) == 0
+	}
+	s, err := u.place.Open(u.block, how)
+	if err != nil {
+		u.failed = err
+		return err
+	}
+	u.stream.Store(s)
+	if n := u.deadline.Load(); n != 0 {
+		s.SetDeadline(time.Unix(0, n))
+	}
+	if u.timeout > 0 {
+		s.SetTimeout(u.timeout)
+	}
+	if u.cut.Load() {
+		s.Cut()
+	}
+	if how.End || how.Accept != "" || len(p.data) == 0 && !p.last {
+		return nil
+	}
+	return sendPiece(s, nil, p, &u.block)
+}
+
+// webSocketKey is what the answer to the request for a WebSocket depends on. A
+// caller that sent none does not look at it.
+func webSocketKey(r *h1.Request, text []byte) string {
+	for i := range r.N() {
+		if f := r.Field(i); bytes.EqualFold(f.Name.In(text), []byte("sec-websocket-key")) && f.Value.Len() > 0 {
+			return string(f.Value.In(text))
+		}
+	}
+	return "-"
+}
+
+func (u *h2Upstream) write(_ *buffer, p piece) error {
+	return sendPiece(u.stream.Load(), nil, p, &u.block)
+}
+
+func (u *h2Upstream) readHead(r *h1.Response, toHEAD bool) (text []byte, err error) {
+	s := u.stream.Load()
+	if s == nil {
+		return nil, u.failed
+	}
+	u.answer = u.answer[:copy(u.answer, u.answer[u.parsed:])]
+	u.parsed = 0
+	if len(u.answer) == 0 {
+		if u.answer, err = s.ReadHead(u.answer); err != nil {
+			return nil, err
+		}
+	}
+	r.Reset()
+	done, err := r.Parse(u.answer, toHEAD)
+	switch {
+	case err != nil:
+		return nil, err
+	case !done:
+		return nil, h1.ErrHeadTooLarge // which cannot be: the text of a block is a whole head
+	}
+	u.parsed = r.Len
+	return u.answer, nil
+}
+
+func (u *h2Upstream) open() (piece, error) {
+	s := u.stream.Load()
+	if s.Ended() {
+		return piece{last: true, trailer: s.Trailers()}, nil
+	}
+	return piece{}, nil
+}
+
+func (u *h2Upstream) read(b *buffer) (piece, error) {
+	s := u.stream.Load()
+	n, err := s.Read(b.data())
+	if err != nil && !errors.Is(err, io.EOF) {
+		return piece{}, err
+	}
+	p := piece{data: b.data()[:n]}
+	if err != nil || s.Ended() {
+		p.last, p.trailer = true, s.Trailers()
+	}
+	return p, nil
+}
+
+func (u *h2Upstream) hijack() *transport.Conn {
+	return transport.New(&streamConn{u.stream.Load()}, nil)
+}
+
+// served knows what the endpoint says itself, and the ordinary race of HTTP/1:
+// that it ended a connection while the request was on its way.
+func (u *h2Upstream) served(failure error) served {
+	switch {
+	case errors.Is(failure, streams.ErrRefused), errors.Is(failure, streams.ErrCapacity):
+		return untouched
+	case u.used && (errors.Is(failure, io.EOF) || errors.Is(failure, syscall.ECONNRESET) || errors.Is(failure, syscall.EPIPE)):
+		return hardly
+	}
+	return perhaps
+}
+
+// done closes the stream, which resets it if anything is missing.
+func (u *h2Upstream) done(bool) {
+	u.place.Leave()
+	if s := u.stream.Swap(nil); s != nil {
+		s.Close()
+	}
+}
