@@ -60,22 +60,34 @@ func TestRequestText(t *testing.T) {
 		end          bool
 		want         string
 	}{
-		{"plain", ":method=GET | :scheme=https | :path=/a?b=c | :authority=x.org:81 | accept=*/*", true,
-			"GET /a?b=c HTTP/1.1\r\nhost: x.org:81\r\naccept: */*\r\n\r\n"},
-		{"host instead of :authority", ":method=GET | :scheme=http | :path=/ | accept=b | host=h", true,
-			"GET / HTTP/1.1\r\naccept: b\r\nhost: h\r\n\r\n"},
+		{
+			"plain", ":method=GET | :scheme=https | :path=/a?b=c | :authority=x.org:81 | accept=*/*", true,
+			"GET /a?b=c HTTP/1.1\r\nhost: x.org:81\r\naccept: */*\r\n\r\n",
+		},
+		{
+			"host instead of :authority", ":method=GET | :scheme=http | :path=/ | accept=b | host=h", true,
+			"GET / HTTP/1.1\r\naccept: b\r\nhost: h\r\n\r\n",
+		},
 		{"host as :authority", get + " | host=A", true, "GET / HTTP/1.1\r\nhost: a\r\n\r\n"},
 		{"cookies are joined", get + " | cookie=a=1 | x=y | cookie=b=2", true, "GET / HTTP/1.1\r\nhost: a\r\nx: y\r\ncookie: a=1; b=2\r\n\r\n"},
-		{"body with length", ":method=POST | :scheme=http | :path=/ | :authority=a | content-length=5", false,
-			"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n"},
-		{"body without", ":method=POST | :scheme=http | :path=/ | :authority=a | te=trailers", false,
-			"POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\ntransfer-encoding: chunked\r\n\r\n"},
+		{
+			"body with length", ":method=POST | :scheme=http | :path=/ | :authority=a | content-length=5", false,
+			"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\n",
+		},
+		{
+			"body without", ":method=POST | :scheme=http | :path=/ | :authority=a | te=trailers", false,
+			"POST / HTTP/1.1\r\nhost: a\r\nte: trailers\r\ntransfer-encoding: chunked\r\n\r\n",
+		},
 		{"asterisk", ":method=OPTIONS | :scheme=http | :path=* | :authority=a", true, "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n"},
 		{"connect", ":method=CONNECT | :authority=a:1", false, "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n"},
-		{"websocket", ":method=CONNECT | :protocol=websocket | :scheme=http | :path=/chat | :authority=a | sec-websocket-version=13 | sec-websocket-key=x", false,
-			"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: AQAAAAAAAAAVfEp/uXk3ng==\r\nsec-websocket-version: 13\r\n\r\n"},
-		{"another protocol", ":method=CONNECT | :protocol=connect-udp | :scheme=http | :path=/ | :authority=a", false,
-			"GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: connect-udp\r\n\r\n"},
+		{
+			"websocket", ":method=CONNECT | :protocol=websocket | :scheme=http | :path=/chat | :authority=a | sec-websocket-version=13 | sec-websocket-key=x", false,
+			"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: AQAAAAAAAAAVfEp/uXk3ng==\r\nsec-websocket-version: 13\r\n\r\n",
+		},
+		{
+			"another protocol", ":method=CONNECT | :protocol=connect-udp | :scheme=http | :path=/ | :authority=a", false,
+			"GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: connect-udp\r\n\r\n",
+		},
 		{"no host, which h1 refuses", ":method=GET | :scheme=http | :path=/", true, "GET / HTTP/1.1\r\n\r\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -105,10 +117,14 @@ func TestResponseText(t *testing.T) {
 		{"204", ":status=204", "", true, false, "HTTP/1.1 204 \r\n\r\n"},
 		{"304", ":status=304 | content-length=9", "", true, false, "HTTP/1.1 304 \r\ncontent-length: 9\r\n\r\n"},
 		{"interim", ":status=103 | link=x", "", false, false, "HTTP/1.1 103 \r\nlink: x\r\n\r\n"},
-		{"a cookie is a field like others", ":status=200 | cookie=x | cookie=y | content-length=0", "", true, false,
-			"HTTP/1.1 200 \r\ncookie: x\r\ncookie: y\r\ncontent-length: 0\r\n\r\n"},
-		{"websocket", ":status=200 | content-length=3 | sec-websocket-accept=x | x=y", "dGhlIHNhbXBsZSBub25jZQ==", false, false,
-			"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nx: y\r\n\r\n"},
+		{
+			"a cookie is a field like others", ":status=200 | cookie=x | cookie=y | content-length=0", "", true, false,
+			"HTTP/1.1 200 \r\ncookie: x\r\ncookie: y\r\ncontent-length: 0\r\n\r\n",
+		},
+		{
+			"websocket", ":status=200 | content-length=3 | sec-websocket-accept=x | x=y", "dGhlIHNhbXBsZSBub25jZQ==", false, false,
+			"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nx: y\r\n\r\n",
+		},
 		{"websocket refused", ":status=403", "dGhlIHNhbXBsZSBub25jZQ==", true, false, "HTTP/1.1 403 \r\ntransfer-encoding: chunked\r\n\r\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -210,15 +226,21 @@ func TestBombIsBounded(t *testing.T) {
 
 func TestEncodeRequest(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
-		{"plain", "GET /a HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nConnection: X-Hop\r\nX-Hop: 1\r\nTE: gzip, Trailers\r\nUser-Agent: u\r\n\r\n",
-			":method=GET | :scheme=http | :path=/a | :authority=x | accept=*/* | te=trailers | user-agent=u"},
-		{"body", "PUT / HTTP/1.1\r\nHost: x\r\nContent-Type: t\r\nContent-Length: 007\r\nTrailer: a\r\nTE: gzip\r\n\r\n",
-			":method=PUT | :scheme=http | :path=/ | :authority=x | content-type=t | content-length=7 | trailer=a"},
+		{
+			"plain", "GET /a HTTP/1.1\r\nHost: x\r\nAccept: */*\r\nConnection: X-Hop\r\nX-Hop: 1\r\nTE: gzip, Trailers\r\nUser-Agent: u\r\n\r\n",
+			":method=GET | :scheme=http | :path=/a | :authority=x | accept=*/* | te=trailers | user-agent=u",
+		},
+		{
+			"body", "PUT / HTTP/1.1\r\nHost: x\r\nContent-Type: t\r\nContent-Length: 007\r\nTrailer: a\r\nTE: gzip\r\n\r\n",
+			":method=PUT | :scheme=http | :path=/ | :authority=x | content-type=t | content-length=7 | trailer=a",
+		},
 		{"chunked", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", ":method=POST | :scheme=http | :path=/ | :authority=x"},
 		{"absolute", "GET http://y:80?q HTTP/1.1\r\nHost: Y\r\n\r\n", ":method=GET | :scheme=http | :path=/?q | :authority=y:80"},
 		{"connect", "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n", ":method=CONNECT | :authority=a:1"},
-		{"websocket", "GET /c HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nContent-Length: 0\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n",
-			":method=CONNECT | :protocol=websocket | :scheme=http | :path=/c | :authority=x | sec-websocket-version=13"},
+		{
+			"websocket", "GET /c HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\nContent-Length: 0\r\nSec-WebSocket-Key: k\r\nSec-WebSocket-Version: 13\r\n\r\n",
+			":method=CONNECT | :protocol=websocket | :scheme=http | :path=/c | :authority=x | sec-websocket-version=13",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var r h1.Request

@@ -29,13 +29,13 @@ const (
 	literalNever = 0x10 // nor may anybody after us
 )
 
-// appendInt appends n with a prefix of so many bits, below which first stands.
-func appendInt(dst []byte, first byte, bits uint, n int) []byte {
+// appendInt appends n with a prefix of so many bits; the bits before are 0.
+func appendInt(dst []byte, bits uint, n int) []byte {
 	limit := 1<<bits - 1
 	if n < limit {
-		return append(dst, first|byte(n))
+		return append(dst, byte(n))
 	}
-	dst = append(dst, first|byte(limit))
+	dst = append(dst, byte(limit))
 	for n -= limit; n >= 0x80; n >>= 7 {
 		dst = append(dst, byte(n)|0x80)
 	}
@@ -60,13 +60,13 @@ func AppendField[N, V ~string | ~[]byte](dst []byte, name N, value V) []byte {
 	if len(name) == len("cookie") || len(name) == len("set-cookie") || len(name) == len("authorization") || len(name) == len("proxy-authorization") {
 		first = secrecy(string(name))
 	}
-	dst = appendInt(append(dst, first), 0, 7, len(name))
+	dst = appendInt(append(dst, first), 7, len(name))
 	n := len(dst)
 	dst = append(dst, name...)
 	for i := n; i < len(dst); i++ {
 		dst[i] = lowerByte[dst[i]]
 	}
-	dst = appendInt(dst, 0, 7, len(value))
+	dst = appendInt(dst, 7, len(value))
 	return append(dst, value...)
 }
 
@@ -83,8 +83,8 @@ func secrecy(name string) byte {
 
 // appendKnown appends a field whose name is in the static table.
 func appendKnown[V ~string | ~[]byte](dst []byte, name int, value V) []byte {
-	dst = appendInt(dst, literal, 4, name)
-	dst = appendInt(dst, 0, 7, len(value))
+	dst = appendInt(dst, 4, name)
+	dst = appendInt(dst, 7, len(value))
 	return append(dst, value...)
 }
 
@@ -95,7 +95,7 @@ func appendNumber(dst []byte, name int, n int64) []byte {
 
 // AppendStatus begins the header block of an answer.
 func AppendStatus(dst []byte, status int) []byte {
-	i := 0
+	var i int
 	switch status {
 	case 200:
 		i = tabStatus
@@ -197,8 +197,8 @@ func appendPath(dst []byte, r *h1.Request, b []byte) []byte {
 	case len(path) == 0 || string(path) == "/":
 		return append(dst, indexed|tabPath)
 	case path[0] == '?': // http://host?query
-		dst = appendInt(dst, literal, 4, tabPath)
-		dst = appendInt(dst, 0, 7, len(path)+1)
+		dst = appendInt(dst, 4, tabPath)
+		dst = appendInt(dst, 7, len(path)+1)
 		return append(append(dst, '/'), path...)
 	}
 	return appendKnown(dst, tabPath, path)

@@ -70,11 +70,7 @@ func checkOneHead(t *testing.T, d *decoder, text []byte, want int, host bool) {
 		}
 	}
 	if d.protocol == "websocket" {
-		want++ // the key made here
-		if n := bytes.Count(text, []byte("sec-websocket-key: ")); n > 1 {
-			want, got = 0, 0 // in a value, where it may stand as often as it likes
-		}
-		return
+		return // some of its fields are made here
 	}
 	if got != want || host {
 		t.Fatalf("%d fields became %d: %q", want, got, text)
@@ -167,6 +163,7 @@ func FuzzConn(f *testing.F) {
 
 // feed gives b to a connection, step bytes at a time, and returns what came of it.
 func feed(t *testing.T, b []byte, server bool, step int) (events, out string) {
+	t.Helper()
 	var c Conn
 	c.Init(Config{Server: server, Open: func() *Stream { return new(Stream) }})
 	if !server {

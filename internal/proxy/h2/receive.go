@@ -110,8 +110,12 @@ func (c *Conn) beyond(id uint32) bool { return c.cfg.Server && id > c.limit }
 
 // fail ends an open stream because of err, for both sides.
 func (c *Conn) fail(s *Stream, err *Error) (Event, *Error) {
+	// Paid for first: a stream that the driver is not told of has to stay open.
+	if err := c.spend(2); err != nil {
+		return Event{}, err
+	}
 	c.Abort(s, err.Code)
-	return Event{Kind: Failed, Stream: s, Code: err.Code, Err: err}, c.spend(2)
+	return Event{Kind: Failed, Stream: s, Code: err.Code, Err: err}, nil
 }
 
 // reject ends a stream that is not open because of err.
@@ -213,13 +217,12 @@ func (c *Conn) takeReset(f *frame) (Event, *Error) {
 		return Event{}, ErrIdleStream
 	}
 	s := c.streams[f.id]
-	if s == nil {
-		return Event{}, c.spend(1)
+	if err := c.spend(1); err != nil || s == nil { // paid for first, as in fail
+		return Event{}, err
 	}
 	c.remove(s)
 	c.ended.note(s.ID, endedLen)
-	code := Code(binary.BigEndian.Uint32(f.payload))
-	return Event{Kind: Failed, Stream: s, Code: code}, c.spend(1)
+	return Event{Kind: Failed, Stream: s, Code: Code(binary.BigEndian.Uint32(f.payload))}, nil
 }
 
 func (c *Conn) takePing(f *frame) (Event, *Error) {

@@ -63,12 +63,12 @@ type player struct {
 	times int    // that it was given
 }
 
-func (p *player) start(server bool, max int) {
+func (p *player) start(server bool, streams int) {
 	p.c = new(Conn)
 	p.enc = hpack.NewEncoder(&p.buf)
 	p.dec = hpack.NewDecoder(tableSize, func(f hpack.HeaderField) { p.list = append(p.list, f.Name+"="+f.Value) })
 	p.ours = map[uint32]*Stream{}
-	p.c.Init(Config{Server: server, MaxStreams: max, Open: func() *Stream { return new(Stream) }})
+	p.c.Init(Config{Server: server, MaxStreams: streams, Open: func() *Stream { return new(Stream) }})
 }
 
 func (p *player) block(list string) []byte {

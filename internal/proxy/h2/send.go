@@ -70,7 +70,9 @@ func (c *Conn) Abort(s *Stream, code Code) {
 	}
 	c.remove(s)
 	c.killed.note(s.ID, killedLen)
-	c.Out = appendReset(c.Out, s.ID, code)
+	if !c.dead { // else the peer has been told of all of them
+		c.Out = appendReset(c.Out, s.ID, code)
+	}
 }
 
 // Consumed says that n bytes of data were read, or are not wanted any more, so

@@ -1,6 +1,9 @@
 package h2
 
-import "testing"
+import (
+	"encoding/binary"
+	"testing"
+)
 
 // TestConnectionWindowComesBack lets data come to nothing in every way, and sees
 // that the window of the connection is whole again in the end.
@@ -97,4 +100,37 @@ func cutPrefix(s, prefix string) (string, bool) {
 		return s[len(prefix):], true
 	}
 	return s, false
+}
+
+// TestFloodForgetsNoStream resets streams, and breaks them, until the connection
+// ends, and sees that the driver was told of each that is not open any more.
+func TestFloodForgetsNoStream(t *testing.T) {
+	for _, frame := range [][]byte{appendReset(nil, 1, Cancel), appendWindowUpdate(nil, 1, 0)} {
+		var c Conn
+		c.Init(Config{Server: true, Open: func() *Stream { return new(Stream) }})
+		b := append([]byte(Preface), appendFrame(nil, 0, frameSettings, 0, 0)...)
+		request := compressed(fields(t, get))
+		for id := uint32(1); id < 10_000; id += 2 {
+			b = appendFrame(b, len(request), frameHeaders, flagEndHeaders, id)
+			b = append(b, request...)
+			b = append(b, frame...)
+			binary.BigEndian.PutUint32(b[len(b)-len(frame)+5:], id)
+		}
+		for {
+			ev, used, err := c.Next(b)
+			b = b[used:]
+			if err != nil {
+				if err != ErrFlood {
+					t.Error(err)
+				}
+				break
+			}
+			if ev.Kind == Failed {
+				c.Release(ev.Stream)
+			}
+		}
+		if c.live != 1 || len(c.streams) != 1 {
+			t.Errorf("%d streams are known to the driver, %d are open", c.live, len(c.streams))
+		}
+	}
 }

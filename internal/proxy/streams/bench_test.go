@@ -43,13 +43,18 @@ func newBatcher(t testing.TB, addr string) *batcher {
 }
 
 var requestFields = []hpack.HeaderField{
-	{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "http"}, {Name: ":path", Value: "/v1/items/17?full=yes"},
-	{Name: ":authority", Value: "api.example.com"}, {Name: "user-agent", Value: "h2load nghttp2/1.52.0"},
-	{Name: "accept", Value: "*/*"}, {Name: "x-request-id", Value: "6ba7b810-9dad-11d1-80b4-00c04fd430c8"},
+	{Name: ":method", Value: "GET"},
+	{Name: ":scheme", Value: "http"},
+	{Name: ":path", Value: "/v1/items/17?full=yes"},
+	{Name: ":authority", Value: "api.example.com"},
+	{Name: "user-agent", Value: "h2load nghttp2/1.52.0"},
+	{Name: "accept", Value: "*/*"},
+	{Name: "x-request-id", Value: "6ba7b810-9dad-11d1-80b4-00c04fd430c8"},
 }
 
 // run sends n requests at once and reads their answers.
 func (b *batcher) run(t testing.TB, n int) {
+	t.Helper()
 	b.out = b.out[:0]
 	for range n {
 		b.block.Reset()
@@ -93,6 +98,7 @@ func (b *batcher) run(t testing.TB, n int) {
 // answerer answers each request with 1 KiB, as a proxy does that has parsed the
 // answer of an endpoint.
 func answerer(tb testing.TB) func(*Stream) {
+	tb.Helper()
 	body := bytes.Repeat([]byte("x"), 1024)
 	text := []byte("HTTP/1.1 200 OK\r\nServer: u\r\nContent-Type: text/plain\r\nContent-Length: 1024\r\nDate: Sun, 22 Nov 2026 22:44:19 GMT\r\n\r\n")
 	var resp h1.Response
@@ -126,6 +132,7 @@ func BenchmarkServer16(b *testing.B) { benchmarkServer(b, 16) }
 func BenchmarkServer1(b *testing.B)  { benchmarkServer(b, 1) }
 
 func benchmarkServer(b *testing.B, streams int) {
+	b.Helper()
 	cl := newBatcher(b, newServer(b, Options{}, answerer(b)).addr)
 	cl.run(b, streams)
 	b.ReportAllocs()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -13,56 +12,42 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"golang.org/x/net/http2"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/proxy/h1"
 	"github.com/fairlead/fairlead/internal/proxy/h2"
 )
 
-// goClient is Go's HTTP/2 client for one cleartext connection to addr.
+// inClear is HTTP/2 by prior knowledge and nothing else.
+func inClear() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
+// goClient is Go's client, on connections of its own.
 func goClient(t testing.TB) *http.Client {
-	tr := &http2.Transport{
-		AllowHTTP: true,
-		DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, addr)
-		},
-	}
+	t.Helper()
+	tr := &http.Transport{Protocols: inClear()}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr}
 }
 
-// goServer is Go's HTTP/2 server in cleartext.
-func goServer(t testing.TB, h http.HandlerFunc, s *http2.Server) (addr string) {
+// goServer is Go's server; 0 streams stands for its own limit.
+func goServer(t testing.TB, h http.HandlerFunc, streams int) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex
-	var open []net.Conn
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open = append(open, c)
-			mu.Unlock()
-			conns.Go(func() { s.ServeConn(c, &http2.ServeConnOpts{Handler: h}) })
-		}
-	})
+	s := &http.Server{Handler: h, Protocols: inClear(), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: streams}, ReadHeaderTimeout: time.Minute}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = s.Serve(l) }) // until it is closed
 	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for _, c := range open {
-			_ = c.Close()
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
-		mu.Unlock()
-		conns.Wait()
+		serving.Wait()
 	})
 	return l.Addr().String()
 }
@@ -195,7 +180,7 @@ func TestCallerResets(t *testing.T) {
 		t.Errorf("%v, %v", resp, err)
 	}
 	_ = feed.Close()
-	if err := <-ended; err != ResetError(h2.Cancel) {
+	if err := <-ended; !errors.Is(err, ResetError(h2.Cancel)) {
 		t.Errorf("the handler met %v", err)
 	}
 }
@@ -273,7 +258,7 @@ func TestClientSpeaksWithGo(t *testing.T) {
 			t.Error(err)
 		}
 		w.Header().Set("X-Sum", r.Trailer.Get("X-In"))
-	}, &http2.Server{})
+	}, 0)
 	cl := newClient(t, addr, Options{})
 	req := block(t, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTrailer: x-in\r\n\r\n")
 	trailer, _ := h2.AppendTrailer(nil, []byte("x-in: 7\r\n"))
@@ -295,7 +280,7 @@ func TestClientCarriesAHundredStreams(t *testing.T) {
 		if _, err := io.Copy(w, r.Body); err != nil {
 			t.Error(err)
 		}
-	}, &http2.Server{})
+	}, 0)
 	cl := newClient(t, addr, Options{})
 	req := block(t, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
 	var wg sync.WaitGroup
@@ -314,17 +299,17 @@ func TestClientCarriesAHundredStreams(t *testing.T) {
 }
 
 func TestEndpointResets(t *testing.T) {
-	addr := goServer(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, &http2.Server{})
+	addr := goServer(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 0)
 	cl := newClient(t, addr, Options{})
 	_, _, _, err := exchange(cl, block(t, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), nil, nil)
-	if err != ResetError(h2.InternalError) {
+	if !errors.Is(err, ResetError(h2.InternalError)) {
 		t.Errorf("met %v", err)
 	}
 }
 
 func TestClientKeepsToTheLimit(t *testing.T) {
 	release := make(chan struct{})
-	addr := goServer(t, func(http.ResponseWriter, *http.Request) { <-release }, &http2.Server{MaxConcurrentStreams: 3})
+	addr := goServer(t, func(http.ResponseWriter, *http.Request) { <-release }, 3)
 	cl := newClient(t, addr, Options{})
 	req := block(t, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
 	first, err := cl.Open(req, h2.Start{End: true})

@@ -1,6 +1,7 @@
 package streams
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -49,9 +50,9 @@ func (c *conn) read(fd uintptr) bool {
 	for {
 		n, err := unix.Read(int(fd), c.in[c.filled:])
 		switch {
-		case err == unix.EINTR:
+		case errors.Is(err, unix.EINTR):
 			continue
-		case err == unix.EAGAIN:
+		case errors.Is(err, unix.EAGAIN):
 			if c.filled == 0 {
 				c.mem.ins.Put(c.in)
 				c.in = nil

@@ -80,7 +80,7 @@ func (e ResetError) Error() string { return "the stream was reset by the peer: "
 
 // Is makes the code that says so an ErrRefused.
 func (e ResetError) Is(target error) bool {
-	return target == ErrRefused && h2.Code(e) == h2.RefusedStream //nolint:errorlint // as errors.Is asks
+	return target == ErrRefused && h2.Code(e) == h2.RefusedStream
 }
 
 // A Memory keeps buffers and streams for reuse. The zero Memory is ready. It is

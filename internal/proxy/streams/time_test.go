@@ -36,6 +36,7 @@ type peer struct {
 }
 
 func newPeer(t *testing.T, nc net.Conn) *peer {
+	t.Helper()
 	p := &peer{t: t, nc: nc, fr: http2.NewFramer(nc, nc), gone: make(chan struct{})}
 	p.enc = hpack.NewEncoder(&p.block)
 	return p
@@ -114,6 +115,7 @@ var aRequest = []string{":method:GET", ":scheme:http", ":path:/", ":authority:a"
 
 // inBubble runs a server on one end of a pipe, and f as its client on the other.
 func inBubble(t *testing.T, o Options, handle func(*Stream), f func(p *peer, drain, cut context.CancelFunc)) (ended error) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
 		ctx, cut := context.WithCancel(t.Context())
@@ -314,6 +316,7 @@ func TestCallerThatReadsNothing(t *testing.T) {
 
 // withEndpoint runs a Client on one end of a pipe, and f with the endpoint on the other.
 func withEndpoint(t *testing.T, o Options, f func(cl *Client, p *peer)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
 		p := newPeer(t, theirs)
@@ -497,6 +500,7 @@ func TestStreamsTakeTurns(t *testing.T) {
 		p.check(p.fr.WriteWindowUpdate(0, 1<<24))
 		p.headers(1, true, aRequest...)
 		p.headers(3, true, aRequest...)
+		synctest.Wait() // both have begun
 		all.Go(p.listen)
 		told := p.was()
 		turns := 0
