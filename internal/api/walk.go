@@ -227,8 +227,15 @@ func (w *walker) mapKey(f field, fd protoreflect.FieldDescriptor, path string) (
 	if fd.Kind() == protoreflect.StringKind {
 		return protoreflect.ValueOfString(f.name).MapKey(), true
 	}
-	v, ok := w.scalar(&yaml.Node{Kind: yaml.ScalarNode, Value: f.name, Line: f.line}, fd, path)
-	return v.MapKey(), ok
+	if number, err := strconv.ParseInt(f.name, 10, 64); err != nil || strconv.FormatInt(number, 10) != f.name {
+		w.report(f.line, path, "the key "+quote(f.name)+" is no whole number, written with digits only")
+		return protoreflect.MapKey{}, false
+	}
+	v, ok := w.integer(&yaml.Node{Kind: yaml.ScalarNode, Value: f.name, Line: f.line}, fd.Kind(), path)
+	if !ok {
+		return protoreflect.MapKey{}, false
+	}
+	return v.MapKey(), true
 }
 
 // scalar reads one value as the field wants it. Quotes count, as they do for
