@@ -198,8 +198,8 @@ func (c *conn) digest() error {
 	switch {
 	case c.filled == 0 && !c.core.Pending():
 		c.part = 0
-	case c.part == 0:
-		c.part = c.clock + 1
+	case c.part == 0, used > 0 && !c.core.Pending():
+		c.part = c.clock + 1 // of this one
 		c.busy()
 	}
 	return c.dead
@@ -260,7 +260,7 @@ func (s *Stream) failed(ev *h2.Event) {
 	switch {
 	case ev.Err != nil:
 		s.end(ev.Err, ev.Code)
-	case ev.Code == h2.NoError && s.core.RemoteEnd:
+	case ev.Code == h2.NoError && s.core.RemoteEnd && s.conn.handle == nil:
 		// What it sent is whole, and stays.
 		s.stopped = ErrStopped
 		s.writable.Broadcast()

@@ -168,6 +168,72 @@ func TestFrameThatDoesNotEnd(t *testing.T) {
 	}
 }
 
+// TestFramesInHalves has each piece end within a frame, as pieces of a long body do.
+func TestFramesInHalves(t *testing.T) {
+	got := 0
+	inBubble(t, Options{}, func(s *Stream) {
+		b, err := io.ReadAll(s)
+		if got = len(b); err != nil {
+			t.Error(err)
+		}
+	}, func(p *peer, _, _ context.CancelFunc) {
+		p.greet()
+		p.headers(1, false, aRequest...)
+		frame := []byte("\x00\x00\x04\x00\x00\x00\x00\x00\x01data")
+		_, err := p.nc.Write(frame[:11])
+		p.check(err)
+		for range 60 {
+			time.Sleep(time.Second)
+			_, err := p.nc.Write(append(frame[11:13:13], frame[:11]...))
+			p.check(err)
+		}
+		_, err = p.nc.Write(frame[11:])
+		p.check(err)
+		p.check(p.fr.WriteData(1, true, nil))
+		p.want("RST_STREAM CANCEL") // there was no answer
+	})
+	if got != 61*4 {
+		t.Errorf("%d bytes", got)
+	}
+}
+
+// TestBlockThatDoesNotEnd sends CONTINUATION after CONTINUATION, slowly.
+func TestBlockThatDoesNotEnd(t *testing.T) {
+	err := inBubble(t, Options{}, hello, func(p *peer, _, _ context.CancelFunc) {
+		p.greet()
+		p.check(p.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1}))
+		for range 9 {
+			time.Sleep(time.Second)
+			p.check(p.fr.WriteContinuation(1, false, nil))
+		}
+		time.Sleep(3 * time.Second)
+		p.want("GOAWAY ENHANCE_YOUR_CALM")
+	})
+	if !errors.Is(err, errSlow) {
+		t.Error(err)
+	}
+}
+
+// TestCallerResetsWithoutAnError ends what its handler waits for all the same.
+func TestCallerResetsWithoutAnError(t *testing.T) {
+	inBubble(t, Options{}, func(s *Stream) {
+		cut := make(cutChannel)
+		s.Tie(cut)
+		<-cut
+	}, func(p *peer, _, _ context.CancelFunc) {
+		p.greet()
+		p.headers(1, true, aRequest...)
+		synctest.Wait()
+		p.check(p.fr.WriteRSTStream(1, http2.ErrCodeNo))
+		p.want()
+	})
+}
+
+// A cutChannel is closed when it is cut.
+type cutChannel chan struct{}
+
+func (c cutChannel) Cut() { close(c) }
+
 func TestIdleConnectionEnds(t *testing.T) {
 	err := inBubble(t, Options{IdleTimeout: time.Minute}, hello, func(p *peer, _, _ context.CancelFunc) {
 		p.greet()
