@@ -14,10 +14,15 @@ func TestRandomObjectsPassIstiosCRDs(t *testing.T) {
 	s := newServer(t)
 	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same objects each time
 	sound := map[string]int{}
-	for range 1500 {
-		kind := pick(r, "ServiceEntry", "ServiceEntry", "WorkloadEntry", "WorkloadGroup", "Sidecar")
+	kinds := []string{"ServiceEntry", "WorkloadEntry", "WorkloadGroup", "Sidecar", "VirtualService", "DestinationRule", "PeerAuthentication"}
+	for range 4000 {
+		kind := pick(r, append(kinds, "ServiceEntry", "VirtualService", "DestinationRule")...)
+		version := pick(r, "networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
+		if kind == "PeerAuthentication" {
+			version = pick(r, "security.istio.io/v1", "security.istio.io/v1beta1")
+		}
 		object := fields{
-			"apiVersion": pick(r, "networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3"),
+			"apiVersion": version,
 			"kind":       kind,
 			"metadata":   fields{"name": "a"}.maybe(r, 10, "labels", randomLabels(r)).maybe(r, 10, "namespace", pick(r, "b", "")),
 			"spec":       randomSpec(r, kind),
@@ -30,10 +35,11 @@ func TestRandomObjectsPassIstiosCRDs(t *testing.T) {
 			}
 		}
 	}
-	for _, kind := range []string{"ServiceEntry", "WorkloadEntry", "WorkloadGroup", "Sidecar"} {
+	for _, kind := range kinds {
 		if sound[kind] < 20 {
 			t.Errorf("of kind %s only %d objects were sound: they show little", kind, sound[kind])
 		}
+		t.Logf("%d sound objects of kind %s", sound[kind], kind)
 	}
 }
 
@@ -87,6 +93,12 @@ func randomSpec(r *rand.Rand, kind string) fields {
 			maybe(r, 2, "probe", randomProbe(r))
 	case "Sidecar":
 		return randomSidecar(r)
+	case "VirtualService":
+		return randomVirtualService(r)
+	case "DestinationRule":
+		return randomDestinationRule(r)
+	case "PeerAuthentication":
+		return randomPeerAuthentication(r)
 	}
 	return fields{}.
 		often(r, 30, "hosts", some(r, 2, func() any {
