@@ -1,7 +1,6 @@
 package api
 
 import (
-	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,7 +39,7 @@ func (v *validator) retries(field string, r *networking.HTTPRetry) {
 	}
 	for word := range strings.SplitSeq(r.RetryOn, ",") {
 		word = strings.TrimSpace(word)
-		if code, err := strconv.Atoi(word); err == nil && http.StatusText(code) != "" || slices.Contains(retryGrounds(), word) {
+		if knownStatus(word) || slices.Contains(retryGrounds(), word) {
 			continue
 		}
 		if near := Nearest(word, retryGrounds()); near != "" {
@@ -49,6 +48,22 @@ func (v *validator) retries(field string, r *networking.HTTPRetry) {
 			v.err(field+".retryOn", "%s is no ground for a retry; use a status code, %s", quote(word), strings.Join(retryGrounds(), ", "))
 		}
 	}
+}
+
+// knownStatus reports whether word is a status code that has a name.
+func knownStatus(word string) bool {
+	code, err := strconv.Atoi(word)
+	if err != nil {
+		return false
+	}
+	for _, r := range [][2]int{
+		{100, 103}, {200, 208}, {226, 226}, {300, 305}, {307, 308}, {400, 418}, {421, 426}, {428, 429}, {431, 431}, {451, 451}, {500, 508}, {510, 511},
+	} {
+		if r[0] <= code && code <= r[1] {
+			return true
+		}
+	}
+	return false
 }
 
 func (v *validator) fault(field string, f *networking.HTTPFaultInjection) {
