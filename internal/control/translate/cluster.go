@@ -55,6 +55,8 @@ func clusterOf(s *mesh.Service, p mesh.Port, m config.Mesh) (*clusterv3.Cluster,
 		ConnectTimeout: durationpb.New(m.ConnectTimeout),
 		LbPolicy:       clusterv3.Cluster_LEAST_REQUEST,
 		Metadata:       serviceMetadata(s, p),
+
+		TypedExtensionProtocolOptions: spoken(p.Protocol),
 	}
 	switch s.Resolution {
 	case mesh.None:
@@ -158,7 +160,10 @@ func ads() *corev3.ConfigSource {
 
 // base makes what every view has, whatever is declared.
 func base(v View, m config.Mesh) []*Resource {
-	pass := &clusterv3.Cluster{Name: xds.PassthroughCluster, ConnectTimeout: durationpb.New(m.ConnectTimeout)}
+	pass := &clusterv3.Cluster{
+		Name: xds.PassthroughCluster, ConnectTimeout: durationpb.New(m.ConnectTimeout),
+		TypedExtensionProtocolOptions: spoken(mesh.Unset),
+	}
 	originalDst(pass)
 	hole := &clusterv3.Cluster{
 		Name:                 xds.BlackHoleCluster,

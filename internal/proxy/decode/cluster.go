@@ -13,7 +13,7 @@ import (
 
 var clusterFields = fieldSet{
 	"name": acted, "type": acted, "eds_cluster_config": acted, "connect_timeout": acted, "lb_policy": acted,
-	"load_assignment": acted, "original_dst_lb_config": acted, "metadata": acted,
+	"load_assignment": acted, "original_dst_lb_config": acted, "metadata": acted, "typed_extension_protocol_options": acted,
 	"alt_stat_name":     "metrics carry the cluster's own name",
 	"respect_dns_ttl":   "names are always asked again when their time to live ends",
 	"dns_refresh_rate":  "a name is followed once for all clusters: by its time to live, else every minute",
@@ -52,6 +52,9 @@ func cluster(name string, raw []byte) (*config.Cluster, error) {
 		return nil, err
 	}
 	if c.Policy, err = balance(m.GetLbPolicy()); err != nil {
+		return nil, err
+	}
+	if c.HTTP, err = spoken("typed_extension_protocol_options", m.GetTypedExtensionProtocolOptions()); err != nil {
 		return nil, err
 	}
 	return c, source(c, &m)
