@@ -48,6 +48,7 @@ func (c *Conn) Data(s *Stream, p []byte, end bool) {
 		c.Out = appendFrame(c.Out, n, frameData, flags, s.ID)
 		c.Out = append(c.Out, p[:n]...)
 		c.updates -= perData
+		c.earn(1) // for the PING with which the peer may measure the path
 		if p = p[n:]; len(p) == 0 {
 			break
 		}

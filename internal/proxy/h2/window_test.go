@@ -134,3 +134,25 @@ func TestFloodForgetsNoStream(t *testing.T) {
 		}
 	}
 }
+
+// TestPeerMayMeasureThePath has a peer that answers each piece of data with a
+// PING, as gRPC does to find out how large its window should be.
+func TestPeerMayMeasureThePath(t *testing.T) {
+	var c Conn
+	c.Init(Config{Server: true, Open: func() *Stream { return new(Stream) }})
+	request := compressed(fields(t, get))
+	b := append([]byte(Preface), appendFrame(nil, 0, frameSettings, 0, 0)...)
+	b = append(appendFrame(b, len(request), frameHeaders, flagEndHeaders, 1), request...)
+	ev, _, err := c.Next(b)
+	if err != nil || ev.Kind != Opened {
+		t.Fatal(ev, err)
+	}
+	c.Headers(ev.Stream, []byte{0x88}, false)
+	for i := range 5000 {
+		c.Out = c.Out[:0]
+		c.Data(ev.Stream, []byte("0123456789"), false)
+		if _, _, err := c.Next(appendPing(nil, false, []byte("01234567"))); err != nil {
+			t.Fatalf("PING %d: %v", i, err)
+		}
+	}
+}
