@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/internal/api"
+	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 )
@@ -52,6 +53,45 @@ func (r *Registry) exhausted(s *mesh.Service, err error) api.Problem {
 func (r *Registry) wantsVIP(s *mesh.Service) bool {
 	return s.Resolution != mesh.None && s.Resolution != mesh.DynamicDNS && len(s.Addresses) == 0 &&
 		!s.Host.IsWildcard() && !isAddress(s.Host) && !s.NoVIP
+}
+
+// amongVirtual tells claims whose own addresses lie where virtual ones come from.
+func (r *Registry) amongVirtual(claims []claim) []api.Problem {
+	var problems []api.Problem
+	for _, c := range claims {
+		for i, at := range c.service.Addresses {
+			of := virtualRange(r.mesh, at)
+			if !of.IsValid() {
+				continue
+			}
+			field, text := fmt.Sprintf("spec.addresses[%d]", i), at.String()
+			if isKube(c.service) {
+				field = "spec.clusterIP"
+			}
+			if at.IsSingleIP() {
+				text = at.Addr().String()
+			}
+			others := "no host is given it"
+			if host := r.vips.Holder(at.Addr()); host != "" && at.IsSingleIP() {
+				others = fmt.Sprintf("host %s was given it before and keeps it while the run lives, so what goes there may be meant for either", host)
+			}
+			problems = append(problems, c.problem(field, fmt.Sprintf(
+				"address %s of host %s lies in %s, from which virtual addresses come; %s; use an address outside, or give the mesh another range: annotation %s on ConfigMap istio-system/istio",
+				text, c.service.Host, of, others, api.VirtualAddresses)))
+		}
+	}
+	return problems
+}
+
+// virtualRange returns the range of virtual addresses that a prefix lies in, or the
+// zero Prefix. A wider one is meant for what is real in it.
+func virtualRange(m config.Mesh, at netip.Prefix) netip.Prefix {
+	for _, of := range []netip.Prefix{m.VirtualIPv4, m.VirtualIPv6} {
+		if at.Bits() > of.Bits() && of.Contains(at.Addr()) {
+			return of
+		}
+	}
+	return netip.Prefix{}
 }
 
 // isAddress reports whether a host is an IP address, which nobody looks up.

@@ -92,3 +92,44 @@ func TestAWiderRangeIsForThoseWithout(t *testing.T) {
 		t.Errorf("without the object the range is %v", s.Mesh().VirtualIPv4)
 	}
 }
+
+// TestAnAddressThatSomebodyDeclaresIsNoVirtualOne whoever comes first, and its
+// object is told.
+func TestAnAddressThatSomebodyDeclaresIsNoVirtualOne(t *testing.T) {
+	one := object(t, "ServiceEntry a/one: hosts: [one.example], resolution: DNS, "+http80)
+	s, _ := New(config.Default()).Apply(epoch, []Change{one})
+	natural := s.Service("a", "one.example").VIPs[0]
+	taker := object(t, "ServiceEntry a/taker: hosts: [taker.example], resolution: DNS, addresses: ["+natural.String()+"], "+http80)
+	for name, changes := range map[string][]Change{"first": {taker, one}, "last": {one, taker}} {
+		s, d := New(config.Default()).Apply(epoch, changes)
+		if got := s.Service("a", "one.example").VIPs; len(got) != 2 || got[0] == natural {
+			t.Errorf("%s: the host gets %v, one of which is declared", name, got)
+		}
+		if told := problems(d); !strings.Contains(told, "ServiceEntry a/taker: spec.addresses[0]: address "+natural.String()+" of host taker.example lies in 240.240.0.0/16") || !strings.Contains(told, "no host is given it") {
+			t.Errorf("%s: told %q", name, told)
+		}
+	}
+
+	r := New(config.Default())
+	r.Apply(epoch, []Change{one})
+	s, d := r.Apply(epoch, []Change{taker})
+	if told := problems(d); s.Service("a", "one.example").VIPs[0] != natural || !strings.Contains(told, "host one.example was given it before") {
+		t.Errorf("later: it has %v, told %q", s.Service("a", "one.example").VIPs, told)
+	}
+	r.Apply(epoch, []Change{{Key: taker.Key}, {Key: one.Key}})
+	if s, _ := r.Apply(epoch, []Change{one}); s.Service("a", "one.example").VIPs[0] != natural {
+		t.Error("an address that nobody declares any more is not given")
+	}
+}
+
+func TestAnotherRangeTellsWhoLiesInIt(t *testing.T) {
+	r := New(config.Default())
+	_, d := r.Apply(epoch, []Change{object(t, "ServiceEntry a/e: hosts: [x.example], resolution: NONE, addresses: [10.9.1.0/24, 10.0.0.0/8, 2001:db8::1], "+http80)})
+	if told := problems(d); told != "" {
+		t.Errorf("told %q", told)
+	}
+	_, d = r.Apply(epoch, []Change{ranges(t, "10.9.0.0/16")})
+	if told := problems(d); !strings.Contains(told, "spec.addresses[0]: address 10.9.1.0/24 of host x.example lies in 10.9.0.0/16") || strings.Count(told, "\n") != 1 {
+		t.Errorf("told %q", told)
+	}
+}

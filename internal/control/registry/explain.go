@@ -130,8 +130,8 @@ func shownTo(a audience) string {
 }
 
 // Notes returns what is worth knowing of the whole and no fault of anybody:
-// wildcards whose traffic entries of other namespaces take, and entries that
-// nobody can be seen to use. Each is a Problem of severity Warning, sorted.
+// wildcards whose traffic entries of other namespaces take, entries that nobody
+// can be seen to use, imports of nothing, and workloads that nothing selects. Each is a Problem of severity Warning, sorted.
 func (r *Registry) Notes() []api.Problem {
 	inhabited := map[string]bool{}
 	for key := range r.objects {
@@ -154,6 +154,7 @@ func (r *Registry) Notes() []api.Problem {
 		notes = append(notes, r.takenBy(name, h)...)
 	}
 	notes = append(notes, r.vainImports()...)
+	notes = append(notes, r.idleWorkloads()...)
 	api.Sort(notes)
 	return slices.Compact(notes)
 }

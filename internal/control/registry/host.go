@@ -91,22 +91,27 @@ type class struct {
 
 func classOf(o owner) class {
 	s, a := o.service, o.audience
-	var selector strings.Builder
-	for _, key := range slices.Sorted(maps.Keys(s.Selector)) {
-		fmt.Fprintf(&selector, "%s=%s,", key, s.Selector[key])
-	}
-	if s.Selector != nil && selector.Len() == 0 {
-		selector.WriteString("{}")
-	}
 	return class{
 		kube:       isKube(s),
 		namespace:  s.Namespace,
 		resolution: s.Resolution,
 		public:     a.public,
 		exportTo:   strings.Join(a.names, ","),
-		selector:   selector.String(),
+		selector:   selectorText(s.Selector),
 		addresses:  len(s.Addresses) > 0,
 	}
+}
+
+// selectorText is the same for equal selectors.
+func selectorText(selector map[string]string) string {
+	if selector == nil {
+		return ""
+	}
+	var text strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(selector)) {
+		fmt.Fprintf(&text, "%s=%s,", key, selector[key])
+	}
+	return "{" + text.String() + "}"
 }
 
 // difference names what keeps two classes of one namespace apart.

@@ -25,13 +25,15 @@
 //     A Service of Kubernetes has them beside those of its EndpointSlices.
 //   - A host whose owners list no addresses gets virtual ones, the same for
 //     every namespace, unless nothing but the caller's own address can lead to
-//     it (NONE), or it is a wildcard, or its entry says no.
+//     it (NONE), or it is a wildcard, or its entry says no. None is one that an
+//     object declares.
 //   - Whoever loses anything by these rules is told in a Problem.
 package registry
 
 import (
 	"iter"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -171,6 +173,13 @@ func (r *Registry) replaceMesh(c Change, touched map[hostname.Name]bool) bool {
 		for host := range r.waiting {
 			touched[host] = true
 		}
+		for host, claims := range r.claims {
+			if slices.ContainsFunc(claims, func(c claim) bool {
+				return slices.ContainsFunc(c.service.Addresses, func(at netip.Prefix) bool { return virtualRange(m, at).IsValid() })
+			}) {
+				touched[host] = true
+			}
+		}
 	}
 	r.mesh = m
 	return true
@@ -181,6 +190,9 @@ func (r *Registry) replace(c Change, touched map[hostname.Name]bool) {
 	for _, old := range r.objects[c.Key] {
 		name := old.service.Host
 		touched[name] = true
+		for _, at := range old.service.Addresses {
+			r.vips.Free(at)
+		}
 		r.claims[name] = slices.DeleteFunc(r.claims[name], func(other claim) bool { return other.object.Key == c.Key })
 		if len(r.claims[name]) == 0 {
 			delete(r.claims, name)
@@ -200,6 +212,9 @@ func (r *Registry) replace(c Change, touched map[hostname.Name]bool) {
 		claim := claim{service: s, object: c.Object}
 		claims = append(claims, claim)
 		touched[s.Host] = true
+		for _, at := range s.Addresses {
+			r.vips.Reserve(at) // somebody is there
+		}
 		list := r.claims[s.Host]
 		at, _ := slices.BinarySearchFunc(list, claim, claim.compare)
 		r.claims[s.Host] = slices.Insert(list, at, claim)
@@ -230,6 +245,7 @@ func (r *Registry) settle(at time.Time, name hostname.Name) (changed bool, probl
 		problems = append(problems, r.contend(now, claims)...)
 	}
 	problems = append(problems, r.address(at, name, now)...)
+	problems = append(problems, r.amongVirtual(claims)...)
 	if existed && reflect.DeepEqual(before.owners, now.owners) {
 		return false, problems
 	}

@@ -53,24 +53,32 @@ func (r *Registry) replaceSidecar(c Change) bool {
 	return true
 }
 
-// idleSidecars tells the Sidecars for a whole namespace that an older one hides.
+// idleSidecars tells the Sidecars that one before them hides.
 func (r *Registry) idleSidecars(namespaces map[string]bool) []api.Problem {
 	var problems []api.Problem
 	for _, namespace := range slices.Sorted(maps.Keys(namespaces)) {
-		var first *sidecar
-		for _, s := range r.sidecars[namespace] {
-			switch {
-			case len(s.Selector) > 0:
-			case first == nil:
-				first = &s
-			default:
-				problems = append(problems, claim{object: s.object}.problem("", fmt.Sprintf(
-					"is not used: %s is for every workload of the namespace too and comes first; remove one or give it a workloadSelector",
-					first.object.Source.Where())))
+		all := r.sidecars[namespace]
+		for i, s := range all {
+			at := slices.IndexFunc(all[:i], func(first sidecar) bool { return first.hides(s) })
+			if at < 0 {
+				continue
 			}
+			field, why := "", "is for every workload of the namespace too and comes first; remove one or give it a workloadSelector"
+			if len(s.Selector) > 0 {
+				field, why = "spec.workloadSelector", "selects every workload that this one does and comes first; remove one or let them select others"
+			}
+			problems = append(problems, claim{object: s.object}.problem(field, fmt.Sprintf("is not used: %s %s", all[at].object.Source.Where(), why)))
 		}
 	}
 	return problems
+}
+
+// hides reports whether no workload is left for a Sidecar that comes later.
+func (s sidecar) hides(later sidecar) bool {
+	if len(s.Selector) == 0 || len(later.Selector) == 0 {
+		return len(s.Selector) == len(later.Selector)
+	}
+	return s.Selects(later.Selector)
 }
 
 // Sidecar returns the Sidecar for a workload with those labels: the first of

@@ -196,6 +196,26 @@ func TestAnIdleSidecarIsTold(t *testing.T) {
 	}
 }
 
+// TestASidecarThatSelectsNothingOfItsOwnIsTold where one before it selects all of
+// its workloads.
+func TestASidecarThatSelectsNothingOfItsOwnIsTold(t *testing.T) {
+	const first, other = `workloadSelector: {labels: {app: x}}, egress: [{hosts: ["./*"]}]`, `workloadSelector: {labels: {app: z}}, egress: [{hosts: ["./*"]}]`
+	for second, hidden := range map[string]bool{
+		first: true,
+		`workloadSelector: {labels: {app: x, tier: a}}, egress: [{hosts: ["*/*"]}]`: true,
+		`workloadSelector: {labels: {tier: a}}, egress: [{hosts: ["*/*"]}]`:         false,
+		`egress: [{hosts: ["*/*"]}]`: false,
+	} {
+		_, d := New(config.Default()).Apply(epoch, []Change{
+			object(t, "Sidecar a/s0: "+other), object(t, "Sidecar a/s1: "+first), object(t, "Sidecar a/s2: "+second), object(t, "Sidecar b/s2: "+second),
+		})
+		told := problems(d)
+		if strings.Contains(told, "Sidecar a/s2: spec.workloadSelector: is not used: Sidecar a/s1") != hidden || strings.Count(told, "\n") > 1 || !hidden && told != "" {
+			t.Errorf("%s: told %q", second, told)
+		}
+	}
+}
+
 func TestASidecarsPolicy(t *testing.T) {
 	s, _ := New(config.Default()).Apply(epoch, []Change{
 		object(t, "Sidecar a/s: outboundTrafficPolicy: {mode: ALLOW_ANY}"),

@@ -141,3 +141,41 @@ func unusable(s *mesh.Service, e mesh.Endpoint) string {
 	}
 	return ""
 }
+
+// idleWorkloads notes the WorkloadEntries that no entry and no Service selects.
+func (r *Registry) idleWorkloads() []api.Problem {
+	var notes []api.Problem
+	for namespace, all := range r.workloads {
+		selectors := r.selectors(namespace)
+		for _, w := range all {
+			if slices.ContainsFunc(selectors, func(c claim) bool { return c.selects(w) }) {
+				continue
+			}
+			field, why := "spec.labels", "no ServiceEntry and no Service of namespace "+namespace+" selects it by its labels"
+			if len(w.endpoint.Labels) == 0 {
+				field, why = "spec", "it has no labels by which it could be selected"
+			}
+			notes = append(notes, claim{object: w.object}.problem(field, why+", so nothing leads to it"))
+		}
+	}
+	return notes
+}
+
+// selectors returns one claim for each selector of a namespace: many may have
+// the same.
+func (r *Registry) selectors(namespace string) []claim {
+	var all []claim
+	known := map[string]bool{}
+	for host := range r.selecting[namespace] {
+		for _, c := range r.claims[host] {
+			if c.service.Namespace != namespace || len(c.service.Selector) == 0 || c.service.Resolution == mesh.None {
+				continue
+			}
+			if text := selectorText(c.service.Selector); !known[text] {
+				known[text] = true
+				all = append(all, c)
+			}
+		}
+	}
+	return all
+}

@@ -149,3 +149,28 @@ func TestEntriesWithOneSelectorAreMerged(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestAWorkloadThatNothingSelectsIsNoted(t *testing.T) {
+	const selector = "workloadSelector: {labels: {app: x}}, "
+	for _, c := range []struct {
+		name, entry, workload, want string
+	}{
+		{"selected", "ServiceEntry a/e: hosts: [x.example], resolution: STATIC, " + selector, "WorkloadEntry a/w: address: 192.0.2.1, labels: {app: x, tier: back}", ""},
+		{"selected, of no use", "ServiceEntry a/e: hosts: [x.example], resolution: STATIC, " + selector, "WorkloadEntry a/w: address: x.example, labels: {app: x}", ""},
+		{"by nobody", "ServiceEntry a/e: hosts: [x.example], resolution: STATIC, " + selector, "WorkloadEntry a/w: address: 192.0.2.1, labels: {app: z}", "spec.labels: no ServiceEntry and no Service of namespace a selects it"},
+		{"in another namespace", "ServiceEntry b/e: hosts: [x.example], resolution: STATIC, " + selector, "WorkloadEntry a/w: address: 192.0.2.1, labels: {app: x}", "spec.labels: no ServiceEntry and no Service of namespace a selects it"},
+		{"without labels", "ServiceEntry a/e: hosts: [x.example], resolution: STATIC, " + selector, "WorkloadEntry a/w: address: 192.0.2.1", "it has no labels by which"},
+	} {
+		r := New(config.Default())
+		r.Apply(epoch, []Change{object(t, c.entry+http80), object(t, c.workload)})
+		var noted []string
+		for _, n := range r.Notes() {
+			if n.Object.Kind == "WorkloadEntry" {
+				noted = append(noted, n.String())
+			}
+		}
+		if told := strings.Join(noted, "\n"); !strings.Contains(told, c.want) || c.want == "" && told != "" {
+			t.Errorf("%s: noted %q, want %q", c.name, told, c.want)
+		}
+	}
+}

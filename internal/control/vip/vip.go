@@ -38,6 +38,9 @@ type Pool struct {
 	now    *area   // where new pairs come from
 	before []*area // earlier ranges, as long as a pair of theirs is in use or rests
 	hosts  map[hostname.Name]*lease
+
+	reserved map[netip.Prefix]int // how often each was
+	lengths  map[int]int          // how many of them have that length
 }
 
 // An area is two ranges and what is taken of them.
@@ -64,7 +67,68 @@ var never = time.Unix(1<<40, 0)
 // for something else. Ranges of other families or without room make a pool that
 // is used up from the start.
 func New(v4, v6 netip.Prefix) *Pool {
-	return &Pool{now: newArea(v4, v6), hosts: map[hostname.Name]*lease{}}
+	return &Pool{now: newArea(v4, v6), hosts: map[hostname.Name]*lease{}, reserved: map[netip.Prefix]int{}, lengths: map[int]int{}}
+}
+
+// Reserve keeps the addresses of a prefix that lies within a range from being
+// handed out, until Free was called as often. A host that has one keeps it. A
+// prefix as wide as the range reserves nothing: somebody would have to yield.
+func (p *Pool) Reserve(at netip.Prefix) {
+	at = at.Masked()
+	if p.reserved[at]++; p.reserved[at] == 1 {
+		p.lengths[at.Bits()]++
+	}
+}
+
+// Free takes one Reserve back.
+func (p *Pool) Free(at netip.Prefix) {
+	at = at.Masked()
+	switch p.reserved[at] {
+	case 0:
+		return
+	case 1:
+		delete(p.reserved, at)
+		if p.lengths[at.Bits()]--; p.lengths[at.Bits()] == 0 {
+			delete(p.lengths, at.Bits())
+		}
+		p.now.full = time.Time{}
+	default:
+		p.reserved[at]--
+	}
+}
+
+// Holder returns the host that has an address, or "".
+func (p *Pool) Holder(x netip.Addr) hostname.Name {
+	for _, a := range append([]*area{p.now}, p.before...) {
+		if l := a.at(x); l != nil && l.until.IsZero() {
+			return l.host
+		}
+	}
+	return ""
+}
+
+// reservedFrom returns how many places of an area, from the n-th on, are reserved.
+func (p *Pool) reservedFrom(a *area, n uint32) uint32 {
+	if len(p.lengths) == 0 { // nearly always
+		return 0
+	}
+	var most uint32
+	pair := a.pair(n)
+	count := func(x netip.Addr, of netip.Prefix) {
+		for bits := range p.lengths {
+			if bits <= of.Bits() || bits > x.BitLen() {
+				continue
+			}
+			if at, err := x.Prefix(bits); err != nil || p.reserved[at] == 0 {
+				continue
+			}
+			low, size := x.As16(), uint32(1)<<min(x.BitLen()-bits, 31)
+			most = max(most, size-binary.BigEndian.Uint32(low[12:])%size)
+		}
+	}
+	count(pair.V4, a.v4)
+	count(pair.V6, a.v6)
+	return most
 }
 
 func newArea(v4, v6 netip.Prefix) *area {
@@ -102,7 +166,7 @@ func (p *Pool) Use(v4, v6 netip.Prefix) {
 // ErrExhausted.
 func (p *Pool) Assign(host hostname.Name, now time.Time) (Pair, error) {
 	if l := p.hosts[host]; l != nil {
-		if l.until.IsZero() || now.Before(l.until) || l.in == p.now && !p.taken(l.place, nil, now).After(now) {
+		if l.until.IsZero() || (now.Before(l.until) || l.in == p.now && !p.taken(l.place, nil, now).After(now)) && p.reservedFrom(l.in, l.place) == 0 {
 			l.until = time.Time{}
 			return l.in.pair(l.place), nil
 		}
@@ -164,8 +228,12 @@ func (p *Pool) place(host hostname.Name, now time.Time) (uint32, bool) {
 	_, _ = h.Write([]byte(host)) // it never fails
 	first := uint32(h.Sum64() % uint64(a.size))
 	rested, found, soonest := uint32(0), false, never
-	for i := range a.size {
+	for i := uint32(0); i < a.size; i++ {
 		n := (first + i) % a.size
+		if skip := p.reservedFrom(a, n); skip > 0 {
+			i += min(skip, a.size-n) - 1
+			continue
+		}
 		l := a.leases[n]
 		until := p.taken(n, l, now)
 		switch {

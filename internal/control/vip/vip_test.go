@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/fairlead/fairlead/internal/hostname"
@@ -219,5 +220,48 @@ func TestAFullPoolSaysSoAtOnce(t *testing.T) {
 	p.Release("h", start)
 	if _, err := p.Assign("new", start.Add(Quarantine)); err != nil {
 		t.Errorf("after one was given back: %v", err)
+	}
+}
+
+// TestReservedAddressesGoToNoHost in no family, until they are free again.
+func TestReservedAddressesGoToNoHost(t *testing.T) {
+	p := pool("10.0.0.0/28", "fd00::/124")
+	for _, at := range []string{"10.0.0.4/30", "10.0.0.9/32", "fd00::a/128", "10.0.0.0/8", "fd00::/124", "10.9.0.0/24"} {
+		p.Reserve(netip.MustParsePrefix(at))
+	}
+	got := map[string]bool{}
+	for i := 0; ; i++ {
+		pair, err := p.Assign(hostname.Name(fmt.Sprintf("host-%d.example", i)), start)
+		if err != nil {
+			break
+		}
+		got[pair.V4.String()] = true
+	}
+	if diff := cmp.Diff(map[string]bool{"10.0.0.1": true, "10.0.0.2": true, "10.0.0.3": true, "10.0.0.8": true, "10.0.0.11": true, "10.0.0.12": true, "10.0.0.13": true, "10.0.0.14": true}, got); diff != "" {
+		t.Errorf("given away (-want +got):\n%s", diff)
+	}
+	p.Reserve(netip.MustParsePrefix("10.0.0.9/32"))
+	for i, at := range []string{"10.0.0.9/32", "10.0.0.9/32"} {
+		if _, err := p.Assign("more.example", start); err == nil {
+			t.Errorf("an address goes after Free was called %d times, of 2", i)
+		}
+		p.Free(netip.MustParsePrefix(at))
+	}
+	if pair, err := p.Assign("more.example", start); err != nil || pair.V4.String() != "10.0.0.9" {
+		t.Errorf("the address that is free again: %v, %v", pair, err)
+	}
+}
+
+func TestAHostKeepsAnAddressThatIsReservedLater(t *testing.T) {
+	p := pool("10.0.0.0/24", "fd00::/120")
+	a, _ := p.Assign("a.example", start)
+	at := netip.PrefixFrom(a.V4, 32)
+	p.Reserve(at)
+	if again, _ := p.Assign("a.example", start); again != a || p.Holder(a.V4) != "a.example" {
+		t.Errorf("it has %v, held by %q, after %v", again, p.Holder(a.V4), a)
+	}
+	p.Release("a.example", start)
+	if again, _ := p.Assign("a.example", start); again == a || p.Holder(a.V4) != "" {
+		t.Errorf("given back, it gets %v again; held by %q", again, p.Holder(a.V4))
 	}
 }
