@@ -207,7 +207,7 @@ func TestATornDownloadIsSeenTornWhileUploading(t *testing.T) {
 			r.server.SetLinger(0)
 			r.server.Close()
 			if got, err := io.ReadAll(client); !errors.Is(err, syscall.ECONNRESET) {
-				t.Fatalf("the client read %q, %v; want a reset", got, err)
+				t.Fatalf("in pieces of %d: the client read %q, %v; want a reset", piece, got, err)
 			}
 			<-uploaded
 			if got := r.wait(t); !got.far || got.err == nil {

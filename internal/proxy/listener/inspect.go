@@ -2,6 +2,7 @@ package listener
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"sync"
@@ -71,26 +72,35 @@ type outlook struct {
 	guess func() *guess
 }
 
-// inspect finds out what a connection is that speaks nothing yet. The bytes that
-// it reads are given back to c; while nothing comes, no buffer is held. With a
-// guess it returns the one that it made, if it did. The error says that there is
-// nobody to serve; then there is no guess.
-func inspect(c *transport.Conn, l *config.Listener, o outlook) (finding, *guess, error) {
-	g, spoke, err := await(c, o)
-	if err != nil || !spoke {
-		return finding{}, g, err
+// inspect finds out what c is for l. The bytes that it reads are given back to c;
+// while nothing comes, no buffer is held. lookout is asked only if nothing has come
+// yet: nearly all callers speak at once, and cost no more than a look. The end of
+// ctx closes c while it is waited for. A guess that was made is returned. The
+// error says that there is nobody to serve; then there is no guess.
+func inspect(ctx context.Context, c *transport.Conn, l *config.Listener, lookout func() outlook) (f finding, g *guess, err error) {
+	spoke := !c.Alive()
+	if !spoke {
+		if g, spoke, err = await(ctx, c, lookout()); err != nil || !spoke {
+			return finding{}, g, err
+		}
 	}
-	f, err := read(c, l)
-	if err != nil {
+	if f, err = read(ctx, c, l); err != nil {
 		g.drop()
 		return f, nil, err
 	}
 	return f, g, nil
 }
 
+// closes makes the end of ctx close c: a connection on which nothing was asked
+// yet is not worth a drain. stop ends that.
+func closes(ctx context.Context, c *transport.Conn) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { _ = c.Close() })
+}
+
 // await waits for the first word, and reports whether it is the caller's: not if
 // the server spoke first, or nobody in time.
-func await(c *transport.Conn, o outlook) (g *guess, spoke bool, err error) {
+func await(ctx context.Context, c *transport.Conn, o outlook) (g *guess, spoke bool, err error) {
+	defer closes(ctx, c)()
 	c.SetTimeout(silence)
 	defer c.SetTimeout(0)
 	if o.patience > 0 {
@@ -128,7 +138,7 @@ func hushed(c *transport.Conn, until time.Time) (bool, error) {
 }
 
 // read reads the first bytes of c as far as l needs them and gives them back.
-func read(c *transport.Conn, l *config.Listener) (f finding, err error) {
+func read(ctx context.Context, c *transport.Conn, l *config.Listener) (f finding, err error) {
 	buf, _ := buffers.Get().(*[inspectSize]byte)
 	defer buffers.Put(buf)
 	n := 0
@@ -149,6 +159,7 @@ func read(c *transport.Conn, l *config.Listener) (f finding, err error) {
 			return f, nil
 		}
 		if more && m == n { // once, after the first bytes
+			defer closes(ctx, c)()
 			if err := c.SetReadDeadline(time.Now().Add(slowHello)); err != nil {
 				return f, err
 			}

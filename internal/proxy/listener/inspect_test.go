@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -68,7 +69,7 @@ func inspected(t *testing.T, l *config.Listener, speak func(net.Conn)) (f findin
 		sweeper.Adopt(c)
 		wg.Go(func() { speak(theirs) })
 		began := time.Now()
-		f, _, err = inspect(c, l, outlook{patience: l.InspectTimeout})
+		f, _, err = inspect(ctx, c, l, func() outlook { return outlook{patience: l.InspectTimeout} })
 		took = time.Since(began)
 		if err == nil {
 			buf := make([]byte, inspectSize)
@@ -167,4 +168,47 @@ func TestAFirstLineOverTheBoundIsAnsweredAsHTTP(t *testing.T) {
 		t.Errorf("answer %v, %v", resp, err)
 	}
 	b.records.next(t)
+}
+
+// TestWhoSpeaksAtOnceCostsALook wants one allocation for a caller who has spoken:
+// its bytes, kept for whoever reads next.
+func TestWhoSpeaksAtOnceCostsALook(t *testing.T) {
+	l := &config.Listener{InspectTLS: true, InspectHTTP: true}
+	c, peer := tcpPair(t)
+	request := []byte("GET / HTTP/1.1\r\n")
+	ctx := t.Context()
+	asked := false
+	lookout := func() outlook { asked = true; return outlook{} }
+	n := testing.AllocsPerRun(100, func() {
+		peer.Write(request)
+		for c.Alive() {
+			runtime.Gosched()
+		}
+		f, g, err := inspect(ctx, c, l, lookout)
+		if len(f.application) != 1 || g != nil || err != nil || len(c.TakeBuffered()) != len(request) {
+			t.Fatalf("%+v, %v", f, err)
+		}
+	})
+	if n > 1 && !raceEnabled || asked {
+		t.Errorf("%v allocations, looked out %v", n, asked)
+	}
+}
+
+func tcpPair(t *testing.T) (*transport.Conn, net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	peer, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close(); peer.Close() })
+	return transport.New(c, nil), peer
 }

@@ -307,20 +307,13 @@ func holds(rec *decision.Record, meant *config.Name, by *config.RefusedPort) {
 }
 
 // inspect finds out what a connection is, as far as the choice of a chain for its
-// destination depends on that. It is ended by the end of ctx: a connection on
-// which nothing was asked yet is not worth a drain. held says that bytes, whatever
-// their chain, are refused.
-func (s *server) inspect(ctx context.Context, conn *transport.Conn, l *config.Listener, rec *decision.Record, held bool) (f finding, g *guess, err error) {
+// destination depends on that. held says that bytes, whatever their chain, are
+// refused.
+func (s *server) inspect(ctx context.Context, conn *transport.Conn, l *config.Listener, rec *decision.Record, held bool) (finding, *guess, error) {
 	if !asks(l, rec.Original.Addr()) {
 		return finding{}, nil, nil
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	if conn.Alive() {
-		f, g, err = inspect(conn, l, s.outlook(conn, l, rec, held))
-	} else { // it spoke at once, as nearly all do
-		f, err = read(conn, l)
-	}
+	f, g, err := inspect(ctx, conn, l, func() outlook { return s.outlook(conn, l, rec, held) })
 	switch {
 	case f.tls:
 		rec.Protocol, rec.SNI = decision.TLS, f.serverName
