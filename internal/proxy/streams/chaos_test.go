@@ -40,8 +40,12 @@ func relay(up *Client) func(*Stream) {
 		if err == nil {
 			_, err = resp.Parse(head, false)
 		}
+		bare := err == nil && to.Ended() && len(to.Trailers()) == 0 // as gRPC answers at once
 		if err == nil {
-			_, err = down.Send(h2.AppendResponse(nil, &resp, head), nil, false)
+			_, err = down.Send(h2.AppendResponse(nil, &resp, head), nil, bare)
+		}
+		if bare {
+			return
 		}
 		if err != nil {
 			down.Reset(h2.InternalError) // wakes the sender, if it reads

@@ -8,6 +8,19 @@
 // that become ready together leave in one write. A server runs its handler on a
 // goroutine for each stream.
 //
+// Heads are HTTP/1.1 text, as package h2 says. What is left to those who pass
+// messages on:
+//
+//   - A request whose Fault is set is refused with its status.
+//   - A body ends with the stream, whatever its framing in the text. An answer
+//     that has Ended with its head, without trailers, is sent on with end at
+//     once: that is how gRPC reports a failure.
+//   - Answers to HEAD, and 204 and 304, are sent with end; interim ones without.
+//   - A WebSocket towards an endpoint needs its key in h2.Start; the answer 200
+//     then reads as 101. One from a caller reads as an upgrade with a key made
+//     here, and its 101 is sent as 200. From then on Read and Write carry its bytes.
+//   - A body that cannot be completed is a Reset, never an end.
+//
 // Memory is bounded: by the flow-control windows for what arrives, by maxOut for
 // what is sent. A connection on which nothing happens holds no buffer.
 package streams
