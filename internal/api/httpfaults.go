@@ -82,13 +82,12 @@ func (v *validator) delayed(field string, d *networking.HTTPFaultInjection_Delay
 		return
 	}
 	v.percentage(field+".percentage", d.Percentage)
+	percent := d.Percent //nolint:staticcheck // deprecated, and in use
 	switch {
+	case percent < 0 || percent > 100:
+		v.err(field+".percent", "%d is no percentage; use 0 to 100", percent)
 	case v.object.has(field + ".percent"):
-		if d.Percent < 0 || d.Percent > 100 {
-			v.err(field+".percent", "%d is no percentage; use 0 to 100", d.Percent)
-		} else {
-			v.warn(field+".percent", "is deprecated; write percentage: {value: %d}", d.Percent)
-		}
+		v.warn(field+".percent", "is deprecated; write percentage: {value: %d}", percent)
 	case d.Percentage == nil:
 		v.warn(field, "has no percentage, and so delays nothing; write percentage: {value: 100} to delay every request")
 	}
@@ -156,17 +155,18 @@ func (v *validator) mirrors(r *routing, field string, h *networking.HTTPRoute) {
 		v.percentage(field+".percentage", m.Percentage)
 	}
 	v.percentage(field+".mirrorPercentage", h.MirrorPercentage)
-	if p := h.MirrorPercent; p != nil {
-		if p.Value > 100 {
-			v.err(field+".mirrorPercent", "%d is no percentage; use 0 to 100", p.Value)
-		} else {
-			v.warn(field+".mirrorPercent", "is deprecated; write mirrorPercentage: {value: %d}", p.Value)
-		}
+	percent := h.MirrorPercent //nolint:staticcheck // deprecated, and in use
+	switch {
+	case percent == nil:
+	case percent.Value > 100:
+		v.err(field+".mirrorPercent", "%d is no percentage; use 0 to 100", percent.Value)
+	default:
+		v.warn(field+".mirrorPercent", "is deprecated; write mirrorPercentage: {value: %d}", percent.Value)
 	}
 	if h.Mirror != nil {
 		return
 	}
-	for _, f := range []part{{"mirrorPercentage", h.MirrorPercentage != nil}, {"mirrorPercent", h.MirrorPercent != nil}} {
+	for _, f := range []part{{"mirrorPercentage", h.MirrorPercentage != nil}, {"mirrorPercent", percent != nil}} {
 		if f.there {
 			v.warn(join(field, f.name), "is without effect, as there is no mirror; each of mirrors has a percentage of its own")
 		}
@@ -185,7 +185,7 @@ func (v *validator) cors(field string, c *networking.CorsPolicy) {
 			v.stringMatch(field, origin)
 		}
 	}
-	if len(c.AllowOrigin) > 0 {
+	if v.object.has(field + ".allowOrigin") {
 		v.warn(field+".allowOrigin", "is deprecated; write allowOrigins, with exact: before each")
 	}
 	for _, f := range []struct {

@@ -21,7 +21,7 @@ func (v *validator) loadBalancer(field string, l *networking.LoadBalancerSetting
 	if h, ok := l.LbPolicy.(*networking.LoadBalancerSettings_ConsistentHash); ok {
 		v.consistentHash(field+".consistentHash", h.ConsistentHash)
 	}
-	if l.GetSimple() == networking.LoadBalancerSettings_LEAST_CONN {
+	if l.GetSimple() == networking.LoadBalancerSettings_LEAST_CONN { //nolint:staticcheck // deprecated, and in use
 		v.warn(field+".simple", "LEAST_CONN is deprecated; write LEAST_REQUEST, which is the same")
 	}
 	if l.LocalityLbSetting != nil && l.ZoneAwareLbSetting != nil {
@@ -58,8 +58,9 @@ func (v *validator) consistentHash(field string, h *networking.LoadBalancerSetti
 		v.ring(field+".ringHash.minimumRingSize", a.RingHash.GetMinimumRingSize())
 	}
 	if field += ".minimumRingSize"; v.object.has(field) {
-		v.warn(field, "is deprecated; write ringHash: {minimumRingSize: %d}", h.MinimumRingSize)
-		v.ring(field, h.MinimumRingSize)
+		size := h.MinimumRingSize //nolint:staticcheck // deprecated, and in use
+		v.warn(field, "is deprecated; write ringHash: {minimumRingSize: %d}", size)
+		v.ring(field, size)
 	}
 }
 
@@ -107,9 +108,10 @@ func prime(n uint64) bool {
 }
 
 func (v *validator) warmup(field string, l *networking.LoadBalancerSettings) {
-	if v.object.has(field + ".warmupDurationSecs") {
-		v.warn(field+".warmupDurationSecs", "is deprecated; write warmup: {duration: %s}", l.WarmupDurationSecs.AsDuration())
-		v.optionalDuration(field+".warmupDurationSecs", l.WarmupDurationSecs)
+	if field := field + ".warmupDurationSecs"; v.object.has(field) {
+		d := l.WarmupDurationSecs //nolint:staticcheck // deprecated, and in use
+		v.warn(field, "is deprecated; write warmup: {duration: %s}", d.AsDuration())
+		v.duration(field, d)
 	}
 	w := l.Warmup
 	if w == nil {

@@ -47,7 +47,7 @@ func (v *validator) policySelector(spec any) {
 	}); ok {
 		v.workloadSelector("spec.selector", s.GetSelector())
 	}
-	if s, ok := spec.(interface{ GetSelector() map[string]string }); ok { // a Gateway
+	if s, ok := spec.(interface{ GetSelector() map[string]string }); ok { // of a Gateway
 		v.selectorLabels("spec.selector", s.GetSelector())
 	}
 	given := ""
@@ -59,5 +59,34 @@ func (v *validator) policySelector(spec any) {
 		default:
 			given = name
 		}
+	}
+	if s, ok := spec.(interface {
+		GetTargetRef() *typev1.PolicyTargetReference
+	}); ok && s.GetTargetRef() != nil {
+		v.targetRef("spec.targetRef", s.GetTargetRef())
+	}
+	if s, ok := spec.(interface {
+		GetTargetRefs() []*typev1.PolicyTargetReference
+	}); ok {
+		v.atMost("spec.targetRefs", len(s.GetTargetRefs()), maxTargets, "targets")
+		for i, ref := range s.GetTargetRefs() {
+			v.targetRef(index("spec.targetRefs", i), ref)
+		}
+	}
+}
+
+// maxTargets is the most objects a policy may name, as Istio's schema has it.
+const maxTargets = 16
+
+// targetRef checks how a policy names the object it is for.
+func (v *validator) targetRef(field string, ref *typev1.PolicyTargetReference) {
+	if ref.Kind == "" {
+		v.err(field+".kind", "names no kind; write Gateway, Service or ServiceEntry")
+	}
+	if ref.Name == "" {
+		v.err(field+".name", "names no object; name one")
+	}
+	if ref.Namespace != "" {
+		v.err(field+".namespace", "a policy is for objects of its own namespace only; remove it")
 	}
 }
