@@ -200,7 +200,7 @@ type Service struct {
 	Selector        map[string]string // labels of workloads that are endpoints too; nil selects none
 	ExportTo        []string          // as written; empty means the mesh's default
 	SubjectAltNames []string
-	Created         time.Time // zero for objects from files
+	Created         time.Time // zero for objects of files that a run started with
 	Source          Ref
 }
 

@@ -44,6 +44,7 @@ type Source struct {
 	options  Options
 	files    map[string]*tracked      // by absolute path
 	objects  map[api.Key]*api.Object  // as last handed over
+	since    map[api.Key]time.Time    // when those appeared that Load did not find
 	settle   time.Duration            // see the constant; tests wait longer
 	reported map[api.Problem]struct{} // said in the log, or by Load
 	errors   atomic.Int64             // what Errors returns
@@ -68,6 +69,7 @@ func Load(o Options) (s *Source, changes []registry.Change, problems []api.Probl
 		options:  o,
 		files:    map[string]*tracked{},
 		objects:  map[api.Key]*api.Object{},
+		since:    map[api.Key]time.Time{},
 		settle:   settle,
 		reported: map[api.Problem]struct{}{},
 	}
@@ -80,7 +82,7 @@ func Load(o Options) (s *Source, changes []registry.Change, problems []api.Probl
 		return nil, nil, problems, summary(errs)
 	}
 	s.loaded = count(s.ordered(), problems)
-	return s, s.replace(desired), problems, nil
+	return s, s.replace(desired, time.Time{}), problems, nil
 }
 
 func summary(errs []api.Problem) error {
@@ -115,7 +117,7 @@ func (s *Source) round(now time.Time, apply func([]registry.Change)) time.Durati
 	problems = append(problems, doubles...)
 	api.Sort(problems)
 	s.log(problems)
-	if changes := s.replace(desired); len(changes) > 0 {
+	if changes := s.replace(desired, now); len(changes) > 0 {
 		apply(changes)
 	}
 	return again
@@ -162,17 +164,22 @@ func join(files []*tracked) (map[api.Key]*api.Object, []api.Problem) {
 }
 
 // replace makes desired the objects handed over and returns the difference,
-// ordered by key.
-func (s *Source) replace(desired map[api.Key]*api.Object) []registry.Change {
+// ordered by key. The time is that at which what is new appeared.
+func (s *Source) replace(desired map[api.Key]*api.Object, now time.Time) []registry.Change {
 	var changes []registry.Change
 	for key := range s.objects {
 		if _, ok := desired[key]; !ok {
 			delete(s.objects, key)
+			delete(s.since, key)
 			changes = append(changes, registry.Change{Key: key})
 		}
 	}
 	for key, o := range desired {
 		old := s.objects[key]
+		if old == nil && !now.IsZero() {
+			s.since[key] = now
+		}
+		o = s.dated(o)
 		same := o.Equal(old)
 		if same && o.SamePlace(old) {
 			continue
@@ -182,6 +189,19 @@ func (s *Source) replace(desired map[api.Key]*api.Object) []registry.Change {
 	}
 	slices.SortFunc(changes, func(a, b registry.Change) int { return a.Key.Compare(b.Key) })
 	return changes
+}
+
+// dated gives an object that states no date the time at which it appeared. Those
+// that were there at first have none, and so are older: who comes later takes
+// nothing from who is there.
+func (s *Source) dated(o *api.Object) *api.Object {
+	since, late := s.since[o.Key]
+	if !late || !o.Created.IsZero() {
+		return o
+	}
+	dated := *o
+	dated.Created = since
+	return &dated
 }
 
 // log says each problem that it did not say in the last round, and which files
