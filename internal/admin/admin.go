@@ -50,6 +50,8 @@ type Chain struct {
 	Match       string `json:"match"`       // "SNI: www.baidu.com; Trans: tls", or "ALL"
 	Destination string `json:"destination"` // "Cluster: outbound|443||www.baidu.com", "Route: 80"
 	Entry       *Ref   `json:"entry,omitempty"`
+	// Raw is set if it came as a resource of its own.
+	Raw json.RawMessage `json:"raw,omitempty"`
 }
 
 // A RouteTable routes the requests of a port.

@@ -155,8 +155,14 @@ func rawClusters(k known) any {
 	return rawOf(k.Clusters, func(c admin.Cluster) json.RawMessage { return c.Raw })
 }
 
+// rawListeners are the listeners, and after each the server names that it looks up.
 func rawListeners(k known) any {
-	return rawOf(k.Listeners, func(l admin.Listener) json.RawMessage { return l.Raw })
+	out := make([]json.RawMessage, 0, len(k.Listeners))
+	for _, l := range k.Listeners {
+		out = append(out, rawOf([]admin.Listener{l}, func(l admin.Listener) json.RawMessage { return l.Raw })...)
+		out = append(out, rawOf(l.Chains, func(c admin.Chain) json.RawMessage { return c.Raw })...)
+	}
+	return out
 }
 
 // wholeEndpoints is what the clusters have now: a DNS cluster's endpoints come

@@ -104,6 +104,7 @@ var columns = []struct{ head, typeName string }{
 	{"RDS", xds.RouteType},
 	{"VHDS", xds.VirtualHostType},
 	{"NAMES", xds.NameType},
+	{"SNI", xds.ServerNameType},
 }
 
 func statusTable(w *tabwriter.Writer, all []supervisor.Status, now time.Time) {

@@ -80,10 +80,10 @@ func TestStatusTable(t *testing.T) {
 	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	want := `NAME      NAMESPACE   POLICY          CDS      EDS        LDS     RDS       VHDS     NAMES   ERRORS   PROXY       RESTARTS   AGE   COMMAND
-client    shop        ALLOW_ANY       SYNCED   NOT SENT   STALE   REFUSED   SYNCED   -       3        7           2          3h    sh -c a b [31m
-stopped   -           -               -        -          -       -         -        -       -        no answer   -          -     -
-young     default     REGISTRY_ONLY   -        -          -       -         -        -       0        none        0          0s    ` + strings.Repeat("x", 59) + "…\n"
+	want := `NAME      NAMESPACE   POLICY          CDS      EDS        LDS     RDS       VHDS     NAMES   SNI   ERRORS   PROXY       RESTARTS   AGE   COMMAND
+client    shop        ALLOW_ANY       SYNCED   NOT SENT   STALE   REFUSED   SYNCED   -       -     3        7           2          3h    sh -c a b [31m
+stopped   -           -               -        -          -       -         -        -       -     -        no answer   -          -     -
+young     default     REGISTRY_ONLY   -        -          -       -         -        -       -     0        none        0          0s    ` + strings.Repeat("x", 59) + "…\n"
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -59,9 +59,15 @@ func show(c *config.Config, raw bool) (admin.Config, error) {
 		return out, nil
 	}
 	r := rawer{want: raw}
+	names := make(map[uint16][]admin.Chain)
+	for n := range c.ServerNames() {
+		x := chain(n.Chain, match(n.Chain.Match))
+		x.Raw = r.json(xds.ServerNameType, xds.ServerNameResource(n.Port, n.Host), n.Raw)
+		names[n.Port] = append(names[n.Port], x)
+	}
 	for l := range c.Listeners() {
 		out.Listeners = append(out.Listeners, admin.Listener{
-			Name: l.Name, Addresses: texts(l.Addresses), Chains: chains(l), Raw: r.json(xds.ListenerType, l.Name, l.Raw),
+			Name: l.Name, Addresses: texts(l.Addresses), Chains: chains(l, names), Raw: r.json(xds.ListenerType, l.Name, l.Raw),
 		})
 	}
 	for t := range c.RouteTables() {
@@ -113,10 +119,14 @@ func (r *rawer) json(typeURL, name string, raw []byte) json.RawMessage {
 	return b
 }
 
-func chains(l *config.Listener) []admin.Chain {
+// chains are those of a listener, with the server names by port that it looks up.
+func chains(l *config.Listener, names map[uint16][]admin.Chain) []admin.Chain {
 	out := make([]admin.Chain, 0, len(l.Chains)+1)
 	for _, c := range l.Chains {
 		out = append(out, chain(c, match(c.Match)))
+	}
+	if l.ServerNames {
+		out = append(out, names[l.Port()]...)
 	}
 	if l.Default != nil {
 		out = append(out, chain(l.Default, "ALL"))

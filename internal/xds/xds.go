@@ -93,3 +93,10 @@ func SplitVirtualHost(resource string) (table, host string, ok bool) {
 func ServerNameResource(port uint16, host string) string {
 	return strconv.Itoa(int(port)) + "/" + host
 }
+
+// SplitServerName undoes ServerNameResource.
+func SplitServerName(resource string) (port uint16, host string, ok bool) {
+	text, host, ok := strings.Cut(resource, "/")
+	n, err := strconv.ParseUint(text, 10, 16)
+	return uint16(n), host, ok && err == nil
+}

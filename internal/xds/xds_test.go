@@ -18,6 +18,18 @@ func TestAVirtualHostsNameIsSplitAtItsLastSlash(t *testing.T) {
 	}
 }
 
+func TestAServerNamesNameIsItsPortAndItsHost(t *testing.T) {
+	port, host, ok := SplitServerName("443/*.example.com")
+	if !ok || port != 443 || host != "*.example.com" || ServerNameResource(port, host) != "443/*.example.com" {
+		t.Errorf("got %d and %q (%t), want 443 and *.example.com", port, host, ok)
+	}
+	for _, other := range []string{"443", "x/a", "65536/a", "/a"} {
+		if _, _, ok := SplitServerName(other); ok {
+			t.Errorf("%s was split", other)
+		}
+	}
+}
+
 func TestEveryTypeHasItsPlace(t *testing.T) {
 	for i, url := range Types {
 		if TypeIndex(url) != i {

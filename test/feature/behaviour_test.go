@@ -204,6 +204,7 @@ func decoded(t testing.TB, set *translate.Set) config.Delta {
 	}, &d.Tables)
 	each(t, set, xds.VirtualHostType, decode.VirtualHost, &d.VirtualHosts)
 	each(t, set, xds.NameType, decode.Name, &d.Names)
+	each(t, set, xds.ServerNameType, decode.ServerName, &d.ServerNames)
 	return d
 }
 

@@ -142,7 +142,7 @@ func connection(t *testing.T, c *config.Config, found finder, dst netip.AddrPort
 		f.Applications = []string{"h2c"}
 	}
 	said = "listener " + l.Name
-	chain := listener.Match(l, f)
+	chain := listener.Match(c, l, f)
 	switch {
 	case chain == nil:
 		return said + ", no chain: reset", false

@@ -212,7 +212,7 @@ func TestAProxyIsListedWithWhatItHas(t *testing.T) {
 	for _, x := range st.Types {
 		got[xds.ShortType(x.Type)] = x.Resources
 	}
-	want := map[string]int{"Cluster": 4, "ClusterLoadAssignment": 2, "Listener": 3, "RouteConfiguration": 1, "VirtualHost": 2, "Name": 1}
+	want := map[string]int{"Cluster": 4, "ClusterLoadAssignment": 2, "Listener": 3, "RouteConfiguration": 1, "VirtualHost": 2, "Name": 1, "ServerName": 1}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("resources accepted (-want +got):\n%s", diff)
 	}

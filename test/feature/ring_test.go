@@ -183,6 +183,9 @@ func tell(c *config.Config) string {
 		if l.InspectHTTP {
 			b.WriteString(" http?")
 		}
+		if l.ServerNames {
+			b.WriteString(" names?")
+		}
 		b.WriteByte('\n')
 		for _, ch := range l.Chains {
 			tellChain(&b, ch)
@@ -191,6 +194,10 @@ func tell(c *config.Config) string {
 			b.WriteString("  else")
 			tellTarget(&b, l.Default)
 		}
+	}
+	for n := range c.ServerNames() {
+		fmt.Fprintf(&b, "server name on port %d\n", n.Port)
+		tellChain(&b, n.Chain)
 	}
 	for t := range c.RouteTables() {
 		fmt.Fprintf(&b, "table %s\n", t.Name)

@@ -125,19 +125,19 @@ func get[V any](t *testing.T, c <-chan V) V {
 	}
 }
 
-// begin takes the three first requests and gives cluster a and nothing else.
+// begin takes the four first requests and gives cluster a and nothing else.
 func (p *plane) begin() {
 	p.t.Helper()
 	first := p.recv()
 	if id := first.GetNode().GetId(); id != "sidecar~127.0.0.1~w.ns~ns.svc.cluster.local" {
 		p.t.Errorf("node %q", id)
 	}
-	for range 2 {
+	for range 3 {
 		if p.recv().GetNode() != nil {
 			p.t.Error("the node is sent more than once")
 		}
 	}
-	for _, text := range []string{"cds 1 a", "lds 2", "name 3"} {
+	for _, text := range []string{"cds 1 a", "sni 1a", "lds 2", "name 3"} {
 		p.send(text)
 		p.recv()
 	}

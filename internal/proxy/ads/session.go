@@ -17,7 +17,7 @@ import (
 // A Session is the client's side of the discovery protocol, over any number of
 // streams one after the other.
 //
-// It asks for all clusters, listeners and names; for the endpoints that
+// It asks for all clusters, listeners, names and server names; for the endpoints that
 // clusters name, the tables that listeners name, and the virtual hosts of the
 // tables that say theirs come one by one. What comes is staged, and handed out
 // as one Delta once everything asked for has been answered, so that no cluster
@@ -69,7 +69,7 @@ func NewSession() *Session {
 	s := &Session{staged: newStage(), services: newReferences(), tables: newReferences()}
 	for i, t := range xds.Types {
 		s.types[i] = &subscription{
-			all:   t == xds.ClusterType || t == xds.ListenerType || t == xds.NameType,
+			all:   t == xds.ClusterType || t == xds.ListenerType || t == xds.NameType || t == xds.ServerNameType,
 			names: make(map[string]struct{}),
 			open:  make(map[string]struct{}),
 			held:  make(map[string]string),

@@ -50,7 +50,7 @@ func TestSession(t *testing.T) {
 
 var short = map[string]string{
 	"cds": xds.ClusterType, "eds": xds.EndpointType, "lds": xds.ListenerType,
-	"rds": xds.RouteType, "vhds": xds.VirtualHostType, "name": xds.NameType, "alien": "type.googleapis.com/alien.Type",
+	"rds": xds.RouteType, "vhds": xds.VirtualHostType, "name": xds.NameType, "sni": xds.ServerNameType, "alien": "type.googleapis.com/alien.Type",
 }
 
 func shortOf(url string) string {
@@ -150,6 +150,12 @@ func tellDelta(d config.Delta) string {
 	for _, x := range d.Names {
 		say("name", x.Host)
 	}
+	for _, x := range d.ServerNames {
+		say("sni", xds.ServerNameResource(x.Port, x.Host))
+	}
+	for _, x := range d.RemovedServerNames {
+		say("-sni", xds.ServerNameResource(x.Port, x.Host))
+	}
 	for _, x := range d.RemovedNames {
 		say("-name", x)
 	}
@@ -206,6 +212,9 @@ func response(t *testing.T, word []string) *discoveryv3.DeltaDiscoveryResponse {
 			m = &routev3.VirtualHost{Name: name, Domains: []string{"*"}}
 		case "name":
 			m = &fairleadpb.Name{Host: name}
+		case "sni":
+			port, host, _ := xds.SplitServerName(name)
+			m = &fairleadpb.ServerName{Port: uint32(port), Host: host, Cluster: "a"}
 		default:
 			m = &fairleadpb.Source{}
 		}

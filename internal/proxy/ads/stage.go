@@ -19,6 +19,7 @@ type stage struct {
 	tables      map[string]*decode.Table
 	hosts       map[config.HostedName]*config.VirtualHost
 	names       map[string]*config.Name
+	told        map[config.ServerNameKey]*config.ServerName
 }
 
 func newStage() stage {
@@ -29,6 +30,7 @@ func newStage() stage {
 		tables:      make(map[string]*decode.Table),
 		hosts:       make(map[config.HostedName]*config.VirtualHost),
 		names:       make(map[string]*config.Name),
+		told:        make(map[config.ServerNameKey]*config.ServerName),
 	}
 }
 
@@ -43,6 +45,12 @@ func (st *stage) add(typeURL, name string, raw []byte) error {
 		return keep(st.listeners, name, raw, decode.Listener)
 	case xds.NameType:
 		return keep(st.names, name, raw, decode.Name)
+	case xds.ServerNameType:
+		n, err := decode.ServerName(name, raw)
+		if err == nil {
+			st.told[n.Key()] = n
+		}
+		return err
 	case xds.RouteType:
 		t, err := decode.RouteTable(name, raw)
 		st.tables[name] = &t
@@ -71,6 +79,10 @@ func (st *stage) remove(typeURL, name string) {
 		st.listeners[name] = nil
 	case xds.NameType:
 		st.names[name] = nil
+	case xds.ServerNameType:
+		if port, host, ok := xds.SplitServerName(name); ok {
+			st.told[config.ServerNameKey{Port: port, Host: host}] = nil
+		}
 	case xds.RouteType:
 		st.tables[name] = nil
 	case xds.VirtualHostType:
@@ -87,10 +99,11 @@ func (st *stage) merge(later *stage) {
 	maps.Copy(st.tables, later.tables)
 	maps.Copy(st.hosts, later.hosts)
 	maps.Copy(st.names, later.names)
+	maps.Copy(st.told, later.told)
 }
 
 func (st *stage) empty() bool {
-	return len(st.clusters)+len(st.assignments)+len(st.listeners)+len(st.tables)+len(st.hosts)+len(st.names) == 0
+	return len(st.clusters)+len(st.assignments)+len(st.listeners)+len(st.tables)+len(st.hosts)+len(st.names)+len(st.told) == 0
 }
 
 // delta returns the changes, each kind sorted by name.
@@ -104,6 +117,13 @@ func (st *stage) delta() config.Delta {
 	d.RemovedTables = gone
 	for _, t := range tables {
 		d.Tables = append(d.Tables, t.RouteTable)
+	}
+	for _, k := range slices.SortedFunc(maps.Keys(st.told), config.ServerNameKey.Compare) {
+		if n := st.told[k]; n != nil {
+			d.ServerNames = append(d.ServerNames, n)
+		} else {
+			d.RemovedServerNames = append(d.RemovedServerNames, k)
+		}
 	}
 	keys := slices.SortedFunc(maps.Keys(st.hosts), func(a, b config.HostedName) int {
 		return cmp.Or(cmp.Compare(a.Table, b.Table), cmp.Compare(a.Host, b.Host))

@@ -22,6 +22,7 @@ type Config struct {
 	wild      *immutable.Map[string, *Name] // those with a star, by what stands behind it
 	wildNames lengths                       // of the keys of wild
 	virtual   *immutable.Map[netip.Addr, *Name]
+	told      serverNames
 }
 
 // A Delta is what one message of the control plane changes. Within a type,
@@ -39,6 +40,8 @@ type Delta struct {
 	RemovedVirtualHosts []HostedName
 	Names               []*Name
 	RemovedNames        []string
+	ServerNames         []*ServerName
+	RemovedServerNames  []ServerNameKey
 }
 
 // A HostedName says which virtual host of which table, as VHDS names it.
@@ -60,6 +63,7 @@ func (c *Config) Apply(d Delta) *Config {
 	next.clusters = change(next.clusters, d.RemovedClusters, d.Clusters, func(x *Cluster) string { return x.Name })
 	next.endpoints = change(next.endpoints, d.RemovedAssignments, d.Assignments, func(x *Assignment) string { return x.Name })
 	next.applyNames(d)
+	next.told = next.told.apply(d)
 	next.applyListeners(d)
 	next.applyTables(d)
 	return &next

@@ -9,6 +9,7 @@
 package config
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -26,8 +27,17 @@ type Listener struct {
 	InspectHTTP    bool             // read the first line, if it is HTTP
 	InspectTimeout time.Duration    // 0: wait without limit
 	Chains         []*FilterChain
+	ServerNames    bool         // the ServerNames of its port are further chains of it
 	Default        *FilterChain // nil: close what no chain matches
 	Raw            []byte       // the protobuf as received, for proxy-config
+}
+
+// Port is that of its first address, 0 if it has none.
+func (l *Listener) Port() uint16 {
+	if len(l.Addresses) == 0 {
+		return 0
+	}
+	return l.Addresses[0].Port()
 }
 
 // A FilterChain is one way to treat a connection: as bytes or as HTTP.
@@ -37,6 +47,28 @@ type FilterChain struct {
 	Match Match
 	TCP   *TCPProxy
 	HTTP  *HTTPManager
+}
+
+// A ServerName is one more chain of every listener of a port that looks them up.
+type ServerName struct {
+	Port  uint16
+	Host  string // exact, or "*.suffix" (as written, lower case)
+	Chain *FilterChain
+	Raw   []byte
+}
+
+// Key names it.
+func (n *ServerName) Key() ServerNameKey { return ServerNameKey{n.Port, n.Host} }
+
+// A ServerNameKey says which server name of which port.
+type ServerNameKey struct {
+	Port uint16
+	Host string
+}
+
+// Compare orders keys by port, then host.
+func (k ServerNameKey) Compare(o ServerNameKey) int {
+	return cmp.Or(cmp.Compare(k.Port, o.Port), cmp.Compare(k.Host, o.Host))
 }
 
 // A Match selects a chain. Empty fields match everything; what is set must all

@@ -294,6 +294,8 @@ func JSON(typeURL string, raw []byte) ([]byte, error) {
 		m = &routev3.VirtualHost{}
 	case xds.NameType:
 		m = &fairleadpb.Name{}
+	case xds.ServerNameType:
+		m = &fairleadpb.ServerName{}
 	default:
 		return nil, fmt.Errorf("resource type %q is not known", typeURL)
 	}

@@ -178,7 +178,7 @@ func TestWhatIsNotUnderstoodIsRefusedByName(t *testing.T) {
 func message(typeURL string) proto.Message {
 	return map[string]proto.Message{
 		xds.ClusterType: &clusterv3.Cluster{}, xds.EndpointType: &endpointv3.ClusterLoadAssignment{}, xds.ListenerType: &listenerv3.Listener{},
-		xds.RouteType: &routev3.RouteConfiguration{}, xds.VirtualHostType: &routev3.VirtualHost{}, xds.NameType: &fairleadpb.Name{},
+		xds.RouteType: &routev3.RouteConfiguration{}, xds.VirtualHostType: &routev3.VirtualHost{}, xds.NameType: &fairleadpb.Name{}, xds.ServerNameType: &fairleadpb.ServerName{},
 	}[typeURL]
 }
 
@@ -197,6 +197,8 @@ func decode(typeURL, name string, b []byte) error {
 		_, err = VirtualHost(name, b)
 	case xds.NameType:
 		_, err = Name(name, b)
+	case xds.ServerNameType:
+		_, err = ServerName(name, b)
 	}
 	return err
 }
@@ -247,6 +249,7 @@ func FuzzDecode(f *testing.F) {
 		xds.ListenerType:    `{"name":"n","address":{"socket_address":{"address":"::","port_value":1}},"default_filter_chain":{"filters":[{"typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy","cluster":"c"}}]}}`,
 		xds.RouteType:       `{"name":"n","virtual_hosts":[{"name":"v","domains":["*.a"],"routes":[{"match":{"prefix":"/"},"direct_response":{"status":502}}]}]}`,
 		xds.VirtualHostType: `{"name":"v","domains":["*"],"routes":[{"match":{"prefix":"/"},"route":{"cluster":"c","retry_policy":{"retry_on":"connect-failure"}}}]}`,
+		xds.ServerNameType:  `{"port":443,"host":"n","cluster":"c"}`,
 		xds.NameType:        `{"host":"n","addresses":["::1"],"refused":[{"port":1,"within":["::/0"],"holder":"m"}]}`,
 	} {
 		f.Add(byte(xds.TypeIndex(typ)), raw(f, message(typ), text)) //nolint:gosec // a small index
@@ -256,6 +259,9 @@ func FuzzDecode(f *testing.F) {
 		name := "n"
 		if url == xds.VirtualHostType {
 			name = "80/n"
+		}
+		if url == xds.ServerNameType {
+			name = "443/n"
 		}
 		if decode(url, name, b) == nil {
 			if _, err := JSON(url, b); err != nil && !strings.Contains(err.Error(), "google.protobuf.Any") {

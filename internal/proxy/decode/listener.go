@@ -1,7 +1,9 @@
 package decode
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,9 +17,11 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/xds"
+	"github.com/fairlead/fairlead/internal/xds/fairleadpb"
 )
 
 var listenerFields = fieldSet{
@@ -29,7 +33,7 @@ var listenerFields = fieldSet{
 	"use_original_dst":                     "a connection always goes to the listener of where it meant to go",
 	"transparent":                          "how connections are captured is the proxy's own affair",
 	"stat_prefix":                          "metrics carry the listener's name",
-	"metadata":                             "for people",
+	"metadata":                             acted,
 }
 
 // Listener decodes a listener that came under the name given.
@@ -57,6 +61,9 @@ func listener(name string, raw []byte) (*config.Listener, error) {
 		return nil, err
 	}
 	if err := inspection(l, &m); err != nil {
+		return nil, err
+	}
+	if err := lookup(l, m.GetMetadata()); err != nil {
 		return nil, err
 	}
 	if len(m.GetFilterChains()) > maxChains {
@@ -127,6 +134,72 @@ func inspection(l *config.Listener, m *listenerv3.Listener) error {
 	return nil
 }
 
+// lookup reads whether server names of the listener's port are further chains of
+// it. Other metadata is for people.
+func lookup(l *config.Listener, m *corev3.Metadata) error {
+	v := m.GetFilterMetadata()[xds.MetadataKey].GetFields()[xds.ServerNamesKey]
+	if v == nil {
+		return nil
+	}
+	x, ok := v.GetKind().(*structpb.Value_BoolValue)
+	if !ok {
+		return fmt.Errorf("metadata.filter_metadata[%s].%s is neither true nor false", xds.MetadataKey, xds.ServerNamesKey)
+	}
+	if l.ServerNames = x.BoolValue; l.ServerNames && !l.InspectTLS {
+		return fmt.Errorf("metadata.filter_metadata[%s].%s: server names are to be looked up, but no listener filter reads them", xds.MetadataKey, xds.ServerNamesKey)
+	}
+	return nil
+}
+
+// ServerName decodes a server name that came under the name given.
+func ServerName(name string, raw []byte) (*config.ServerName, error) {
+	n, err := serverName(name, raw)
+	if err != nil {
+		return nil, resource(xds.ServerNameType, name, err)
+	}
+	return n, nil
+}
+
+func serverName(name string, raw []byte) (*config.ServerName, error) {
+	var m fairleadpb.ServerName
+	if err := unmarshal(raw, &m); err != nil {
+		return nil, err
+	}
+	if err := (fieldSet{"port": acted, "host": acted, "cluster": acted, "source": acted}).check("", &m); err != nil {
+		return nil, err
+	}
+	if m.GetPort() == 0 || m.GetPort() > math.MaxUint16 {
+		return nil, fmt.Errorf("port: %d is no port", m.GetPort())
+	}
+	n := &config.ServerName{Port: uint16(m.GetPort()), Host: m.GetHost(), Raw: raw}
+	if err := named(xds.ServerNameResource(n.Port, n.Host), name); err != nil {
+		return nil, err
+	}
+	if err := asked(n.Host); err != nil {
+		return nil, fmt.Errorf("host: %w", err)
+	}
+	if m.GetCluster() == "" || len(m.GetCluster()) > maxName {
+		return nil, errors.New("cluster: no name of a cluster")
+	}
+	n.Chain = &config.FilterChain{
+		Name:  m.GetCluster(),
+		Match: config.Match{ServerNames: []string{n.Host}, Transport: "tls"},
+		TCP:   &config.TCPProxy{Cluster: m.GetCluster(), Entry: entryOf(m.GetSource())},
+	}
+	return n, nil
+}
+
+// asked checks a server name that a chain asks for.
+func asked(s string) error {
+	if err := canonical(s); err != nil {
+		return err
+	}
+	if s[0] == '*' && !strings.HasPrefix(s, "*.") {
+		return fmt.Errorf("%q: a star stands for whole labels, as in *.example.com", s)
+	}
+	return nil
+}
+
 func chain(path string, m *listenerv3.FilterChain) (*config.FilterChain, error) {
 	if err := (fieldSet{
 		"name": acted, "filter_chain_match": acted, "filters": acted, "metadata": acted,
@@ -178,11 +251,8 @@ func match(path string, m *listenerv3.FilterChainMatch) (config.Match, error) {
 	}
 	for i, s := range m.GetServerNames() {
 		s = strings.ToLower(s)
-		if err := canonical(s); err != nil {
+		if err := asked(s); err != nil {
 			return x, fmt.Errorf("%s: %w", index(join(path, "server_names"), i), err)
-		}
-		if s[0] == '*' && !strings.HasPrefix(s, "*.") {
-			return x, fmt.Errorf("%s: %q: a star stands for whole labels, as in *.example.com", index(join(path, "server_names"), i), s)
 		}
 		x.ServerNames = append(x.ServerNames, s)
 	}

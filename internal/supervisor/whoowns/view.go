@@ -17,7 +17,7 @@ import (
 // A view is what a proxy makes of its resources, as far as it was looked at.
 type view struct {
 	set    *translate.Set
-	config *config.Config                // with the listeners
+	config *config.Config                // with the listeners and server names
 	tables map[string]*config.RouteTable // that were needed
 }
 
@@ -29,6 +29,13 @@ func see(set *translate.Set) (*view, error) {
 			return nil, err
 		}
 		d.Listeners = append(d.Listeners, l)
+	}
+	for r := range set.WithPrefix(xds.ServerNameType, "") {
+		n, err := decode.ServerName(r.Name, r.Body.GetValue())
+		if err != nil {
+			return nil, err
+		}
+		d.ServerNames = append(d.ServerNames, n)
 	}
 	return &view{set: set, config: (*config.Config)(nil).Apply(d), tables: map[string]*config.RouteTable{}}, nil
 }
@@ -79,7 +86,7 @@ func (v *view) probe(to netip.AddrPort, kind, name string) (string, error) {
 	case kind == admin.Requests && l.InspectHTTP:
 		facts.Applications = []string{"http/1.1"}
 	}
-	chain := listener.Match(l, facts)
+	chain := listener.Match(v.config, l, facts)
 	switch {
 	case chain == nil:
 		return "", nil
