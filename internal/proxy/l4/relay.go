@@ -24,7 +24,8 @@ var buffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
 // l7's way to end an upgrade too. ctx ending resets both at once; so does an
 // hour in which no byte moved. It returns the bytes moved from a to b and back.
 func Relay(ctx context.Context, a, b *transport.Conn) (sent, received int64, err error) {
-	r := relay(ctx, a, b, IdleTimeout)
+	p := &pair{a: a, b: b, idle: IdleTimeout}
+	r := p.run(ctx)
 	return r.there, r.back, r.err
 }
 
@@ -39,14 +40,22 @@ type result struct {
 type pair struct {
 	a, b *transport.Conn
 	idle time.Duration
+	// whole says that the pair has every byte that the two have carried.
+	whole bool
 
 	mu  sync.Mutex
 	err error // guarded by mu; the first failure
 	far bool  // guarded by mu; it was b's
 }
 
+// relay is Relay for connections on which nothing was said elsewhere.
 func relay(ctx context.Context, a, b *transport.Conn, idle time.Duration) result {
-	p := &pair{a: a, b: b, idle: idle}
+	p := &pair{a: a, b: b, idle: idle, whole: true}
+	return p.run(ctx)
+}
+
+func (p *pair) run(ctx context.Context) result {
+	a, b := p.a, p.b
 	stop := context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx), false) })
 	defer stop()
 	p.renew()
@@ -74,6 +83,13 @@ func (p *pair) renew() {
 func (p *pair) fail(err error, far bool) {
 	p.note(err, far)
 	p.reset()
+}
+
+// failed reports whether c is an end that failed.
+func (p *pair) failed(c *transport.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err != nil && p.far == (c == p.b)
 }
 
 // note remembers the first failure.
@@ -121,6 +137,9 @@ func (h *half) run() {
 		switch {
 		case err == nil:
 		case errors.Is(err, errWrite):
+			return
+		case errors.Is(err, io.EOF) && h.torn():
+			h.pair.fail(syscall.ECONNRESET, h.src == h.pair.b)
 			return
 		case errors.Is(err, io.EOF):
 			// It fails only if dst is gone, which the other direction notices.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"os"
 	"sync"
 	"syscall"
@@ -184,6 +185,68 @@ func TestWhatTheServerSaidBeforeItLeftStillArrives(t *testing.T) {
 	}
 	r.client.Close()
 	r.wait(t)
+}
+
+// An answer that the server ended in order stays whole, though the upload met
+// the reset that followed: the server does not read it.
+func TestAnAnswerIsWholeWhoseServerReadsNoMore(t *testing.T) {
+	for _, piece := range []int{1 << 10, 256 << 10} { // copied, spliced
+		for range 20 {
+			r := start(t, "")
+			client := transport.New(r.client, nil)
+			uploaded := make(chan struct{})
+			go func() {
+				defer close(uploaded)
+				for b := make([]byte, piece); ; {
+					if _, err := client.Write(b); err != nil {
+						return
+					}
+				}
+			}()
+			io.ReadFull(r.server, make([]byte, piece))
+			r.server.Write([]byte("all of it"))
+			r.server.CloseWrite()
+			got, err := io.ReadAll(client)
+			if string(got) != "all of it" || err != nil {
+				t.Fatalf("in pieces of %d: the client read %q, %v", piece, got, err)
+			}
+			r.server.Close() // with some of the upload unread: a reset
+			<-uploaded
+			r.wait(t)
+		}
+	}
+}
+
+func TestAnEndIsToldFromATear(t *testing.T) {
+	for _, orderly := range []bool{true, false} {
+		server, near := link(t)
+		other, far := link(t)
+		other.Close()
+		src, dst := transport.New(near, nil), transport.New(far, nil)
+		h := newHalf(&pair{a: dst, b: src, whole: true, err: syscall.EPIPE, far: true}, dst, src)
+		near.Write([]byte("never read"))
+		server.Write([]byte("hello"))
+		if n, err := io.ReadFull(src, make([]byte, 5)); err != nil {
+			t.Fatal(n, err)
+		}
+		h.moved = 5
+		if orderly {
+			server.CloseWrite()
+			if _, err := src.Read(make([]byte, 1)); err != io.EOF {
+				t.Fatal(err)
+			}
+		}
+		server.SetLinger(0)
+		server.Close()
+		for !src.Hung() {
+			runtime.Gosched()
+		}
+		if h.torn() == orderly {
+			t.Errorf("ended in order %v: torn %v", orderly, !orderly)
+		}
+		src.Close()
+		dst.Close()
+	}
 }
 
 // An upload that meets the reset of the server must not make the torn download

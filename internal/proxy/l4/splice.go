@@ -71,6 +71,22 @@ func (b *bulk) drain(fd uintptr) bool {
 	return true
 }
 
+// torn reports that the end which a read of the source met was none, but a reset.
+// A splice that moves something before it meets one returns what it moved; the
+// kernel has told the reset then, and tells reads that the stream ended. Whether
+// the peer did end it shows in what the kernel received: an end counts as a byte.
+func (h *half) torn() bool {
+	if !h.pair.whole || h.bulk == nil || !h.pair.failed(h.src) || !h.src.Hung() {
+		return false
+	}
+	var info *unix.TCPInfo
+	var err error
+	cerr := h.bulk.from.Control(func(fd uintptr) {
+		info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) //nolint:gosec // G115: a descriptor is an int
+	})
+	return cerr == nil && err == nil && info.Bytes_received == uint64(h.moved) //nolint:gosec // G115: a count
+}
+
 func splice(from, to, n int) (int, error) {
 	for {
 		m, err := unix.Splice(from, nil, to, nil, n, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
