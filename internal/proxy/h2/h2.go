@@ -148,6 +148,6 @@ var (
 	ErrHeadLarge     = streamBad(EnhanceYourCalm, "the head of the answer is longer than 60 KiB or has more than 100 fields")
 	ErrNoBody        = streamBad(ProtocolError, "a body follows an answer that has none")
 	ErrNoHead        = streamBad(ProtocolError, "data before the head of the answer, or an interim answer that ends the stream")
-	ErrManyInterim   = streamBad(EnhanceYourCalm, "more than 32 interim (1xx) answers to one request")
+	ErrManyInterim   = streamBad(EnhanceYourCalm, "more than 32 interim (1xx) answers to one request, or large ones faster than they are read")
 	ErrNotConnecting = streamBad(ProtocolError, "the peer has not allowed extended CONNECT")
 )

@@ -175,7 +175,7 @@ func (c *Conn) takeResponse(s *Stream, end bool, block []byte) (Event, *Error) {
 		return c.faulty(s, err)
 	}
 	if c.dec.status < 200 {
-		if s.interim++; s.interim > maxInterim {
+		if s.interim++; s.interim > maxInterim || len(text) > 2*MaxHead { // that nobody has taken yet
 			return c.fail(s, ErrManyInterim)
 		}
 		if end {

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 )
 
@@ -153,6 +154,31 @@ func TestPeerMayMeasureThePath(t *testing.T) {
 		c.Data(ev.Stream, []byte("0123456789"), false)
 		if _, _, err := c.Next(appendPing(nil, false, []byte("01234567"))); err != nil {
 			t.Fatalf("PING %d: %v", i, err)
+		}
+	}
+}
+
+// TestInterimAnswersAreBounded sends few interim answers, but large ones.
+func TestInterimAnswersAreBounded(t *testing.T) {
+	var c Conn
+	c.Init(Config{})
+	s := new(Stream)
+	c.Start(s, []byte{0x82}, Start{})
+	b := appendFrame(nil, 0, frameSettings, 0, 0)
+	head := AppendField(AppendStatus(nil, 103), "link", strings.Repeat("x", 15_000))
+	for range 20 {
+		b = append(appendFrame(b, len(head), frameHeaders, flagEndHeaders, 1), head...)
+	}
+	for {
+		ev, used, err := c.Next(b)
+		if err != nil || ev.Kind == None {
+			t.Fatal(ev, err)
+		}
+		if b = b[used:]; ev.Kind == Failed {
+			if ev.Err != ErrManyInterim || len(s.Text) > 2*MaxHead {
+				t.Errorf("%v with %d bytes of text", ev.Err, len(s.Text))
+			}
+			return
 		}
 	}
 }
