@@ -4,8 +4,15 @@ package streams
 type chunk struct {
 	next     *chunk
 	from, to int
-	data     [16<<10 - 32]byte
+	data     []byte
 }
+
+// The sizes of chunks. Most bodies are short, and so is what somebody sends who
+// wants us to hold much for little.
+const (
+	shortChunk = 1 << 10
+	longChunk  = 16 << 10
+)
 
 // A body is what has arrived of one. The zero body is empty.
 type body struct {
@@ -17,7 +24,7 @@ func (q *body) add(p []byte, m *Memory) {
 	q.n += len(p)
 	for len(p) > 0 {
 		if q.last == nil || q.last.to == len(q.last.data) {
-			k := m.chunk()
+			k := m.chunk(q.n <= shortChunk)
 			k.next, k.from, k.to = nil, 0, 0
 			if q.last == nil {
 				q.first = k
@@ -52,7 +59,7 @@ func (q *body) drop(m *Memory) {
 		q.last = nil
 	}
 	k.next = nil
-	m.chunks.Put(k)
+	m.putChunk(k)
 }
 
 // clear empties q and returns how much was in it.

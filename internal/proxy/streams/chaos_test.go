@@ -101,9 +101,9 @@ func TestRelayUnderChaos(t *testing.T) {
 	calm := block(t, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
 	wild := block(t, "POST /chaos HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
 	trailer, _ := h2.AppendTrailer(nil, []byte("x-in: 7\r\n"))
-	rounds := 40
+	rounds := 12
 	if testing.Short() {
-		rounds = 5
+		rounds = 3
 	}
 	var wg sync.WaitGroup
 	for i := range 30 {

@@ -102,7 +102,8 @@ type Memory struct {
 	ins     sync.Pool // of *[inSize]byte
 	outs    sync.Pool // of *[]byte
 	holders sync.Pool // of *[]byte, nil: what outs are put back in
-	chunks  sync.Pool // of *chunk
+	chunks  sync.Pool // of *chunk, long
+	shorts  sync.Pool // of *chunk, short
 	streams sync.Pool // of *Stream
 }
 
@@ -136,11 +137,23 @@ func (m *Memory) putOut(b []byte) {
 	m.outs.Put(p)
 }
 
-func (m *Memory) chunk() *chunk {
-	if k, ok := m.chunks.Get().(*chunk); ok {
+func (m *Memory) chunk(short bool) *chunk {
+	from, size := &m.chunks, longChunk
+	if short {
+		from, size = &m.shorts, shortChunk
+	}
+	if k, ok := from.Get().(*chunk); ok {
 		return k
 	}
-	return new(chunk)
+	return &chunk{data: make([]byte, size)}
+}
+
+func (m *Memory) putChunk(k *chunk) {
+	if len(k.data) == shortChunk {
+		m.shorts.Put(k)
+	} else {
+		m.chunks.Put(k)
+	}
 }
 
 func (m *Memory) stream() *Stream {
