@@ -1,8 +1,11 @@
 package listener
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/fairlead/fairlead/internal/proxy/config"
 )
@@ -83,16 +86,89 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-func BenchmarkMatch(b *testing.B) {
-	l := &config.Listener{}
-	for range 1000 {
-		l.Chains = append(l.Chains, &config.FilterChain{Match: config.Match{ServerNames: []string{"some-host.example.com"}, Transport: "tls"}})
+// TestServerNamesLookedUpAreChainsLikeOthers holds a listener that looks names up
+// to one that has them among its chains.
+func TestServerNamesLookedUpAreChainsLikeOthers(t *testing.T) {
+	hosts := []string{"a.x", "b.x", "c.a.x", "d.c.a.x", "x", "b.y", "*.x", "*.a.x", "*.c.a.x", "*.y"}
+	names := []string{"", "a.x", "b.x", "c.a.x", "d.c.a.x", "e.d.c.a.x", "x", "z.x", "b.y", "z.y", "y", ".x", ".a.x", "nn.x", "z"}
+	ranges := []string{"10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "fd00::/8"}
+	destinations := []string{"10.1.2.3", "10.1.9.9", "10.9.9.9", "192.0.2.1", "fd00::1"}
+	rapid.Check(t, func(t *rapid.T) {
+		looksUp := &config.Listener{
+			Addresses: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:443")}, ServerNames: true,
+			Default: &config.FilterChain{Name: "default"},
+		}
+		for i := range rapid.IntRange(0, 6).Draw(t, "other chains") {
+			m := config.Match{
+				Transport: rapid.SampledFrom([]string{"", "tls", "raw_buffer"}).Draw(t, "transport"),
+			}
+			for _, r := range rapid.SliceOfNDistinct(rapid.SampledFrom(ranges), 0, 2, rapid.ID).Draw(t, "ranges") {
+				m.Prefixes = append(m.Prefixes, netip.MustParsePrefix(r))
+			}
+			if len(m.Prefixes) > 0 { // a name without a range is looked up
+				m.ServerNames = rapid.SliceOfNDistinct(rapid.SampledFrom(hosts), 0, 2, rapid.ID).Draw(t, "names")
+			}
+			m.Applications = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"http/1.1", "h2c"}), 0, 1, rapid.ID).Draw(t, "applications")
+			looksUp.Chains = append(looksUp.Chains, &config.FilterChain{Name: fmt.Sprint("chain ", i), Match: m})
+		}
+		holds := *looksUp
+		holds.ServerNames = false
+		holds.Chains = append([]*config.FilterChain(nil), looksUp.Chains...)
+		var d config.Delta
+		for _, h := range rapid.SliceOfNDistinct(rapid.SampledFrom(hosts), 0, len(hosts), rapid.ID).Draw(t, "server names") {
+			c := &config.FilterChain{Name: h, Match: config.Match{ServerNames: []string{h}, Transport: "tls"}}
+			holds.Chains = append(holds.Chains, c)
+			d.ServerNames = append(d.ServerNames, &config.ServerName{Port: 443, Host: h, Chain: c},
+				&config.ServerName{Port: 444, Host: h, Chain: &config.FilterChain{Name: "of another port"}})
+		}
+		c := (*config.Config)(nil).Apply(d)
+		for _, dst := range destinations {
+			for _, name := range names {
+				for _, f := range []Facts{
+					{ServerName: name, Transport: transportTLS},
+					{ServerName: name, Transport: transportTLS, Applications: []string{"h2", "http/1.1"}},
+					{ServerName: name, Transport: transportRaw},
+				} {
+					f.Destination = netip.MustParseAddr(dst)
+					want, got := Match(nil, &holds, f), Match(c, looksUp, f)
+					if want.Name != got.Name {
+						t.Fatalf("%+v: %q, want %q", f, got.Name, want.Name)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestAListenerThatLooksNamesUpWaitsForThem(t *testing.T) {
+	l := &config.Listener{InspectTLS: true, ServerNames: true, Chains: []*config.FilterChain{
+		{Match: config.Match{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}},
+	}}
+	for dst, want := range map[string]bool{"192.0.2.1": true, "10.1.1.1": false} { // the range alone decides
+		if got := asks(l, netip.MustParseAddr(dst)); got != want {
+			t.Errorf("%s: asks is %t, want %t", dst, got, want)
+		}
 	}
-	l.Chains = append(l.Chains, &config.FilterChain{Name: "x", Match: config.Match{ServerNames: []string{"www.example.com"}, Transport: "tls"}})
-	f := Facts{Destination: netip.MustParseAddr("1.2.3.4"), ServerName: "www.example.com", Transport: transportTLS}
+}
+
+func BenchmarkMatchAmongTenThousandServerNames(b *testing.B) {
+	l := &config.Listener{
+		Addresses: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:443")}, ServerNames: true,
+		Chains: []*config.FilterChain{{Match: config.Match{Transport: "raw_buffer", Applications: []string{"http/1.1"}}}},
+	}
+	var d config.Delta
+	for i := range 10_000 {
+		host := fmt.Sprintf("host-%d.example.com", i)
+		d.ServerNames = append(d.ServerNames, &config.ServerName{Port: 443, Host: host, Chain: &config.FilterChain{
+			Name: host, Match: config.Match{ServerNames: []string{host}, Transport: "tls"},
+		}})
+	}
+	c := (*config.Config)(nil).Apply(d)
+	f := Facts{Destination: netip.MustParseAddr("1.2.3.4"), Transport: transportTLS}
 	b.ReportAllocs()
-	for b.Loop() {
-		if Match(nil, l, f) == nil {
+	for i := 0; b.Loop(); i += 7919 {
+		f.ServerName = d.ServerNames[i%len(d.ServerNames)].Host
+		if Match(c, l, f) == nil {
 			b.Fatal("no chain")
 		}
 	}
