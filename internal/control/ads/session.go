@@ -69,6 +69,9 @@ type flight struct {
 	versions map[string]string // "" is a removal
 }
 
+// few are changes as they come one by one, unlike those of a first response.
+const few = 64
+
 // maxNames bounds the names a client may be subscribed to, for each type.
 const maxNames = 1_000_000
 
@@ -262,7 +265,8 @@ func (s *Session) due(now time.Time, i int, removals bool) (Response, bool) {
 	}
 	r := Response{Type: xds.Types[i], Version: s.set.Version()}
 	f := &flight{versions: make(map[string]string)}
-	for _, name := range slices.Sorted(maps.Keys(sub.pending)) {
+	names := slices.Sorted(maps.Keys(sub.pending))
+	for _, name := range names {
 		if sub.limit > 0 && len(f.versions) >= sub.limit {
 			break
 		}
@@ -294,6 +298,9 @@ func (s *Session) due(now time.Time, i int, removals bool) (Response, bool) {
 	}
 	if len(sub.pending) == 0 {
 		sub.limit = 0
+		if len(names) > few {
+			sub.pending = make(map[string]struct{}) // one that grew is slow to go through, though it is empty
+		}
 	}
 	r.Removed = append(r.Removed, sub.missing...)
 	if len(r.Updated) == 0 && len(r.Removed) == 0 && !sub.answer {
