@@ -56,8 +56,16 @@ func relay(ctx context.Context, a, b *transport.Conn, idle time.Duration) result
 
 func (p *pair) run(ctx context.Context) result {
 	a, b := p.a, p.b
-	stop := context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx), false) })
-	defer stop()
+	failed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(failed)
+		p.fail(context.Cause(ctx), false)
+	})
+	defer func() {
+		if !stop() {
+			<-failed // whose ends are not to be touched any more once we return
+		}
+	}()
 	p.renew()
 	there, back := newHalf(p, b, a), newHalf(p, a, b)
 	var wg sync.WaitGroup

@@ -25,7 +25,7 @@ var (
 // forward sends the request to an endpoint and its answer to the caller.
 func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 	x.dropPrivate()
-	if x.timeout = rt.Timeout; x.timeout > 0 && x.whole {
+	if x.timeout = x.timeLimit(rt); x.timeout > 0 && x.whole {
 		x.deadline = time.Now().Add(x.timeout)
 	}
 	for {

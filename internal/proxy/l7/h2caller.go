@@ -119,7 +119,7 @@ func (c *h2Caller) open() (piece, error) {
 
 func (c *h2Caller) read(b *buffer) (piece, error) {
 	n, err := c.stream.Read(b.data())
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && err != io.EOF { //nolint:errorlint // as io.Reader has it
 		return piece{}, c.explain(err)
 	}
 	p := piece{data: b.data()[:n]}

@@ -71,13 +71,13 @@ func (r *rig) frames() *framer {
 	return newFramer(c, func() { c.say(h2.Preface) })
 }
 
-func newFramer(c *client, greet func()) *framer {
+func newFramer(c *client, greet func(), settings ...http2.Setting) *framer {
 	c.t.Helper()
 	f := &framer{Framer: http2.NewFramer(c, c.r), c: c}
 	f.enc = hpack.NewEncoder(&f.buf)
 	f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	greet()
-	f.must(f.WriteSettings())
+	f.must(f.WriteSettings(settings...))
 	return f
 }
 

@@ -183,7 +183,7 @@ func (u *h2Upstream) open() (piece, error) {
 func (u *h2Upstream) read(b *buffer) (piece, error) {
 	s := u.stream.Load()
 	n, err := s.Read(b.data())
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err != nil && err != io.EOF { //nolint:errorlint // as io.Reader has it
 		return piece{}, err
 	}
 	p := piece{data: b.data()[:n]}
@@ -203,7 +203,7 @@ func (u *h2Upstream) served(failure error) served {
 	switch {
 	case errors.Is(failure, streams.ErrRefused), errors.Is(failure, streams.ErrCapacity):
 		return untouched
-	case u.used && (errors.Is(failure, io.EOF) || errors.Is(failure, syscall.ECONNRESET) || errors.Is(failure, syscall.EPIPE)):
+	case u.used && (errors.Is(failure, io.ErrUnexpectedEOF) || errors.Is(failure, syscall.ECONNRESET) || errors.Is(failure, syscall.EPIPE)):
 		return hardly
 	}
 	return perhaps

@@ -126,7 +126,7 @@ func (x *exchange) failure(cause error) (o outcome, words string) {
 	case broken:
 		return brokenAnswer, cause.Error()
 	}
-	if !errors.Is(cause, io.EOF) {
+	if !errors.Is(cause, io.EOF) && !errors.Is(cause, io.ErrUnexpectedEOF) {
 		words = l4.Plain(cause)
 	}
 	if x.started {

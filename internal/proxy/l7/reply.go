@@ -1,13 +1,11 @@
 package l7
 
 import (
-	"bytes"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
-	"github.com/fairlead/fairlead/internal/proxy/h1"
 )
 
 // reply answers at the proxy with the sentence that the record tells, and
@@ -70,58 +68,4 @@ func appendStatus(dst []byte, status int) []byte {
 	dst = append(dst, "\r\ndate: "...)
 	dst = time.Now().UTC().AppendFormat(dst, http.TimeFormat)
 	return append(dst, "\r\n"...)
-}
-
-// appendGRPC appends the head that answers a gRPC call as one expects it: with
-// a status of its own, in a head that says HTTP 200 and is all of the answer.
-func appendGRPC(dst []byte, status int, text []byte) []byte {
-	dst = appendStatus(dst, http.StatusOK)
-	dst = append(dst, "content-type: application/grpc\r\ngrpc-status: "...)
-	dst = strconv.AppendInt(dst, grpcStatus(status), 10)
-	dst = append(dst, "\r\ngrpc-message: "...)
-	dst = appendPercent(dst, text)
-	return append(dst, "\r\ncontent-length: 0\r\n"...)
-}
-
-const grpcType = "application/grpc"
-
-// isGRPC goes by what Envoy goes by: application/grpc, or with a +suffix.
-func (x *exchange) isGRPC() bool {
-	t := x.req.Value(x.in, h1.ContentType)
-	if len(t) < len(grpcType) || !bytes.EqualFold(t[:len(grpcType)], []byte(grpcType)) {
-		return false
-	}
-	return len(t) == len(grpcType) || t[len(grpcType)] == '+' || t[len(grpcType)] == ';'
-}
-
-// grpcStatus is Envoy's mapping of HTTP codes.
-func grpcStatus(status int) int64 {
-	switch status {
-	case 400:
-		return 13
-	case 401:
-		return 16
-	case 403:
-		return 7
-	case 404:
-		return 12
-	case 429, 502, 503, 504:
-		return 14
-	}
-	return 2
-}
-
-// appendPercent appends text in the encoding of grpc-message.
-func appendPercent(dst, text []byte) []byte {
-	const digits = "0123456789ABCDEF"
-	for i, c := range text {
-		switch {
-		case c == '\n' && i == len(text)-1:
-		case c >= ' ' && c <= '~' && c != '%':
-			dst = append(dst, c)
-		default:
-			dst = append(dst, '%', digits[c>>4], digits[c&15])
-		}
-	}
-	return dst
 }

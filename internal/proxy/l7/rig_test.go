@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -247,11 +248,18 @@ func newEndpoint(t testing.TB, scripts ...func(c *client)) endpoint {
 	return endpoint{ln.Addr().(*net.TCPAddr).AddrPort()}
 }
 
-// failing reports failures of scripts, which run on other goroutines.
+// failing reports failures of scripts, which run on other goroutines and end there.
 type failing struct{ testing.TB }
 
-func (f failing) Fatalf(format string, args ...any) { f.TB.Errorf("endpoint: "+format, args...) }
-func (f failing) Fatal(args ...any)                 { f.TB.Error(append([]any{"endpoint:"}, args...)...) }
+func (f failing) Fatalf(format string, args ...any) {
+	f.TB.Errorf("endpoint: "+format, args...)
+	runtime.Goexit()
+}
+
+func (f failing) Fatal(args ...any) {
+	f.TB.Error(append([]any{"endpoint:"}, args...)...)
+	runtime.Goexit()
+}
 
 // closedPort is an address that is taken and where nobody listens.
 func closedPort(t testing.TB) netip.AddrPort {

@@ -3,6 +3,7 @@ package streams
 import (
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"syscall"
 	"time"
@@ -299,7 +300,11 @@ func (c *conn) fail(err error) {
 	c.settled.Broadcast()
 	var broken *h2.Error
 	if !errors.As(err, &broken) {
-		// Not what the peer did wrong: each stream tells where its end came from.
+		// Not what the peer did wrong: each stream tells where its end came from. It is
+		// never io.EOF, which is the orderly end of a body.
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
 		err = fmt.Errorf("the connection ended: %w", err)
 	}
 	c.core.Each(func(s *h2.Stream) { s.Owner.(*Stream).end(err, h2.Cancel) }) //nolint:forcetypeassert // newStream sets it

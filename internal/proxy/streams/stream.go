@@ -94,6 +94,17 @@ func (s *Stream) ReadHead(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
+// WaitReadable parks until a Read would return at once.
+func (s *Stream) WaitReadable() error {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	for s.body.n == 0 && s.err == nil && !s.over && !s.deaf {
+		s.waited = true
+		s.readable.Wait()
+	}
+	return nil
+}
+
 // Read reads of the body. It returns io.EOF once the peer has ended the stream
 // in order; Trailers then holds what it sent last.
 func (s *Stream) Read(p []byte) (int, error) {

@@ -27,9 +27,12 @@ func (c *Conn) WaitReadable() error {
 // delivering wakes for bytes read long ago. So the socket is asked each time.
 func (c *Conn) waitStep(fd uintptr) bool { return !quiet(fd) }
 
-// waitByte waits where there is no descriptor to wait on. The error of an
+// waitByte waits where there is no descriptor to wait on, unless the stream can wait itself. The error of an
 // ended stream is left for the Read, which meets it again.
 func (c *Conn) waitByte() error {
+	if w, ok := c.Conn.(interface{ WaitReadable() error }); ok {
+		return w.WaitReadable()
+	}
 	n, err := c.Conn.Read(c.one[:])
 	if n > 0 {
 		c.head = c.one[:n]

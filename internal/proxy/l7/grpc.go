@@ -1,0 +1,120 @@
+package l7
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/proxy/h1"
+)
+
+const grpcType = "application/grpc"
+
+// isGRPC goes by what Envoy goes by: application/grpc, or with a +suffix.
+func (x *exchange) isGRPC() bool {
+	t := x.req.Value(x.in, h1.ContentType)
+	if len(t) < len(grpcType) || !bytes.EqualFold(t[:len(grpcType)], []byte(grpcType)) {
+		return false
+	}
+	return len(t) == len(grpcType) || t[len(grpcType)] == '+' || t[len(grpcType)] == ';'
+}
+
+// timeLimit is how long the endpoint may take from the end of the request on; 0: as
+// long as it likes. A call of gRPC brings its own limit, which the route's bounds.
+func (x *exchange) timeLimit(rt *config.Route) time.Duration {
+	if !x.isGRPC() {
+		return rt.Timeout
+	}
+	for i := range x.req.N() {
+		f := x.req.Field(i)
+		if f.Kind != h1.Other || !bytes.EqualFold(f.Name.In(x.in), []byte("grpc-timeout")) {
+			continue
+		}
+		d, ok := grpcTimeout(f.Value.In(x.in))
+		if ok && (rt.Timeout == 0 || d < rt.Timeout) {
+			return max(d, 1)
+		}
+		break
+	}
+	return rt.Timeout
+}
+
+// aYear is as long as a call can ask for.
+const aYear = 365 * 24 * time.Hour
+
+// grpcTimeout reads a number of at most eight digits and its unit.
+func grpcTimeout(v []byte) (time.Duration, bool) {
+	if len(v) < 2 || len(v) > 9 {
+		return 0, false
+	}
+	var unit time.Duration
+	switch v[len(v)-1] {
+	case 'H':
+		unit = time.Hour
+	case 'M':
+		unit = time.Minute
+	case 'S':
+		unit = time.Second
+	case 'm':
+		unit = time.Millisecond
+	case 'u':
+		unit = time.Microsecond
+	case 'n':
+		unit = time.Nanosecond
+	default:
+		return 0, false
+	}
+	var n time.Duration
+	for _, c := range v[:len(v)-1] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + time.Duration(c-'0')
+	}
+	return n * min(unit, aYear/max(n, 1)), true
+}
+
+// appendGRPC appends the head that answers a gRPC call as one expects it: with
+// a status of its own, in a head that says HTTP 200 and is all of the answer.
+func appendGRPC(dst []byte, status int, text []byte) []byte {
+	dst = appendStatus(dst, http.StatusOK)
+	dst = append(dst, "content-type: application/grpc\r\ngrpc-status: "...)
+	dst = strconv.AppendInt(dst, grpcStatus(status), 10)
+	dst = append(dst, "\r\ngrpc-message: "...)
+	dst = appendPercent(dst, text)
+	return append(dst, "\r\ncontent-length: 0\r\n"...)
+}
+
+// grpcStatus is Envoy's mapping of HTTP codes.
+func grpcStatus(status int) int64 {
+	switch status {
+	case 400:
+		return 13
+	case 401:
+		return 16
+	case 403:
+		return 7
+	case 404:
+		return 12
+	case 429, 502, 503, 504:
+		return 14
+	}
+	return 2
+}
+
+// appendPercent appends text in the encoding of grpc-message.
+func appendPercent(dst, text []byte) []byte {
+	const digits = "0123456789ABCDEF"
+	for i, c := range text {
+		switch {
+		case c == '\n' && i == len(text)-1:
+		case c >= ' ' && c <= '~' && c != '%':
+			dst = append(dst, c)
+		default:
+			dst = append(dst, '%', digits[c>>4], digits[c&15])
+		}
+	}
+	return dst
+}
