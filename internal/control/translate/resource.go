@@ -45,8 +45,18 @@ func encode(typeURL, name string, m proto.Message) *Resource {
 // for concurrent use; the zero Set and a nil *Set are empty.
 type Set struct {
 	version uint64
-	types   [len(xds.Types)]*immutable.SortedMap[string, *Resource]
+	types   [len(xds.Types)]kindred
 }
+
+// kindred are the resources of one type. They are in groups by what stands before
+// the last slash of their names: the virtual hosts of one table are found without
+// a look at others.
+type kindred struct {
+	count  int
+	groups *immutable.Map[string, group]
+}
+
+type group = *immutable.Map[string, *Resource]
 
 // Version counts the changes of the view since the control plane started.
 func (s *Set) Version() uint64 {
@@ -58,11 +68,7 @@ func (s *Set) Version() uint64 {
 
 // Get returns the resource of that key, or nil.
 func (s *Set) Get(k Key) *Resource {
-	m := s.of(k.Type)
-	if m == nil {
-		return nil
-	}
-	r, _ := m.Get(k.Name)
+	r, _ := s.of(k.Type).group(groupOf(k.Name)).Get(k.Name)
 	return r
 }
 
@@ -86,39 +92,25 @@ func Diff(a, b *Set) []Key {
 }
 
 // Len is how many resources of a type there are.
-func (s *Set) Len(typeURL string) int {
-	m := s.of(typeURL)
-	if m == nil {
-		return 0
-	}
-	return m.Len()
-}
+func (s *Set) Len(typeURL string) int { return s.of(typeURL).count }
 
 // WithPrefix yields the resources of a type whose names begin with prefix, by
-// name. The empty prefix yields all.
+// name. The empty prefix yields all. A prefix that ends with a slash yields those
+// with no further slash behind it, and costs what it yields.
 func (s *Set) WithPrefix(typeURL, prefix string) iter.Seq[*Resource] {
 	return func(yield func(*Resource) bool) {
-		m := s.of(typeURL)
-		if m == nil {
-			return
-		}
-		it := m.Iterator()
-		if prefix != "" {
-			it.Seek(prefix)
-		}
-		for !it.Done() {
-			name, r, _ := it.Next()
-			if !strings.HasPrefix(name, prefix) || !yield(r) {
+		for _, r := range s.of(typeURL).withPrefix(prefix) {
+			if !yield(r) {
 				return
 			}
 		}
 	}
 }
 
-func (s *Set) of(typeURL string) *immutable.SortedMap[string, *Resource] {
+func (s *Set) of(typeURL string) kindred {
 	i := xds.TypeIndex(typeURL)
 	if s == nil || i < 0 {
-		return nil
+		return kindred{}
 	}
 	return s.types[i]
 }
@@ -131,18 +123,106 @@ func (s *Set) With(changed map[Key]*Resource) *Set {
 		*next = *s
 	}
 	next.version++
+	fresh := make(map[groupKey]*immutable.MapBuilder[string, *Resource])
 	for k, r := range changed {
-		i := xds.TypeIndex(k.Type)
-		m := next.types[i]
-		if m == nil {
-			m = immutable.NewSortedMap[string, *Resource](nil)
+		i, name := xds.TypeIndex(k.Type), groupOf(k.Name)
+		t := &next.types[i]
+		old := t.group(name)
+		if old.Len() > 0 {
+			t.replace(name, old, k.Name, r)
+			continue
 		}
 		if r == nil {
-			m = m.Delete(k.Name)
-		} else {
-			m = m.Set(k.Name, r)
+			continue
 		}
-		next.types[i] = m
+		at := groupKey{i, name}
+		if fresh[at] == nil {
+			fresh[at] = immutable.NewMapBuilder[string, *Resource](stringHasher{})
+		}
+		fresh[at].Set(k.Name, r)
+	}
+	for at, b := range fresh {
+		t := &next.types[at.kind]
+		t.count += b.Len()
+		t.groups = t.all().Set(at.name, b.Map())
 	}
 	return next
 }
+
+// A groupKey says which group of which type.
+type groupKey struct {
+	kind int
+	name string
+}
+
+// groupOf is the group of a name, with its slash.
+func groupOf(name string) string { return name[:strings.LastIndexByte(name, '/')+1] }
+
+func (t kindred) all() *immutable.Map[string, group] {
+	if t.groups == nil {
+		return immutable.NewMap[string, group](stringHasher{})
+	}
+	return t.groups
+}
+
+func (t kindred) group(name string) group {
+	if t.groups != nil {
+		if g, ok := t.groups.Get(name); ok {
+			return g
+		}
+	}
+	return immutable.NewMap[string, *Resource](stringHasher{})
+}
+
+// replace gives a name of the group g another resource; nil removes it.
+func (t *kindred) replace(at string, g group, name string, r *Resource) {
+	before := g.Len()
+	if r == nil {
+		g = g.Delete(name)
+	} else {
+		g = g.Set(name, r)
+	}
+	t.count += g.Len() - before
+	if g.Len() == 0 {
+		t.groups = t.groups.Delete(at)
+	} else {
+		t.groups = t.groups.Set(at, g)
+	}
+}
+
+// withPrefix returns the resources whose names begin with prefix, by name.
+func (t kindred) withPrefix(prefix string) []*Resource {
+	var found []*Resource
+	from := func(g group) {
+		for it := g.Iterator(); !it.Done(); {
+			if name, r, _ := it.Next(); strings.HasPrefix(name, prefix) {
+				found = append(found, r)
+			}
+		}
+	}
+	if strings.HasSuffix(prefix, "/") {
+		from(t.group(prefix))
+	} else {
+		for it := t.all().Iterator(); !it.Done(); {
+			_, g, _ := it.Next()
+			from(g)
+		}
+	}
+	slices.SortFunc(found, func(a, b *Resource) int { return strings.Compare(a.Name, b.Name) })
+	return found
+}
+
+// stringHasher spreads names that differ in little.
+type stringHasher struct{}
+
+// Hash implements immutable.Hasher.
+func (stringHasher) Hash(s string) uint32 {
+	h := uint32(2166136261)
+	for i := range len(s) {
+		h = (h ^ uint32(s[i])) * 16777619
+	}
+	return h ^ h>>15
+}
+
+// Equal implements immutable.Hasher.
+func (stringHasher) Equal(a, b string) bool { return a == b }
