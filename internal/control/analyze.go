@@ -40,7 +40,7 @@ func (p *Plane) Mesh() config.Mesh {
 
 // maxJudged bounds how many services Analyze looks at, each anew for every
 // namespace that does not see just what another sees.
-const maxJudged = 10_000_000
+const maxJudged = 5_000_000
 
 // Analyze returns what joining the objects brings to light for workloads of
 // every namespace that an object lies in or names, beyond what New returned, and
