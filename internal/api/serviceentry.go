@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
 )
 
 // The most that lists of a ServiceEntry may hold, as Istio's schema has it.
@@ -25,8 +26,8 @@ const (
 type entryFacts struct {
 	*networking.ServiceEntry
 	resolution mesh.Resolution
-	selects    bool // has a workloadSelector
-	hosts      []hostname.Name
+	selects    bool            // has a workloadSelector
+	doubles    int             // hosts that are listed before
 	protocols  []mesh.Protocol // of each port; Unset where it did not parse
 	unknown    []bool          // of each port: the protocol did not parse
 	portNames  map[string]bool
@@ -45,6 +46,7 @@ func (v *validator) serviceEntry(se *networking.ServiceEntry) {
 	v.selector(e)
 	v.endpoints(e)
 	v.resolution(e)
+	v.handshakes(e)
 	v.exportTo("spec.exportTo", se.ExportTo, true)
 	v.notYet(e)
 }
@@ -63,12 +65,13 @@ func (v *validator) hosts(e *entryFacts) {
 		if !ok {
 			continue
 		}
-		e.hosts = append(e.hosts, name)
 		if j, ok := first[name]; ok {
+			e.doubles++
 			v.warn(field, "%s is the same host as %s; remove one", quote(text), index("spec.hosts", j))
 			continue
 		}
 		first[name] = i
+		v.dotless(field, text, name)
 		if strings.HasPrefix(text, "*") && !strings.HasPrefix(text, "*.") && e.resolution != mesh.DynamicDNS {
 			v.warn(field, "%s also matches hosts such as %s; write %s if only names below it are meant", quote(text), quote("any"+text[1:]), quote("*."+text[1:]))
 		}
@@ -95,6 +98,15 @@ func (v *validator) host(field, text string) (hostname.Name, bool) {
 		return name, true
 	}
 	return "", false
+}
+
+// dotless warns of a host of one label, which others read as something else.
+func (v *validator) dotless(field, text string, name hostname.Name) {
+	if strings.ContainsAny(string(name), ".:*") {
+		return
+	}
+	v.warn(field, "%s has no dot: rules of this namespace that name it mean the Service %s.%s.svc.cluster.local, not this entry, and resolvers try their search domains before it; "+
+		"name it in full, such as %s", quote(text), name, v.object.Namespace, quote(string(name)+".internal"))
 }
 
 // ownedByCluster reports whether the name stands for services of the platform
@@ -127,12 +139,25 @@ func (v *validator) ports(e *entryFacts) {
 		}
 		e.protocols = append(e.protocols, protocol)
 		e.unknown = append(e.unknown, !ok)
+		if protocol != mesh.UDP {
+			v.reserved(field+".number", p.Number)
+		}
 		switch protocol { //nolint:exhaustive // the others need no word
 		case mesh.UDP:
 			v.warn(field+".protocol", "UDP is not acted on yet; the port is left out")
 		case mesh.Postgres:
 			v.warn(field+".protocol", "Istio does not know POSTGRES and refuses the entry; write TCP where it must be portable")
 		}
+	}
+}
+
+// reserved warns of the ports that connections never come to the proxy by.
+func (v *validator) reserved(field string, number uint32) {
+	switch number {
+	case xds.OutboundPort:
+		v.warn(field, "port %d is where the proxy itself takes connections in, so this one is left out; declare another number, with targetPort: %d if that is what the server listens on", number, number)
+	case xds.DNSPort:
+		v.warn(field, "port %d of every address is the workload's name server, so this one is left out; declare another number, with targetPort: %d if that is what the server listens on", number, number)
 	}
 }
 
@@ -176,9 +201,15 @@ func (v *validator) addresses(e *entryFacts) {
 	if len(e.Addresses) > maxAddresses {
 		v.err("spec.addresses", "has %d addresses, at most %d are allowed; split the entry", len(e.Addresses), maxAddresses)
 	}
+	first := map[netip.Prefix]int{}
 	for i, text := range e.Addresses {
 		field := index("spec.addresses", i)
 		prefix, err := parseAddress(text)
+		if j, ok := first[prefix.Masked()]; ok && err == nil {
+			v.warn(field, "%s is the same address as %s; remove one", quote(text), index("spec.addresses", j))
+		} else if err == nil {
+			first[prefix.Masked()] = i
+		}
 		switch {
 		case err != nil:
 			v.err(field, "%s is neither an IP address nor a CIDR such as 10.1.0.0/16", quote(text))
@@ -215,9 +246,15 @@ func (e *entryFacts) virtual(o *Object) bool {
 }
 
 // parseAddress reads an IP address, as a prefix of its full length, or a CIDR.
+// An IPv4 address in the clothes of IPv6 is one of IPv4.
 func parseAddress(s string) (netip.Prefix, error) {
 	if strings.Contains(s, "/") {
-		return netip.ParsePrefix(s)
+		const mapped = 96 // bits before the IPv4 address in one of IPv6
+		p, err := netip.ParsePrefix(s)
+		if err == nil && p.Addr().Is4In6() && p.Bits() >= mapped {
+			return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped), nil
+		}
+		return p, err
 	}
 	a, err := netip.ParseAddr(s)
 	if err != nil {
@@ -330,7 +367,8 @@ func (v *validator) dynamic(e *entryFacts) {
 
 // distinguishable checks that connections to several hosts can be told apart.
 func (v *validator) distinguishable(e *entryFacts) {
-	if e.resolution == mesh.None || e.resolution == mesh.DynamicDNS || len(e.Hosts) < 2 {
+	hosts := len(e.Hosts) - e.doubles
+	if e.resolution == mesh.None || e.resolution == mesh.DynamicDNS || hosts < 2 {
 		return
 	}
 	for i, p := range e.protocols {
@@ -338,9 +376,29 @@ func (v *validator) distinguishable(e *entryFacts) {
 		switch {
 		case p.IsHTTP(), e.unknown[i]:
 		case !p.IsTLS():
-			v.err(field, "port %d carries no host name, so its connections cannot be told apart between %d hosts; make one entry for each host", e.Ports[i].Number, len(e.Hosts))
+			v.err(field, "port %d carries no host name, so its connections cannot be told apart between %d hosts; make one entry for each host", e.Ports[i].Number, hosts)
 		case e.resolution != mesh.Static && len(e.Addresses) > 0:
 			v.warn(field, "several hosts share the addresses of this TLS port, and the address alone decides; make one entry for each host")
+		}
+	}
+}
+
+// handshakes warns of hosts that no TLS handshake can be known by: server names
+// are matched by whole labels.
+func (v *validator) handshakes(e *entryFacts) {
+	if e.resolution == mesh.DynamicDNS {
+		return // left out as a whole
+	}
+	for i, text := range e.Hosts {
+		name, err := hostname.Parse(text)
+		if err != nil || !name.IsWildcard() || name == "*" || strings.HasPrefix(string(name), "*.") {
+			continue
+		}
+		for j, p := range e.protocols {
+			if p.IsTLS() {
+				v.warn(index("spec.hosts", i), "the server name of a TLS handshake is matched by whole labels, so port %d is left out for %s; write %s, and the other names one by one",
+					e.Ports[j].Number, quote(text), quote("*."+strings.TrimLeft(string(name), "*-_")))
+			}
 		}
 	}
 }

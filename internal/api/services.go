@@ -60,12 +60,17 @@ func Services(o *Object) []*mesh.Service {
 	return services
 }
 
+// serviceAddresses returns each address once, in the order in which they are listed.
 func serviceAddresses(texts []string) []netip.Prefix {
 	var addresses []netip.Prefix
+	seen := make(map[netip.Prefix]bool, len(texts))
 	for _, text := range texts {
-		if prefix, err := parseAddress(text); err == nil {
-			addresses = append(addresses, prefix.Masked())
+		prefix, err := parseAddress(text)
+		if prefix = prefix.Masked(); err != nil || seen[prefix] {
+			continue
 		}
+		seen[prefix] = true
+		addresses = append(addresses, prefix)
 	}
 	return addresses
 }
