@@ -8,6 +8,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/hostname"
 )
 
 // numbered makes the i-th of many entries that do not meet.
@@ -63,10 +64,15 @@ func BenchmarkOneChange(b *testing.B) {
 
 func BenchmarkService(b *testing.B) {
 	r := New(config.Default())
-	s, _ := r.Apply(epoch, many(50_000))
+	changes := many(50_000)
+	s, _ := r.Apply(epoch, changes)
+	names := make([]hostname.Name, len(changes))
+	for i := range names {
+		names[i] = hostname.Name(fmt.Sprintf("host-%d.example.com", i))
+	}
 	b.ReportAllocs()
-	for b.Loop() {
-		if s.Service("elsewhere", "host-31234.example.com") == nil {
+	for i := 0; b.Loop(); i += 7919 { // another each time
+		if s.Service("elsewhere", names[i%len(names)]) == nil {
 			b.Fatal("not found")
 		}
 	}

@@ -144,8 +144,7 @@ func (r *Registry) Notes() []api.Problem {
 		inhabited[namespace] = true
 	}
 	var notes []api.Problem
-	for all := r.hosts.Iterator(); !all.Done(); {
-		name, h, _ := all.Next()
+	for name, h := range inOrder(r.hosts, nil) {
 		for _, o := range h.owners {
 			if note, ok := unused(o, inhabited); ok {
 				notes = append(notes, note)
@@ -169,7 +168,7 @@ func (r *Registry) Namespaces() []string {
 	for namespace := range r.sidecars {
 		all[namespace] = true
 	}
-	for hosts := r.hosts.Iterator(); !hosts.Done(); {
+	for hosts := r.hosts.Iterator(); !hosts.Done(); { // in any order
 		_, h, _ := hosts.Next()
 		for _, o := range h.owners {
 			for _, namespace := range o.audience.names {

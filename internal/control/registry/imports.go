@@ -88,12 +88,7 @@ func (r *Registry) under(pattern hostname.Name) func(yield func(hostname.Name, *
 			}
 			return
 		}
-		for all := r.hosts.Iterator(); !all.Done(); {
-			name, h, _ := all.Next()
-			if name.SubsetOf(pattern) && !yield(name, h) {
-				return
-			}
-		}
+		inOrder(r.hosts, func(name hostname.Name) bool { return name.SubsetOf(pattern) })(yield)
 	}
 }
 
@@ -111,8 +106,7 @@ func (v *vicinity) to(r *Registry, host hostname.Name) string {
 		return ""
 	}
 	if v.hosts == nil {
-		for all := r.hosts.Iterator(); !all.Done(); {
-			name, _, _ := all.Next()
+		for name := range inOrder(r.hosts, nil) {
 			v.hosts = append(v.hosts, string(name))
 		}
 	}

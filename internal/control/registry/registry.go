@@ -78,7 +78,7 @@ type Registry struct {
 	mesh    config.Mesh
 	objects map[api.Key][]claim
 	claims  map[hostname.Name][]claim // each list in order of precedence
-	hosts   *immutable.SortedMap[hostname.Name, *host]
+	hosts   hosts
 	vips    *vip.Pool
 	waiting map[hostname.Name]bool // hosts that got no virtual address because there was none left
 
@@ -99,7 +99,7 @@ func New(m config.Mesh) *Registry {
 		waiting: map[hostname.Name]bool{},
 		objects: map[api.Key][]claim{},
 		claims:  map[hostname.Name][]claim{},
-		hosts:   immutable.NewSortedMap[hostname.Name, *host](byName{}),
+		hosts:   immutable.NewMap[hostname.Name, *host](byName{}),
 
 		workloads: map[string]map[api.Key]workload{},
 		selecting: map[string]map[hostname.Name]bool{},
@@ -108,11 +108,48 @@ func New(m config.Mesh) *Registry {
 	}
 }
 
-// byName orders hosts.
+// hosts are those that somebody declares. They are immutable.
+type hosts = *immutable.Map[hostname.Name, *host]
+
+// byName finds hosts.
 type byName struct{}
 
-// Compare implements immutable.Comparer.
-func (byName) Compare(a, b hostname.Name) int { return strings.Compare(string(a), string(b)) }
+// Hash implements immutable.Hasher.
+func (byName) Hash(n hostname.Name) uint32 {
+	h := uint32(2166136261)
+	for i := range len(n) {
+		h = (h ^ uint32(n[i])) * 16777619
+	}
+	return h ^ h>>15
+}
+
+// Equal implements immutable.Hasher.
+func (byName) Equal(a, b hostname.Name) bool { return a == b }
+
+// inOrder yields the hosts for which keep holds, by name; nil keeps all.
+func inOrder(all hosts, keep func(hostname.Name) bool) iter.Seq2[hostname.Name, *host] {
+	return func(yield func(hostname.Name, *host) bool) {
+		type pair struct {
+			name hostname.Name
+			host *host
+		}
+		var sorted []pair
+		if keep == nil {
+			sorted = make([]pair, 0, all.Len())
+		}
+		for it := all.Iterator(); !it.Done(); {
+			if name, h, _ := it.Next(); keep == nil || keep(name) {
+				sorted = append(sorted, pair{name, h})
+			}
+		}
+		slices.SortFunc(sorted, func(a, b pair) int { return strings.Compare(string(a.name), string(b.name)) })
+		for _, p := range sorted {
+			if !yield(p.name, p.host) {
+				return
+			}
+		}
+	}
+}
 
 // Apply folds changes in. The result does not depend on their order, unless
 // they name an object twice: then the last holds. (Of two hosts whose names
@@ -283,7 +320,7 @@ func (r *Registry) contend(c *contest, claims []claim) []api.Problem {
 // A Snapshot is an immutable state of the registry. It is safe for concurrent use.
 type Snapshot struct {
 	mesh     config.Mesh
-	hosts    *immutable.SortedMap[hostname.Name, *host]
+	hosts    hosts
 	sidecars map[string][]sidecar
 }
 
@@ -309,8 +346,7 @@ func (s *Snapshot) Service(namespace string, host hostname.Name) *mesh.Service {
 // host, sorted by host.
 func (s *Snapshot) Services(namespace string) iter.Seq[*mesh.Service] {
 	return func(yield func(*mesh.Service) bool) {
-		for all := s.hosts.Iterator(); !all.Done(); {
-			_, h, _ := all.Next()
+		for _, h := range inOrder(s.hosts, nil) {
 			if i := h.winner(namespace); i >= 0 && !yield(h.owners[i].service) {
 				return
 			}

@@ -132,8 +132,7 @@ func (s Scope) Service(namespace string, host hostname.Name) *mesh.Service {
 // Services is Snapshot.Services through the Sidecar and by the capture.
 func (s Scope) Services(namespace string) iter.Seq[*mesh.Service] {
 	return func(yield func(*mesh.Service) bool) {
-		for all := s.snapshot.hosts.Iterator(); !all.Done(); {
-			_, h, _ := all.Next()
+		for _, h := range inOrder(s.snapshot.hosts, nil) {
 			if service := s.reach(h, namespace); service != nil && !yield(service) {
 				return
 			}
