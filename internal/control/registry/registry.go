@@ -286,7 +286,7 @@ func (r *Registry) settle(at time.Time, name hostname.Name) (changed bool, probl
 	if existed && reflect.DeepEqual(before.owners, now.owners) {
 		return false, problems
 	}
-	r.hosts = r.hosts.Set(name, &host{owners: now.owners})
+	r.hosts = r.hosts.Set(name, hostOf(now.owners))
 	return true, problems
 }
 
