@@ -198,8 +198,15 @@ func goEndpoint(t testing.TB, h http.HandlerFunc) netip.AddrPort {
 	var p http.Protocols
 	p.SetHTTP1(true)
 	p.SetUnencryptedHTTP2(true)
-	s := &http.Server{Handler: h, Protocols: &p, ErrorLog: nil, ReadHeaderTimeout: patience}
 	var wg sync.WaitGroup
+	s := &http.Server{Handler: h, Protocols: &p, ReadHeaderTimeout: patience, ConnState: func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			wg.Add(1)
+		case http.StateClosed:
+			wg.Done()
+		}
+	}}
 	wg.Go(func() {
 		if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			t.Error(err)
