@@ -27,8 +27,10 @@ import (
 func controlPlane(context.Context, plan) ([]contest, error) {
 	return []contest{
 		buildContest(),
-		changeContest("HTTP", httpPorts, 500),
-		changeContest("HTTP and HTTPS", httpPorts+", "+httpsPort, 50),
+		changeContest(endpointChanges, "HTTP", httpPorts),
+		changeContest(endpointChanges, "HTTP and HTTPS", httpPorts+", "+httpsPort),
+		changeContest(hostComes, "HTTP", httpPorts),
+		changeContest(hostComes, "HTTP and HTTPS", httpPorts+", "+httpsPort),
 		nameContest(),
 	}, nil
 }
@@ -50,12 +52,19 @@ func buildContest() contest {
 	}
 }
 
+// What changes, as in titles.
+const (
+	endpointChanges = "an endpoint of one entry changes"
+	hostComes       = "a host comes, or goes again"
+)
+
 // changeContest is for entries with the ports given.
-func changeContest(what, ports string, changes int) contest {
+func changeContest(event, what, ports string) contest {
+	const changes = 5000 // as many as make the collector run, among many entries too
 	var contestants []contestant
 	for _, n := range []int{100, 1_000, 10_000} {
 		contestants = append(contestants, contestant{among(n), func(ctx context.Context) (entrant, error) {
-			s, err := startPart(ctx, proxyCore, "control-chain", ports, strconv.Itoa(n))
+			s, err := startPart(ctx, proxyCore, "control-chain", event, ports, strconv.Itoa(n))
 			if err != nil {
 				return entrant{}, err
 			}
@@ -74,7 +83,7 @@ func changeContest(what, ports string, changes int) contest {
 		}})
 	}
 	return contest{
-		title:       fmt.Sprintf("an endpoint of one entry changes, ports %s: registry, translation, one subscribed session; %d changes a turn", what, changes),
+		title:       fmt.Sprintf("%s, ports %s: registry, translation, one subscribed session; %d changes a turn", event, what, changes),
 		columns:     []column{{name: "CPU us/change", digits: 1}, {name: "allocations/change", digits: 0}},
 		contestants: contestants,
 		aims:        []aim{{among(10_000), "", 0, 1000, 0}, {among(10_000), among(100), 0, 1.2, 0}},
@@ -270,11 +279,11 @@ func ownCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// controlChain PORTS ENTRIES holds a control plane with so many entries, and for
-// each number it is given changes the endpoint of one so many times.
+// controlChain EVENT PORTS ENTRIES holds a control plane with so many entries, and
+// for each number it is given makes the event happen so many times.
 func controlChain(args []string) error {
-	ports := args[0]
-	n, err := numbers(args[1:])
+	event, ports := args[0], args[1]
+	n, err := numbers(args[2:])
 	if err != nil {
 		return err
 	}
@@ -282,12 +291,19 @@ func controlChain(args []string) error {
 	if err != nil {
 		return err
 	}
-	flip, err := changesOf(numbered(n[0]/2, ports, "192.0.2.2") + numbered(n[0]/2, ports, "192.0.2.3"))
+	which := n[0] / 2
+	if event == hostComes {
+		which = n[0] // a further one
+	}
+	flip, err := changesOf(numbered(which, ports, "192.0.2.2") + numbered(which, ports, "192.0.2.3"))
 	if err != nil {
 		return err
 	}
 	if len(flip) != 2 {
 		return fmt.Errorf("%d objects, want 2 states of one", len(flip))
+	}
+	if event == hostComes {
+		flip[1].Object = nil
 	}
 	now := time.Now()
 	c, err := newChain(now, first)
@@ -295,7 +311,11 @@ func controlChain(args []string) error {
 		return err
 	}
 	fmt.Println("ready")
-	answer(repeated(func(i int) error { return c.apply(now, flip[i%2]) }))
+	turns := 0
+	answer(repeated(func(int) error {
+		turns++
+		return c.apply(now, flip[(turns-1)%2])
+	}))
 	return nil
 }
 
