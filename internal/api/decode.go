@@ -71,7 +71,10 @@ func (d *decoder) syntax(err error, data []byte) {
 	} else if m := unknownAnchor.FindStringSubmatch(text); m != nil {
 		line = lineAt(data, bytes.Index(data, []byte("*"+m[1])))
 	} else {
-		line = lineAt(data, firstUnreadable(data))
+		line = max(lineAt(data, firstUnreadable(data)), 1) // of the first line the reader does not say it
+	}
+	if strings.HasPrefix(text, "exceeded max depth") { // the reader's own bound, far above ours
+		text = fmt.Sprintf("nested deeper than %d levels", maxDepth)
 	}
 	if strings.Contains(text, "cannot start any token") {
 		text += " (if it is a tab: YAML is indented with spaces)"
@@ -284,9 +287,9 @@ func (w *walker) metadata(o *Object, m field) {
 		case "creationTimestamp":
 			o.Created = w.time(f.value, path)
 		case "uid", "resourceVersion", "generation", "generateName", "managedFields", "ownerReferences", "finalizers",
-			"selfLink", "deletionTimestamp", "deletionGracePeriodSeconds":
+			"selfLink", "clusterName", "deletionTimestamp", "deletionGracePeriodSeconds":
 		default:
-			w.warn(f.line, path, unknownField(f.name, []string{"name", "namespace", "labels", "annotations"})+"; it is ignored")
+			w.report(f.line, path, unknownField(f.name, []string{"name", "namespace", "labels", "annotations"}))
 		}
 	}
 }

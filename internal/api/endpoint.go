@@ -28,7 +28,7 @@ func (v *validator) endpoints(e *entryFacts) {
 		case p.Address == "" && p.Network == "":
 			v.err(field+".address", "the endpoint has no address; give it one")
 		case p.Address == "":
-			v.warn(field+".address", "an endpoint with a network and no address is not acted on yet; it is left out")
+			v.warn(field+".address", "the endpoint has a network (%s) and no address, and gateways of networks are not known yet; it is left out", quote(p.Network))
 		case strings.HasPrefix(p.Address, "unix:"):
 			v.unixEndpoint(e, field, p)
 		default:
@@ -49,15 +49,15 @@ func (v *validator) endpointAddress(e *entryFacts, field, address string) {
 // where a port belongs that was written with it.
 func (v *validator) hostAddress(field, address, portGoes string) (named bool) {
 	if ip, err := netip.ParseAddr(address); err == nil {
-		if ip.Zone() != "" {
-			v.err(field, "%s has a zone, which means something on one machine only; use an address without", quote(address))
-		}
+		v.endpointIP(field, address, ip)
 		return false
 	}
 	name, err := hostname.Parse(address)
 	switch {
 	case strings.Contains(address, "://"):
 		v.err(field, "%s is a URL; leave only the host name or address", quote(address))
+	case err == nil && strings.HasPrefix(address, "["):
+		v.err(field, "%s has brackets, which are for addresses with a port; write %s", quote(address), quote(strings.Trim(address, "[]")))
 	case strings.Count(address, ":") == 1:
 		v.err(field, "%s has a port; put it %s", quote(address), portGoes)
 	case err != nil:
@@ -68,6 +68,20 @@ func (v *validator) hostAddress(field, address, portGoes string) (named bool) {
 		return true
 	}
 	return false
+}
+
+// endpointIP warns of addresses at which nobody answers, or somebody else.
+func (v *validator) endpointIP(field, address string, ip netip.Addr) {
+	switch ip := ip.Unmap(); {
+	case ip.Zone() != "":
+		v.err(field, "%s has a zone, which means something on one machine only; use an address without", quote(address))
+	case ip.IsUnspecified():
+		v.warn(field, "%s is no destination: it stands for any address of the machine that listens; give the address of the server", quote(address))
+	case ip.IsMulticast(), ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		v.warn(field, "%s stands for a group, to which no connection can be made; give the address of the server", quote(address))
+	case ip.IsLoopback():
+		v.warn(field, "%s is the loopback of the machine that the proxy runs on, and not of the workload's sandbox; connections are made there", quote(address))
+	}
 }
 
 func (v *validator) unixEndpoint(e *entryFacts, field string, p *networking.WorkloadEntry) {

@@ -43,7 +43,7 @@ func Mesh(o *Object, base config.Mesh) config.Mesh {
 	base = virtualRanges(o, base)
 	if p := m.OutboundTrafficPolicy; p != nil {
 		base.OutboundTrafficPolicy = mesh.RegistryOnly
-		if p.Mode == meshv1.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY {
+		if p.Mode == meshv1.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY || p.Mode == meshv1.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS {
 			base.OutboundTrafficPolicy = mesh.AllowAny
 		}
 	}
@@ -215,12 +215,11 @@ func (v *validator) proxyMetadata(field string, variables map[string]string) {
 }
 
 func (v *validator) meshPolicy(field string, p *meshv1.MeshConfig_OutboundTrafficPolicy) {
-	const advice = "write mode: ALLOW_ANY or mode: REGISTRY_ONLY"
 	switch {
 	case !v.object.has(field + ".mode"):
-		v.err(field, "has no mode; %s", advice)
-	case p.Mode != meshv1.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY && p.Mode != meshv1.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY:
-		v.err(field+".mode", "%s is not acted on yet; %s", p.Mode, advice)
+		v.err(field, "has no mode; write mode: ALLOW_ANY or mode: REGISTRY_ONLY")
+	case p.Mode == meshv1.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS:
+		v.warn(field+".mode", "%s is not acted on yet and is read as ALLOW_ANY: what nothing declares goes to the address that the workload chose, and no name is looked up for it", p.Mode)
 	}
 }
 

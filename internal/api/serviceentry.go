@@ -431,23 +431,21 @@ func (v *validator) exportTo(field string, exportTo []string, none bool) {
 // notYet names every field that is valid, set and without effect.
 func (v *validator) notYet(e *entryFacts) {
 	if len(e.SubjectAltNames) > 0 {
-		v.warn("spec.subjectAltNames", "is not acted on yet: no certificate is checked against it")
-	}
-	if e.Location == networking.ServiceEntry_MESH_INTERNAL {
-		v.warn("spec.location", "MESH_INTERNAL is not acted on yet: connections are made as to an external service, without mutual TLS")
+		v.warn("spec.subjectAltNames", unchecked)
 	}
 	if e.resolution == mesh.DynamicDNS {
 		v.warn("spec.resolution", "DYNAMIC_DNS is not acted on yet: the entry is left out, and its hosts are unknown")
 	}
 	for i, p := range e.Endpoints {
-		field := index("spec.endpoints", i)
-		for _, f := range []struct{ name, value string }{{"network", p.Network}, {"locality", p.Locality}, {"serviceAccount", p.ServiceAccount}} {
-			if f.value != "" {
-				v.warn(join(field, f.name), "is not acted on yet")
-			}
+		if p.ServiceAccount != "" { // once: an entry may have thousands
+			v.warn(index("spec.endpoints", i)+".serviceAccount", unchecked)
+			break
 		}
 	}
 }
+
+// unchecked is what is to be known of fields that name whom a certificate is for.
+const unchecked = "is not acted on yet: no certificate is checked against it before the proxy originates TLS"
 
 func resolutionOf(r networking.ServiceEntry_Resolution) mesh.Resolution {
 	switch r {

@@ -157,8 +157,17 @@ func (v *validator) egress(field string, l *networking.IstioEgressListener, last
 			imports++
 		}
 	}
-	if imports == 0 && len(l.Hosts) > 0 && !slices.Contains(l.Hosts, "~/*") {
-		v.warn(field+".hosts", `has exclusions only, so it imports nothing; add "*/*" to import the rest`)
+	v.excluded(field+".hosts", l.Hosts, imports)
+}
+
+// excluded warns of exclusions that leave nothing of what a listener imports.
+func (v *validator) excluded(field string, hosts []string, imports int) {
+	all := slices.IndexFunc(hosts, func(h string) bool { return h == "~/*" || h == "~*/*" })
+	switch {
+	case all < 0 && imports == 0 && len(hosts) > 0:
+		v.warn(field, `has exclusions only, so it imports nothing; add "*/*" to import the rest`)
+	case all >= 0 && len(hosts) > 1:
+		v.warn(index(field, all), "%s excludes every host, so the others count for nothing; remove it, or them", quote(hosts[all]))
 	}
 }
 

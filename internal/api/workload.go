@@ -92,17 +92,15 @@ func (v *validator) workloadEntry(field string, we *networking.WorkloadEntry) {
 	case we.Address == "" && we.Network == "":
 		v.err(address, "the workload has no address; give it one")
 	case we.Address == "":
-		v.warn(address, "a workload with a network and no address is not acted on yet; it is left out")
+		v.warn(address, "the workload has a network (%s) and no address, and gateways of networks are not known yet; it is left out", quote(we.Network))
 	case strings.HasPrefix(we.Address, "unix:"):
 		v.portless(field, we)
 		v.unixAddress(address, we.Address)
 	default:
 		v.hostAddress(address, we.Address, "under spec.ports, by the name that the ServiceEntry gives it")
 	}
-	for _, f := range []struct{ name, value string }{{"network", we.Network}, {"locality", we.Locality}, {"serviceAccount", we.ServiceAccount}} {
-		if f.value != "" {
-			v.warn(join(field, f.name), "is not acted on yet")
-		}
+	if we.ServiceAccount != "" {
+		v.warn(join(field, "serviceAccount"), unchecked)
 	}
 }
 
