@@ -153,9 +153,9 @@ func (s *Session) subscribe(sub *subscription, typeURL, name string) {
 			sub.prefixes[prefix] = struct{}{}
 		}
 		found := false
-		for r := range s.set.WithPrefix(typeURL, prefix) {
+		for name := range s.set.Names(typeURL, prefix) {
 			found = true
-			sub.pending[r.Name] = struct{}{}
+			sub.pending[name] = struct{}{}
 		}
 		if !found && name != "*" {
 			sub.missing = append(sub.missing, name)

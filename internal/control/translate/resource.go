@@ -68,7 +68,11 @@ func (s *Set) Version() uint64 {
 
 // Get returns the resource of that key, or nil.
 func (s *Set) Get(k Key) *Resource {
-	r, _ := s.of(k.Type).group(groupOf(k.Name)).Get(k.Name)
+	g := s.of(k.Type).group(groupOf(k.Name))
+	if g == nil {
+		return nil
+	}
+	r, _ := g.Get(k.Name)
 	return r
 }
 
@@ -99,8 +103,21 @@ func (s *Set) Len(typeURL string) int { return s.of(typeURL).count }
 // with no further slash behind it, and costs what it yields.
 func (s *Set) WithPrefix(typeURL, prefix string) iter.Seq[*Resource] {
 	return func(yield func(*Resource) bool) {
-		for _, r := range s.of(typeURL).withPrefix(prefix) {
+		all := slices.Collect(s.of(typeURL).unsorted(prefix))
+		slices.SortFunc(all, func(a, b *Resource) int { return strings.Compare(a.Name, b.Name) })
+		for _, r := range all {
 			if !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// Names yields the names that begin with prefix, as WithPrefix does, in any order.
+func (s *Set) Names(typeURL, prefix string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for r := range s.of(typeURL).unsorted(prefix) {
+			if !yield(r.Name) {
 				return
 			}
 		}
@@ -128,7 +145,7 @@ func (s *Set) With(changed map[Key]*Resource) *Set {
 		i, name := xds.TypeIndex(k.Type), groupOf(k.Name)
 		t := &next.types[i]
 		old := t.group(name)
-		if old.Len() > 0 {
+		if old != nil {
 			t.replace(name, old, k.Name, r)
 			continue
 		}
@@ -165,13 +182,13 @@ func (t kindred) all() *immutable.Map[string, group] {
 	return t.groups
 }
 
+// group returns the resources of a group, or nil if there are none.
 func (t kindred) group(name string) group {
-	if t.groups != nil {
-		if g, ok := t.groups.Get(name); ok {
-			return g
-		}
+	if t.groups == nil {
+		return nil
 	}
-	return immutable.NewMap[string, *Resource](stringHasher{})
+	g, _ := t.groups.Get(name)
+	return g
 }
 
 // replace gives a name of the group g another resource; nil removes it.
@@ -190,26 +207,31 @@ func (t *kindred) replace(at string, g group, name string, r *Resource) {
 	}
 }
 
-// withPrefix returns the resources whose names begin with prefix, by name.
-func (t kindred) withPrefix(prefix string) []*Resource {
-	var found []*Resource
-	from := func(g group) {
-		for it := g.Iterator(); !it.Done(); {
-			if name, r, _ := it.Next(); strings.HasPrefix(name, prefix) {
-				found = append(found, r)
+// unsorted yields the resources whose names begin with prefix.
+func (t kindred) unsorted(prefix string) iter.Seq[*Resource] {
+	return func(yield func(*Resource) bool) {
+		if strings.HasSuffix(prefix, "/") {
+			if g := t.group(prefix); g != nil {
+				each(g, yield)
+			}
+			return
+		}
+		for it := t.all().Iterator(); !it.Done(); {
+			_, g, _ := it.Next()
+			if !each(g, func(r *Resource) bool { return !strings.HasPrefix(r.Name, prefix) || yield(r) }) {
+				return
 			}
 		}
 	}
-	if strings.HasSuffix(prefix, "/") {
-		from(t.group(prefix))
-	} else {
-		for it := t.all().Iterator(); !it.Done(); {
-			_, g, _ := it.Next()
-			from(g)
+}
+
+func each(g group, yield func(*Resource) bool) bool {
+	for it := g.Iterator(); !it.Done(); {
+		if _, r, _ := it.Next(); !yield(r) {
+			return false
 		}
 	}
-	slices.SortFunc(found, func(a, b *Resource) int { return strings.Compare(a.Name, b.Name) })
-	return found
+	return true
 }
 
 // stringHasher spreads names that differ in little.

@@ -78,8 +78,8 @@ func New(view View, src Source) (t *Translator, problems []api.Problem) {
 	for s := range src.Services(view.Namespace) {
 		r.replace(s.Host, s)
 	}
-	_, problems = r.finish()
-	return t, problems
+	r.finish()
+	return t, r.problems
 }
 
 // Set returns the resources as they are now.
@@ -93,7 +93,10 @@ func (t *Translator) Update(src Source, hosts []hostname.Name) (changed []Key, p
 	for _, h := range hosts {
 		r.replace(h, src.Service(t.view.Namespace, h))
 	}
-	return r.finish()
+	r.finish()
+	changed = slices.Collect(maps.Keys(r.changed))
+	slices.SortFunc(changed, Key.compare)
+	return changed, r.problems
 }
 
 // A round is one Update while it is made.
@@ -179,8 +182,9 @@ func (r *round) claim(n uint16, old, now *claim) {
 	}
 }
 
-// finish makes the ports touched and publishes the new Set.
-func (r *round) finish() ([]Key, []api.Problem) {
+// finish makes the ports touched and publishes the new Set. What is left in changed
+// differs from what there was.
+func (r *round) finish() {
 	for _, n := range slices.Sorted(maps.Keys(r.touched)) {
 		r.finishPort(r.ports[n], r.touched[n])
 	}
@@ -193,9 +197,6 @@ func (r *round) finish() ([]Key, []api.Problem) {
 	if len(r.changed) > 0 || r.set == nil {
 		r.set = r.set.With(r.changed)
 	}
-	keys := slices.Collect(maps.Keys(r.changed))
-	slices.SortFunc(keys, Key.compare)
-	return keys, r.problems
 }
 
 func (r *round) finishPort(p *port, t *touch) {
