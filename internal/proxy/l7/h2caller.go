@@ -85,6 +85,7 @@ type h2Caller struct {
 
 	ownBlock [1 << 10]byte // what block usually refers to
 	ownText  [512]byte
+	ahead    [4 << 10]byte // what came with the head of the body
 }
 
 // init prepares a new caller for x.
@@ -114,7 +115,21 @@ func (c *h2Caller) protocol() decision.Protocol { return decision.HTTP2 }
 
 // open says that a WebSocket has no body: its bytes come by hijack.
 func (c *h2Caller) open() (piece, error) {
-	return piece{last: c.stream.Bodyless() || c.req.Upgrade == h1.WebSocket}, nil
+	if c.stream.Bodyless() || c.req.Upgrade == h1.WebSocket {
+		return piece{last: true}, nil
+	}
+	return pieceNow(c.stream, c.ahead[:]), nil
+}
+
+// pieceNow is what has come of a body, into b. With the head of a small message
+// nearly always all of it has.
+func pieceNow(from *streams.Stream, b []byte) piece {
+	n, ended := from.ReadNow(b)
+	p := piece{data: b[:n], last: ended}
+	if ended {
+		p.trailer = from.Trailers()
+	}
+	return p
 }
 
 func (c *h2Caller) read(b *buffer) (piece, error) {

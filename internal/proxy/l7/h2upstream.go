@@ -39,6 +39,7 @@ type h2Upstream struct {
 
 	ownAnswer [2 << 10]byte // what answer usually refers to
 	ownBlock  [2 << 10]byte // what block usually refers to
+	ahead     [4 << 10]byte // what came with the head of the body
 }
 
 // clear drops what is more than usual.
@@ -172,13 +173,7 @@ func (u *h2Upstream) readHead(r *h1.Response, toHEAD bool) (text []byte, err err
 	return u.answer, nil
 }
 
-func (u *h2Upstream) open() (piece, error) {
-	s := u.stream.Load()
-	if s.Ended() {
-		return piece{last: true, trailer: s.Trailers()}, nil
-	}
-	return piece{}, nil
-}
+func (u *h2Upstream) open() (piece, error) { return pieceNow(u.stream.Load(), u.ahead[:]), nil }
 
 func (u *h2Upstream) read(b *buffer) (piece, error) {
 	s := u.stream.Load()

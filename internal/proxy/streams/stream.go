@@ -94,6 +94,22 @@ func (s *Stream) ReadHead(dst []byte) ([]byte, error) {
 	return dst, nil
 }
 
+// ReadNow is Read of what is there, without waiting. ended says that it is all
+// there is to come: Trailers then holds what came last.
+func (s *Stream) ReadNow(p []byte) (n int, ended bool) {
+	c := s.conn
+	c.lock()
+	defer c.unlock()
+	if s.err != nil || s.deaf {
+		return 0, false
+	}
+	if s.body.n > 0 {
+		n = s.body.read(p, c.mem)
+		c.core.Consumed(&s.core, n, false)
+	}
+	return n, s.over && s.body.n == 0
+}
+
 // WaitReadable parks until a Read would return at once.
 func (s *Stream) WaitReadable() error {
 	s.conn.mu.Lock()
