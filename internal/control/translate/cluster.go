@@ -20,18 +20,22 @@ import (
 // contribute makes what a service adds by itself; asked says whether the
 // workload's questions come to the proxy.
 func contribute(s *mesh.Service, m config.Mesh, asked bool) *contribution {
-	c := &contribution{resources: make(map[Key]*Resource), claims: make(map[uint16]*claim)}
+	c := &contribution{}
 	var claims []*claim
 	claims, c.problems = claimsOf(s)
 	if s.Resolution == mesh.DynamicDNS {
 		return c
 	}
-	put := func(r *Resource) { c.resources[r.Key] = r }
 	c.service = s
+	c.resources = make([]*Resource, 0, 1+3*len(claims))
+	put := func(r *Resource) { c.resources = append(c.resources, r) }
 	put(encode(xds.NameType, string(s.Host), nameOf(s, asked)))
 	for _, claim := range claims {
 		p := claim.port
-		c.claims[p.Number] = claim
+		if c.claim(p.Number) != nil {
+			continue // the number twice: nothing valid has it
+		}
+		c.claims = append(c.claims, claim)
 		if claim.isName() {
 			put(serverNameOf(claim))
 		}

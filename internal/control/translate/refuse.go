@@ -123,13 +123,13 @@ func (r *round) rename() {
 			continue
 		}
 		var refused []*fairleadpb.RefusedPort
-		for n, claim := range c.claims {
-			if p := r.ports[n]; p != nil {
+		for _, claim := range c.claims {
+			if p := r.ports[claim.port.Number]; p != nil {
 				refused = append(refused, p.refusals(claim)...)
 			}
 		}
 		if len(refused) == 0 {
-			r.put(c.resources[Key{xds.NameType, string(host)}])
+			r.put(c.resource(Key{xds.NameType, string(host)}))
 			continue
 		}
 		slices.SortStableFunc(refused, func(a, b *fairleadpb.RefusedPort) int { return int(a.GetPort()) - int(b.GetPort()) })

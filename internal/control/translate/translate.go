@@ -57,9 +57,29 @@ type Translator struct {
 // A contribution is what one service adds by itself, whatever else there is.
 type contribution struct {
 	service   *mesh.Service // nil if it is left undeclared
-	resources map[Key]*Resource
-	claims    map[uint16]*claim
+	resources []*Resource
+	claims    []*claim // each on another port
 	problems  []api.Problem
+}
+
+// resource returns the one of that key, or nil.
+func (c *contribution) resource(k Key) *Resource {
+	for _, x := range c.resources {
+		if x.Key == k {
+			return x
+		}
+	}
+	return nil
+}
+
+// claim returns the one on that port, or nil.
+func (c *contribution) claim(port uint16) *claim {
+	for _, x := range c.claims {
+		if x.port.Number == port {
+			return x
+		}
+	}
+	return nil
 }
 
 // New returns the Translator of a view with everything that src has for it.
@@ -140,21 +160,21 @@ func (r *round) replace(host hostname.Name, s *mesh.Service) {
 		r.hosts[host] = now
 	}
 	r.problems = append(r.problems, now.problems...)
-	for k := range old.resources {
-		if now.resources[k] == nil {
-			r.changed[k] = nil
+	for _, x := range old.resources {
+		if now.resource(x.Key) == nil {
+			r.changed[x.Key] = nil
 		}
 	}
 	for _, x := range now.resources {
 		r.put(x)
 	}
-	for n := range old.claims {
-		if now.claims[n] == nil {
-			r.claim(n, old.claims[n], nil)
+	for _, c := range old.claims {
+		if n := c.port.Number; now.claim(n) == nil {
+			r.claim(n, c, nil)
 		}
 	}
-	for n, c := range now.claims {
-		r.claim(n, old.claims[n], c)
+	for _, c := range now.claims {
+		r.claim(c.port.Number, old.claim(c.port.Number), c)
 	}
 }
 
