@@ -103,6 +103,10 @@ func istioKeys() []knownKey {
 		{"istio.io/connectedAt", workload, ""},
 		{"istio.io/disconnectedAt", workload, ""},
 		{"istio.io/workloadController", workload, ""},
+		{"topology.istio.io/cluster", workload, ""}, // where it is, which alone decides nothing
+		{"topology.istio.io/locality", workload, ""},
+		{"topology.istio.io/network", workload, ""},
+		{"topology.istio.io/subzone", workload, ""},
 
 		{"istio.io/rev", nil, "is not acted on: Fairlead reads the objects of every revision"},
 		{"ambient.istio.io/", nil, noAmbient},
@@ -116,10 +120,6 @@ func istioKeys() []knownKey {
 		{"networking.istio.io/traffic-distribution", entry, noLocality},
 		{"networking.istio.io/exportTo", nil, "is read from a Service of Kubernetes; here the field spec.exportTo says it"},
 		{"security.istio.io/tlsMode", workload, "is not acted on yet: no connection is made with mutual TLS"},
-		{"topology.istio.io/cluster", workload, noLocality},
-		{"topology.istio.io/locality", workload, noLocality},
-		{"topology.istio.io/network", workload, "is not acted on yet: endpoints are reached at their own address, whatever their network"},
-		{"topology.istio.io/subzone", workload, noLocality},
 	}
 }
 

@@ -112,10 +112,15 @@ func equalMaps(a, b map[string]string) bool {
 
 // Read decodes and validates every object of a file and returns those without
 // an error, in the order of the file, and every problem, in the order of lines.
+// A field that cannot be decoded does not keep the rules from the others.
 func Read(file string, data []byte, namespace string) ([]*Object, []Problem) {
-	objects, problems := Decode(file, data, namespace)
-	sound := objects[:0]
-	for _, o := range objects {
+	d := decode(file, data, namespace)
+	problems := d.problems
+	for _, p := range d.partial {
+		problems = append(problems, p.judge()...)
+	}
+	sound := d.objects[:0]
+	for _, o := range d.objects {
 		found := Validate(o)
 		problems = append(problems, found...)
 		if !HasError(found) {

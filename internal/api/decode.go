@@ -23,10 +23,15 @@ import (
 // Objects without a namespace get the one given. What cannot be decoded is a
 // Problem of severity Error and left out. It is bounded in depth, aliases and size.
 func Decode(file string, data []byte, namespace string) ([]*Object, []Problem) {
+	d := decode(file, data, namespace)
+	return d.objects, d.problems
+}
+
+func decode(file string, data []byte, namespace string) *decoder {
 	d := &decoder{file: file, namespace: namespace}
 	if len(data) > MaxFileSize {
 		d.report(Error, mesh.Ref{}, 0, "", fmt.Sprintf("the file has more than %d bytes; split it", MaxFileSize))
-		return nil, d.problems
+		return d
 	}
 	reader := yaml.NewDecoder(bytes.NewReader(data))
 	for {
@@ -41,12 +46,13 @@ func Decode(file string, data []byte, namespace string) ([]*Object, []Problem) {
 		}
 		d.document(&document)
 	}
-	return d.objects, d.problems
+	return d
 }
 
 type decoder struct {
 	file, namespace string
 	objects         []*Object
+	partial         []partial // objects that lack what could not be read
 	problems        []Problem
 }
 
@@ -190,11 +196,12 @@ func (d *decoder) object(n *yaml.Node) {
 		p.Object = o.Source
 		d.problems = append(d.problems, p)
 	}
-	if HasError(w.problems) {
-		return
-	}
 	slices.SortFunc(w.lines, func(a, b fieldLine) int { return strings.Compare(a.field, b.field) })
 	o.lines = slices.Clip(w.lines)
+	if HasError(w.problems) {
+		d.partial = append(d.partial, partial{o, w.unread})
+		return
+	}
 	d.objects = append(d.objects, o)
 }
 
@@ -209,6 +216,7 @@ func (w *walker) body(fields []field, spec proto.Message, isMesh bool) {
 		switch {
 		case !slices.Contains(known, f.name):
 			w.report(f.line, f.name, unknownField(f.name, known))
+			w.meant(fields, known, "")
 		case f.name == "spec":
 			w.message(f.value, spec.ProtoReflect(), "spec")
 		}

@@ -53,12 +53,13 @@ func (v *validator) hostAddress(field, address, portGoes string) (named bool) {
 		return false
 	}
 	name, err := hostname.Parse(address)
+	_, noPort := netip.ParseAddrPort(address)
 	switch {
 	case strings.Contains(address, "://"):
 		v.err(field, "%s is a URL; leave only the host name or address", quote(address))
 	case err == nil && strings.HasPrefix(address, "["):
 		v.err(field, "%s has brackets, which are for addresses with a port; write %s", quote(address), quote(strings.Trim(address, "[]")))
-	case strings.Count(address, ":") == 1:
+	case strings.Count(address, ":") == 1 || noPort == nil:
 		v.err(field, "%s has a port; put it %s", quote(address), portGoes)
 	case err != nil:
 		v.err(field, "%s is neither an IP address nor a host name: %v", quote(address), err)

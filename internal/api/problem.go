@@ -62,16 +62,40 @@ func HasError(problems []Problem) bool {
 	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Severity == Error })
 }
 
-// Sort orders problems by file, line, object and field; on one field errors go first.
+// Sort orders problems by file, line, object and field, whose numbers count as
+// numbers; on one field errors go first.
 func Sort(problems []Problem) {
 	slices.SortStableFunc(problems, func(a, b Problem) int {
 		return cmp.Or(
 			strings.Compare(a.File, b.File),
 			cmp.Compare(a.Line, b.Line),
 			strings.Compare(a.Object.String(), b.Object.String()),
-			strings.Compare(a.Field, b.Field),
+			compareFields(a.Field, b.Field),
 			-cmp.Compare(a.Severity, b.Severity),
 			strings.Compare(a.Message, b.Message),
 		)
 	})
 }
+
+// compareFields puts endpoints[10] behind endpoints[9].
+func compareFields(a, b string) int {
+	for a != "" && b != "" {
+		m, n := digits(a), digits(b)
+		if m > 0 && n > 0 {
+			x, y := strings.TrimLeft(a[:m], "0"), strings.TrimLeft(b[:n], "0")
+			if c := cmp.Or(cmp.Compare(len(x), len(y)), strings.Compare(x, y), cmp.Compare(m, n)); c != 0 {
+				return c
+			}
+			a, b = a[m:], b[n:]
+			continue
+		}
+		if a[0] != b[0] {
+			return cmp.Compare(a[0], b[0])
+		}
+		a, b = a[1:], b[1:]
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+// digits counts the digits that s begins with.
+func digits(s string) int { return len(s) - len(strings.TrimLeft(s, "0123456789")) }

@@ -22,6 +22,7 @@ type walker struct {
 	file     string
 	lines    []fieldLine
 	problems []Problem
+	unread   []string // fields that cannot be judged: see partial
 }
 
 // A field is one pair of a mapping; value is what an alias stands for. The zero
@@ -43,6 +44,16 @@ func find(fields []field, name string) field {
 
 func (w *walker) report(line int, path, message string) {
 	w.problems = append(w.problems, Problem{Severity: Error, File: w.file, Line: line, Field: path, Message: message})
+	w.unread = append(w.unread, strings.TrimSuffix(path, ".<<"))
+}
+
+// meant notes what an unknown field may have stood for: any that is not there.
+func (w *walker) meant(fields []field, known []string, path string) {
+	for _, name := range known {
+		if find(fields, name).value == nil {
+			w.unread = append(w.unread, join(path, name))
+		}
+	}
 }
 
 func (w *walker) warn(line int, path, message string) {
@@ -138,11 +149,14 @@ func (w *walker) message(n *yaml.Node, m protoreflect.Message, path string) {
 		return
 	}
 	descriptors := m.Descriptor().Fields()
-	for _, f := range w.fields(n, path) {
+	fields := w.fields(n, path)
+	unknown := false
+	for _, f := range fields {
 		fieldPath := join(path, f.name)
 		fd := descriptors.ByJSONName(f.name)
 		if fd == nil {
 			w.report(f.line, fieldPath, unknownField(f.name, jsonNames(descriptors)))
+			unknown = true
 			continue
 		}
 		if isNull(f.value) {
@@ -154,6 +168,9 @@ func (w *walker) message(n *yaml.Node, m protoreflect.Message, path string) {
 		}
 		w.mark(f.line, fieldPath)
 		w.field(f.value, m, fd, fieldPath)
+	}
+	if unknown {
+		w.meant(fields, jsonNames(descriptors), path)
 	}
 }
 
@@ -190,6 +207,7 @@ func (w *walker) list(n *yaml.Node, list protoreflect.List, fd protoreflect.Fiel
 		item, itemPath := resolve(item), index(path, i)
 		if isNull(item) {
 			w.report(item.Line, itemPath, "the item is empty; fill it or remove it")
+			list.Append(list.NewElement()) // what follows keeps its number
 			continue
 		}
 		if fd.Message() != nil {
@@ -197,9 +215,11 @@ func (w *walker) list(n *yaml.Node, list protoreflect.List, fd protoreflect.Fiel
 			continue
 		}
 		w.mark(item.Line, itemPath)
-		if v, ok := w.scalar(item, fd, itemPath); ok {
-			list.Append(v)
+		v, ok := w.scalar(item, fd, itemPath)
+		if !ok {
+			v = list.NewElement()
 		}
+		list.Append(v)
 	}
 }
 
