@@ -62,6 +62,54 @@ func BenchmarkOneChange(b *testing.B) {
 	}
 }
 
+// choosing makes entries with a selector each and workloads that they select, four
+// each, by a label of their own among labels that many have.
+func choosing(entries, workloads int) (all []Change, workload func(i int, address string) Change) {
+	for i := range entries {
+		c := numbered(i, "")
+		c.Key.Namespace, c.Object.Namespace = "shop", "shop"
+		se, _ := c.Object.Spec.(*networking.ServiceEntry)
+		se.Endpoints, se.WorkloadSelector = nil, &networking.WorkloadSelector{Labels: map[string]string{"tier": "back", "app": fmt.Sprint("app-", i)}}
+		all = append(all, c)
+	}
+	workload = func(i int, address string) Change {
+		o := &api.Object{
+			Key:  api.Key{Kind: "WorkloadEntry", Namespace: "shop", Name: fmt.Sprint("workload-", i)},
+			Spec: &networking.WorkloadEntry{Address: address, Labels: map[string]string{"tier": "back", "version": "one", "app": fmt.Sprint("app-", i%entries)}},
+		}
+		return Change{Key: o.Key, Object: o}
+	}
+	for i := range workloads {
+		all = append(all, workload(i, "10.0.0.1"))
+	}
+	return all, workload
+}
+
+func BenchmarkBuildSelectors(b *testing.B) {
+	changes, _ := choosing(1500, 6000)
+	b.ReportAllocs()
+	for b.Loop() {
+		New(config.Default()).Apply(epoch, changes)
+	}
+}
+
+func BenchmarkOneWorkload(b *testing.B) {
+	for _, n := range []int{15, 1500} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			r := New(config.Default())
+			all, workload := choosing(n, 4*n)
+			r.Apply(epoch, all)
+			flip := []Change{workload(n/2, "10.0.0.2"), workload(n/2, "10.0.0.3")}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, d := r.Apply(epoch, flip[i%2:i%2+1]); len(d.Hosts) != 1 {
+					b.Fatalf("touched %v", d.Hosts)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkService(b *testing.B) {
 	r := New(config.Default())
 	changes := many(50_000)

@@ -137,7 +137,7 @@ func (r *Registry) Notes() []api.Problem {
 	for key := range r.objects {
 		inhabited[key.Namespace] = true
 	}
-	for namespace := range r.workloads {
+	for namespace := range r.workloads.all {
 		inhabited[namespace] = true
 	}
 	for namespace := range r.sidecars {

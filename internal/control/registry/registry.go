@@ -82,8 +82,8 @@ type Registry struct {
 	vips    *vip.Pool
 	waiting map[hostname.Name]bool // hosts that got no virtual address because there was none left
 
-	workloads map[string]map[api.Key]workload           // by namespace
-	selecting map[string]map[hostname.Name]bool         // hosts with claims that select workloads, by namespace
+	workloads workloads
+	selectors selectors                                 // of claims
 	slices    map[hostname.Name]map[api.Key]*api.Object // EndpointSlices, by the host of their Service
 	sliceOf   map[api.Key]hostname.Name                 // the same the other way round
 	sidecars  map[string][]sidecar                      // by namespace, in order of precedence; never written to, as Snapshots hold it
@@ -101,8 +101,8 @@ func New(m config.Mesh) *Registry {
 		claims:  map[hostname.Name][]claim{},
 		hosts:   immutable.NewMap[hostname.Name, *host](byName{}),
 
-		workloads: map[string]map[api.Key]workload{},
-		selecting: map[string]map[hostname.Name]bool{},
+		workloads: newWorkloads(),
+		selectors: newSelectors(),
 		slices:    map[hostname.Name]map[api.Key]*api.Object{},
 		sliceOf:   map[api.Key]hostname.Name{},
 	}
@@ -234,7 +234,7 @@ func (r *Registry) replace(c Change, touched map[hostname.Name]bool) {
 		if len(r.claims[name]) == 0 {
 			delete(r.claims, name)
 		}
-		r.noteSelecting(c.Key.Namespace, name)
+		r.selectors.remove(old)
 	}
 	delete(r.objects, c.Key)
 	if c.Object == nil {
@@ -255,7 +255,7 @@ func (r *Registry) replace(c Change, touched map[hostname.Name]bool) {
 		list := r.claims[s.Host]
 		at, _ := slices.BinarySearchFunc(list, claim, claim.compare)
 		r.claims[s.Host] = slices.Insert(list, at, claim)
-		r.noteSelecting(c.Key.Namespace, s.Host)
+		r.selectors.add(claim)
 	}
 	r.objects[c.Key] = claims
 }

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,70 +17,26 @@ type workload struct {
 	object   *api.Object
 }
 
-// selects reports whether the claim has the workload for an endpoint, as far as
-// labels go. A selector without labels selects nothing.
-func (c claim) selects(w workload) bool {
-	if len(c.service.Selector) == 0 || c.service.Resolution == mesh.None {
-		return false
-	}
-	for key, value := range c.service.Selector {
-		if v, ok := w.endpoint.Labels[key]; !ok || v != value {
-			return false
-		}
-	}
-	return true
-}
-
 // replaceWorkload exchanges one workload and touches the hosts that select it
 // or did.
 func (r *Registry) replaceWorkload(c Change, touched map[hostname.Name]bool) {
-	all := r.workloads[c.Key.Namespace]
-	if old, ok := all[c.Key]; ok {
-		r.touchSelecting(c.Key.Namespace, old, touched)
-		delete(all, c.Key)
+	if old := r.workloads.remove(c.Key); old != nil {
+		r.touchSelecting(old, touched)
 	}
-	if c.Object != nil {
-		if e, ok := api.Workload(c.Object); ok {
-			if all == nil {
-				all = map[api.Key]workload{}
-				r.workloads[c.Key.Namespace] = all
-			}
-			w := workload{endpoint: e, object: c.Object}
-			all[c.Key] = w
-			r.touchSelecting(c.Key.Namespace, w, touched)
-		}
+	if c.Object == nil {
+		return
 	}
-	if len(all) == 0 {
-		delete(r.workloads, c.Key.Namespace)
+	if e, ok := api.Workload(c.Object); ok {
+		w := &workload{endpoint: e, object: c.Object}
+		r.workloads.add(w)
+		r.touchSelecting(w, touched)
 	}
 }
 
-func (r *Registry) touchSelecting(namespace string, w workload, touched map[hostname.Name]bool) {
-	for host := range r.selecting[namespace] {
-		for _, c := range r.claims[host] {
-			if c.service.Namespace == namespace && c.selects(w) {
-				touched[host] = true
-				break
-			}
-		}
-	}
-}
-
-// noteSelecting keeps the list of a namespace's hosts with selectors.
-func (r *Registry) noteSelecting(namespace string, host hostname.Name) {
-	selects := slices.ContainsFunc(r.claims[host], func(c claim) bool {
-		return c.service.Namespace == namespace && len(c.service.Selector) > 0
-	})
-	hosts := r.selecting[namespace]
-	switch {
-	case selects && hosts == nil:
-		r.selecting[namespace] = map[hostname.Name]bool{host: true}
-	case selects:
-		hosts[host] = true
-	case hosts != nil:
-		delete(hosts, host)
-		if len(hosts) == 0 {
-			delete(r.selecting, namespace)
+func (r *Registry) touchSelecting(w *workload, touched map[hostname.Name]bool) {
+	for s := range r.selectors.of(w) {
+		for host := range s.hosts {
+			touched[host] = true
 		}
 	}
 }
@@ -90,19 +45,17 @@ func (r *Registry) noteSelecting(namespace string, host hostname.Name) {
 // endpoints, and what is wrong with those it cannot use.
 func (r *Registry) selected(claims []claim) ([]claim, []api.Problem) {
 	var problems []api.Problem
-	if !slices.ContainsFunc(claims, func(c claim) bool { return len(c.service.Selector) > 0 }) {
+	if !slices.ContainsFunc(claims, func(c claim) bool { return hasSelector(c.service) }) {
 		return claims, nil
 	}
 	claims = slices.Clone(claims)
 	for i, c := range claims {
-		if len(c.service.Selector) == 0 || c.service.Resolution == mesh.None {
+		if !hasSelector(c.service) {
 			continue
 		}
 		s := *c.service // the one in r.claims stays without endpoints
-		all := r.workloads[s.Namespace]
-		for _, key := range slices.SortedFunc(maps.Keys(all), api.Key.Compare) {
-			w := all[key]
-			if !c.selects(w) {
+		for _, w := range r.workloads.near(s.Namespace, s.Selector) {
+			if !covers(s.Selector, w.endpoint.Labels) {
 				continue
 			}
 			if fault := unusable(&s, w.endpoint); fault != "" {
@@ -145,11 +98,11 @@ func unusable(s *mesh.Service, e mesh.Endpoint) string {
 // idleWorkloads notes the WorkloadEntries that no entry and no Service selects.
 func (r *Registry) idleWorkloads() []api.Problem {
 	var notes []api.Problem
-	for namespace, all := range r.workloads {
-		selectors := r.selectors(namespace)
+	for namespace, all := range r.workloads.all {
+	next:
 		for _, w := range all {
-			if slices.ContainsFunc(selectors, func(c claim) bool { return c.selects(w) }) {
-				continue
+			for range r.selectors.of(w) {
+				continue next
 			}
 			field, why := "spec.labels", "no ServiceEntry and no Service of namespace "+namespace+" selects it by its labels"
 			if len(w.endpoint.Labels) == 0 {
@@ -159,23 +112,4 @@ func (r *Registry) idleWorkloads() []api.Problem {
 		}
 	}
 	return notes
-}
-
-// selectors returns one claim for each selector of a namespace: many may have
-// the same.
-func (r *Registry) selectors(namespace string) []claim {
-	var all []claim
-	known := map[string]bool{}
-	for host := range r.selecting[namespace] {
-		for _, c := range r.claims[host] {
-			if c.service.Namespace != namespace || len(c.service.Selector) == 0 || c.service.Resolution == mesh.None {
-				continue
-			}
-			if text := selectorText(c.service.Selector); !known[text] {
-				known[text] = true
-				all = append(all, c)
-			}
-		}
-	}
-	return all
 }
