@@ -98,10 +98,10 @@ func (c *conn) burst(ctx context.Context) (more bool) {
 		from.begin()
 		x.begin(from, c.manager, c.base)
 		fault := from.readHead()
-		switch fault { //nolint:errorlint // never wrapped
-		case errNoHead:
+		if fault == errNoHead { //nolint:errorlint // never wrapped
 			return from.blank()
-		case errPreface:
+		}
+		if fault == errPreface { //nolint:errorlint // likewise
 			c.streams = true
 			c.down.Unread(bytes.Clone(from.text()))
 			return false

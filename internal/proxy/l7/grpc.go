@@ -66,14 +66,17 @@ func grpcTimeout(v []byte) (time.Duration, bool) {
 	default:
 		return 0, false
 	}
-	var n time.Duration
+	n := int64(0)
 	for _, c := range v[:len(v)-1] {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
-		n = n*10 + time.Duration(c-'0')
+		n = n*10 + int64(c-'0')
 	}
-	return n * min(unit, aYear/max(n, 1)), true
+	if n > int64(aYear/unit) {
+		return aYear, true
+	}
+	return time.Duration(n * int64(unit)), true
 }
 
 // appendGRPC appends the head that answers a gRPC call as one expects it: with

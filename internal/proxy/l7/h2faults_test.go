@@ -205,8 +205,10 @@ func Test42ManyResetsEndTheConnectionAndNothingElse(t *testing.T) {
 		}
 	}()
 	for id := uint32(1); id < 20_000; id += 2 {
-		if f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, EndStream: true,
-			BlockFragment: f.block(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "who.example")}) != nil ||
+		if f.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: id, EndHeaders: true, EndStream: true,
+			BlockFragment: f.block(":method", "GET", ":scheme", "http", ":path", "/", ":authority", "who.example"),
+		}) != nil ||
 			f.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 			break
 		}

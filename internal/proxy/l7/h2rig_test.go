@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -205,6 +204,7 @@ func goEndpoint(t testing.TB, h http.HandlerFunc) netip.AddrPort {
 			wg.Add(1)
 		case http.StateClosed:
 			wg.Done()
+		case http.StateActive, http.StateIdle, http.StateHijacked:
 		}
 	}}
 	wg.Go(func() {
@@ -214,16 +214,6 @@ func goEndpoint(t testing.TB, h http.HandlerFunc) netip.AddrPort {
 	})
 	t.Cleanup(func() { s.Close(); wg.Wait() })
 	return ln.Addr().(*net.TCPAddr).AddrPort()
-}
-
-// soon waits for something that must not take long.
-func soon(t testing.TB, c <-chan struct{}, what string) {
-	t.Helper()
-	select {
-	case <-c:
-	case <-time.After(patience):
-		t.Fatal(what)
-	}
 }
 
 // must is for what cannot fail.

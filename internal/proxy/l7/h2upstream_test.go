@@ -412,7 +412,7 @@ func TestAStreamIsAnswered504InTime(t *testing.T) {
 func Test45DeadlinesOfGRPC(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"1H": time.Hour, "2M": 2 * time.Minute, "3S": 3 * time.Second, "4m": 4 * time.Millisecond, "5u": 5 * time.Microsecond, "6n": 6,
-		"99999999H": aYear / 99999999 * 99999999, "0S": 0, "": -1, "S": -1, "1": -1, "1s": -1, "123456789S": -1, "-1S": -1, " 1S": -1, "1.5S": -1,
+		"99999999H": aYear, "0S": 0, "": -1, "S": -1, "1": -1, "1s": -1, "123456789S": -1, "-1S": -1, " 1S": -1, "1.5S": -1,
 	} {
 		got, ok := grpcTimeout([]byte(text))
 		if !ok {
@@ -498,7 +498,7 @@ func TestWebSocketsAcrossTheVersions(t *testing.T) {
 		f.must(f.WriteData(id, true, []byte("bye")))
 		f.serve(nil)
 	}
-	willing := func(t *testing.T) *rig {
+	willing := func() *rig {
 		return newRig(t, entry{host: "x.example", http: config.HTTP2, endpoints: []netip.AddrPort{
 			newEndpoint2(t, []http2.Setting{{ID: http2.SettingEnableConnectProtocol, Val: 1}}, far2),
 		}})
@@ -532,15 +532,15 @@ func TestWebSocketsAcrossTheVersions(t *testing.T) {
 		f.must(f.WriteData(1, true, nil))
 	}
 	for name, tt := range map[string]struct {
-		rig  func(t *testing.T) *rig
+		rig  func() *rig
 		near func(*rig)
 	}{
-		"h2 to h1": {func(t *testing.T) *rig { return one(t, far1) }, near2},
+		"h2 to h1": {func() *rig { return one(t, far1) }, near2},
 		"h2 to h2": {willing, near2},
 		"h1 to h2": {willing, near1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := tt.rig(t)
+			r := tt.rig()
 			tt.near(r)
 			if rec := r.record(); rec.Status != 101 || rec.Sent != 5 || rec.Received != 2 || rec.Err != "" {
 				t.Errorf("record %d, %d sent, %d received, %s", rec.Status, rec.Sent, rec.Received, rec.Err)

@@ -182,9 +182,10 @@ func (f *far) idle() bool                                                       
 func (f *far) hijack() *transport.Conn                                          { return nil }
 func (f *far) send(*h1.Request, []byte, piece) error                            { return nil }
 func (f *far) readHead(*h1.Response, bool) ([]byte, error)                      { return nil, io.EOF }
-func (f *far) open() (piece, error)                                             { return f.read(new(buffer)) }
-func (f *far) served(error) served                                              { return f.judged }
-func (f *far) done(whole bool)                                                  { f.whole = whole }
+
+func (f *far) open() (piece, error) { return f.read(new(buffer)) }
+func (f *far) served(error) served  { return f.judged }
+func (f *far) done(whole bool)      { f.whole = whole }
 
 func (f *far) read(b *buffer) (piece, error) {
 	p := f.pieces[0]

@@ -31,9 +31,8 @@ type Member struct {
 
 // An Opening is a connection that is being opened, for all who wait for one.
 type Opening struct {
-	done   chan struct{}
-	member *Member // valid once done, as err
-	err    error
+	done chan struct{}
+	err  error // valid once done
 }
 
 // Done is closed when there is a connection, or will be none.
