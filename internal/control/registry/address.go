@@ -2,7 +2,9 @@ package registry
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/api"
@@ -40,10 +42,19 @@ func (r *Registry) address(now time.Time, name hostname.Name, h *contest) []api.
 	return problems
 }
 
+// stillWaiting returns the hosts that may get a virtual address now, since
+// another's has rested, but for those that were touched; sorted.
+func (r *Registry) stillWaiting(now time.Time, touched map[hostname.Name]bool) []hostname.Name {
+	if len(r.waiting) == 0 || r.vips.Exhausted(now) { // nearly always
+		return nil
+	}
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.waiting)), func(name hostname.Name) bool { return touched[name] })
+}
+
 // exhausted is the problem of a service whose host gets no virtual address.
 func (r *Registry) exhausted(s *mesh.Service, err error) api.Problem {
 	return noteOn(s, hostsField(s), fmt.Sprintf(
-		"host %s gets no virtual address: %v (%s and %s have room for %d hosts); DNS answers with its own address, and its TCP connections are known by their port alone; "+
+		"host %s gets no virtual address: %v (%s and %s have room for %d hosts); DNS answers with its own address until one of another host is free again, and its TCP connections are known by their port alone; "+
 			"give it spec.addresses, or the mesh a wider range: annotation %s on ConfigMap istio-system/istio",
 		s.Host, err, r.mesh.VirtualIPv4, r.mesh.VirtualIPv6, r.vips.Size(), api.VirtualAddresses))
 }

@@ -3,11 +3,14 @@ package registry
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/control/vip"
 	"github.com/fairlead/fairlead/internal/hostname"
 )
 
@@ -131,5 +134,35 @@ func TestAnotherRangeTellsWhoLiesInIt(t *testing.T) {
 	_, d = r.Apply(epoch, []Change{ranges(t, "10.9.0.0/16")})
 	if told := problems(d); !strings.Contains(told, "spec.addresses[0]: address 10.9.1.0/24 of host x.example lies in 10.9.0.0/16") || strings.Count(told, "\n") != 1 {
 		t.Errorf("told %q", told)
+	}
+}
+
+// TestWhoWaitsForAnAddressGetsOne once another host's has rested, whatever
+// changes then.
+func TestWhoWaitsForAnAddressGetsOne(t *testing.T) {
+	r := New(config.Default())
+	all := six(t)
+	s, _ := r.Apply(epoch, append(all, ranges(t, "240.1.0.0/29,2001:2::/126"))) // room for two
+	had, waiting := virtual(s)
+	gone := slices.IndexFunc(had[:], func(vips []netip.Addr) bool { return len(vips) > 0 })
+	other := object(t, "ServiceEntry a/other: hosts: [192.0.2.1], resolution: STATIC, "+http80)
+	for _, step := range []struct {
+		after time.Duration
+		do    Change
+		want  string // hosts touched
+		told  int
+	}{
+		{0, Change{Key: all[gone].Key}, fmt.Sprintf("h%d.example", gone), 0},
+		{vip.Quarantine - 1, other, "192.0.2.1", 0},
+		{vip.Quarantine, Change{Key: other.Key}, "192.0.2.1 " + string(waiting[0]), 1}, // and the one after it does not
+		{vip.Quarantine, other, "192.0.2.1", 0},
+	} {
+		s, d := r.Apply(epoch.Add(step.after), []Change{step.do})
+		if got := names(d.Hosts); got != step.want || len(d.Problems) != step.told {
+			t.Errorf("after %v: touched %q, want %q; told %s", step.after, got, step.want, problems(d))
+		}
+		if _, still := r.waiting[waiting[0]]; still == (len(s.Service("a", waiting[0]).VIPs) > 0) {
+			t.Errorf("after %v: waits %v with %v", step.after, still, s.Service("a", waiting[0]).VIPs)
+		}
 	}
 }

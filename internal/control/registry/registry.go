@@ -176,13 +176,22 @@ func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 		}
 	}
 	delta := Delta{Mesh: meshChanged, Sidecars: len(sidecars) > 0, Problems: r.idleSidecars(sidecars)}
-	for _, name := range slices.Sorted(maps.Keys(touched)) {
+	settle := func(name hostname.Name) {
 		changed, problems := r.settle(now, name)
 		if changed {
 			delta.Hosts = append(delta.Hosts, name)
 		}
 		delta.Problems = append(delta.Problems, problems...)
 	}
+	for _, name := range slices.Sorted(maps.Keys(touched)) {
+		settle(name)
+	}
+	for _, name := range r.stillWaiting(now, touched) {
+		if settle(name); r.waiting[name] {
+			break // nor is there one for those after it
+		}
+	}
+	slices.Sort(delta.Hosts)
 	api.Sort(delta.Problems)
 	return &Snapshot{mesh: r.mesh, hosts: r.hosts, sidecars: r.sidecars}, delta
 }

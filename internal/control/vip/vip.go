@@ -4,6 +4,7 @@
 package vip
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/fnv"
@@ -162,6 +163,10 @@ func (p *Pool) Use(v4, v6 netip.Prefix) {
 	p.now = next
 }
 
+// Exhausted reports whether it is known that Assign would have no pair for a host
+// that has none.
+func (p *Pool) Exhausted(now time.Time) bool { return p.now.size == 0 || now.Before(p.now.full) }
+
 // Assign returns the pair of a host, which keeps it until Release. The error is
 // ErrExhausted.
 func (p *Pool) Assign(host hostname.Name, now time.Time) (Pair, error) {
@@ -221,7 +226,7 @@ func (p *Pool) forget(now time.Time) {
 // place finds the first free place from where the host's name points to.
 func (p *Pool) place(host hostname.Name, now time.Time) (uint32, bool) {
 	a := p.now
-	if a.size == 0 || now.Before(a.full) {
+	if p.Exhausted(now) {
 		return 0, false
 	}
 	h := fnv.New64a()
@@ -295,6 +300,9 @@ func (a *area) at(x netip.Addr) *lease {
 		return nil
 	}
 	here, base := x.As16(), of.Addr().As16()
+	if !bytes.Equal(here[:12], base[:12]) {
+		return nil // of a range so wide no more than its beginning is used
+	}
 	return a.leases[binary.BigEndian.Uint32(here[12:])-binary.BigEndian.Uint32(base[12:])-1]
 }
 

@@ -205,6 +205,32 @@ func TestHostsKeepTheirAddressesWhenTheRangeChanges(t *testing.T) {
 	}
 }
 
+// TestANarrowerRangeIsFree where what was given away lies beside it: the two
+// differ in their upper halves alone.
+func TestANarrowerRangeIsFree(t *testing.T) {
+	p := pool("240.0.0.0/29", "2001:2::/48") // room for six
+	for i := range p.Size() {
+		if _, err := p.Assign(hostname.Name(fmt.Sprint("old", i)), start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Use(netip.MustParsePrefix("240.1.0.0/29"), netip.MustParsePrefix("2001:2:0:1::/64"))
+	for i := range p.Size() {
+		if pair, err := p.Assign(hostname.Name(fmt.Sprint("new", i)), start); err != nil {
+			t.Errorf("new host %d has %v, %v", i, pair, err)
+		}
+	}
+	if !p.Exhausted(start) {
+		if _, err := p.Assign("more", start); err == nil || !p.Exhausted(start) {
+			t.Errorf("a seventh host of six: %v", err)
+		}
+	}
+	p.Release("new0", start)
+	if !p.Exhausted(start.Add(Quarantine-1)) || p.Exhausted(start.Add(Quarantine)) {
+		t.Error("it is not known when the first place is free again")
+	}
+}
+
 // TestAFullPoolSaysSoAtOnce however often it is asked.
 func TestAFullPoolSaysSoAtOnce(t *testing.T) {
 	p := pool("240.240.0.0/16", "2001:2::/48")
