@@ -10,9 +10,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/interop"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/status"
 
 	"github.com/fairlead/fairlead/internal/mesh"
 )
@@ -64,6 +66,50 @@ func (w *world) caller() *grpc.ClientConn {
 	}
 	w.t.Cleanup(func() { cc.Close() })
 	return cc
+}
+
+// What a callee answers comes back as it is, and what befalls it as a status.
+func Test45StatusesOfGRPC(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	testgrpc.RegisterTestServiceServer(s, interop.NewTestServer())
+	var served sync.WaitGroup
+	served.Go(func() { _ = s.Serve(ln) })
+	defer served.Wait()
+	defer s.Stop()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	w := start(t, mesh.RegistryOnly, fmt.Sprintf(grpcEntry, ", protocol: GRPC", port))
+	service := testgrpc.NewTestServiceClient(w.caller())
+	call := func(size int) error {
+		_, err := service.UnaryCall(t.Context(), &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: make([]byte, size)}})
+		return err
+	}
+	if err := call(4<<20 - 100); err != nil {
+		t.Error(err)
+	}
+	if err := call(4<<20 + 1); status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "larger than max") {
+		t.Errorf("a message over the callee's limit: %v", err)
+	}
+	stream, err := service.FullDuplexCall(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&testgrpc.StreamingOutputCallRequest{ResponseParameters: []*testgrpc.ResponseParameters{{Size: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	if _, err := stream.Recv(); status.Code(err) != codes.Internal && status.Code(err) != codes.Unavailable {
+		t.Errorf("a callee that dies within a call: %v", err)
+	}
+	if err := call(0); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "ServiceEntry default/calls") || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("no callee: %v", err)
+	}
 }
 
 // The cases of gRPC's interoperability tests that need no credentials. What fails

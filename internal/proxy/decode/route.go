@@ -194,8 +194,8 @@ func direct(path string, m *routev3.DirectResponseAction, r *config.Route) error
 func forward(path string, m *routev3.RouteAction, r *config.Route) error {
 	if err := (fieldSet{
 		"cluster": acted, "timeout": acted, "retry_policy": acted,
-		"max_grpc_timeout":                "grpc-timeout is the application's own",
-		"max_stream_duration":             "grpc-timeout is the application's own",
+		"max_grpc_timeout":                "a grpc-timeout holds, and the timeout of the route bounds it",
+		"max_stream_duration":             "a grpc-timeout holds, and the timeout of the route bounds it",
 		"cluster_not_found_response_code": "always 503, the default",
 	}).check(path, m); err != nil {
 		return err
