@@ -1,6 +1,7 @@
 package api
 
 import (
+	intcmp "cmp"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -193,11 +194,14 @@ func TestHostileFilesAreRefusedQuickly(t *testing.T) {
 		"nested objects": strings.Repeat(`{"a":`, 100_000),
 		"nested blocks":  strings.Repeat("- ", 100_000),
 		"control bytes":  "a: b\nc: \x01\n",
-		"not UTF-8":      "a: b\nc: \xff\xfe\n",
+		"little to read": "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\nspec:\n  resolution: X\n" +
+			"  hosts: [" + strings.Repeat("1,", 60) + strings.Repeat("'*',", 200_000) + "]\n",
+		"nothing to read": "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a}\nspec:\n  hosts: [" + strings.Repeat("1,", 200_000) + "]\n",
+		"not UTF-8":       "a: b\nc: \xff\xfe\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			start := time.Now()
-			objects, problems := Decode("a.yaml", []byte(text), "default")
+			objects, problems := Read("a.yaml", []byte(text), "default")
 			if len(objects) > 0 || !HasError(problems) {
 				t.Errorf("got %d objects and %v", len(objects), problems)
 			}
@@ -224,6 +228,10 @@ func TestSyntaxErrorsNameTheLine(t *testing.T) {
 		"a: b\nc: \"d\ne: f\n":   2,
 		"a: b\n c: d\n":          2,
 		"{\"a\": \"b\"\n\"c\": ": 2,
+		"a: b: c\n":              1,
+
+		strings.Repeat("[", 10_001):               1,
+		"a: b\nc: " + strings.Repeat("[", 10_001): 2,
 	} {
 		_, problems := Decode("a.yaml", []byte(text), "default")
 		if len(problems) == 0 {
@@ -232,6 +240,17 @@ func TestSyntaxErrorsNameTheLine(t *testing.T) {
 		}
 		if got := problems[len(problems)-1].Line; got != want {
 			t.Errorf("%q: line %d, want %d: %s", text, got, want, problems[len(problems)-1])
+		}
+	}
+}
+
+func TestFieldsAreSortedWithTheirNumbers(t *testing.T) {
+	fields := []string{"", "a", "a.b", "a[0]", "a[1]", "a[1].x", "a[2]", "a[9]", "a[10]", "a[10].x", "a[99999999999999999999]", "b1", "b01", "b001", "b2"}
+	for i, x := range fields {
+		for j, y := range fields {
+			if got, want := compareFields(x, y), intcmp.Compare(i, j); got != want {
+				t.Errorf("%q to %q: %d, want %d", x, y, got, want)
+			}
 		}
 	}
 }

@@ -15,8 +15,11 @@ type partial struct {
 	unread []string // what was faulty, and what may have been meant by unknown fields
 }
 
-// maxUnread bounds the work on files that are no objects at all.
-const maxUnread = 64
+// Bounds of what is judged: a file that is no objects at all is not worth it.
+const (
+	maxUnread = 64
+	maxFields = 20_000
+)
 
 // judge returns the errors that hold whatever the unread fields were to say.
 // Warnings wait: most are of what is not there. So do kinds whose rules
@@ -27,7 +30,7 @@ func (p partial) judge() []Problem {
 	default:
 		return nil
 	}
-	if len(p.unread) > maxUnread {
+	if len(p.unread) > maxUnread || len(p.object.lines) > maxFields {
 		return nil
 	}
 	found := p.errors(p.object)

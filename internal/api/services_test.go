@@ -15,7 +15,7 @@ kind: ServiceEntry
 metadata: {name: db}
 spec:
   hosts: [DB.Example., "*.db.example"]
-  addresses: [192.0.2.1, "::ffff:192.0.2.2", 2001:db8::/64]
+  addresses: [192.0.2.1, "::ffff:192.0.2.2/128", 2001:db8::/64]
   ports:
   - {number: 443, name: tls, protocol: tls, targetPort: 8443}
   - {number: 80, name: http, protocol: http}
@@ -45,6 +45,25 @@ spec:
 	equalPrefix := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
 	if diff := cmp.Diff([]*mesh.Service{&first, &second}, Services(o), equalPrefix); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestAnAddressListedTwiceIsOne(t *testing.T) {
+	objects, _ := Read("a.yaml", []byte(`apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: db}
+spec:
+  hosts: [db.example]
+  addresses: ["2001:DB8::0:9", 10.1.2.3/32, "2001:db8::9", "::ffff:10.1.2.3", 10.9.0.0/8, 10.0.0.0/8, "::ffff:10.0.0.0/104"]
+  ports: [{number: 5432, name: tcp, protocol: TCP}]
+  resolution: NONE
+`), "default")
+	var got []string
+	for _, a := range Services(objects[0])[0].Addresses {
+		got = append(got, a.String())
+	}
+	if diff := cmp.Diff([]string{"2001:db8::9/128", "10.1.2.3/32", "10.0.0.0/8"}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -233,24 +232,6 @@ func TestWarningsDoNotKeepALoadBack(t *testing.T) {
 	if err != nil || len(changes) != 1 || len(problems) != 1 {
 		t.Errorf("%v %v %v", changes, problems, err)
 	}
-}
-
-func TestAPipeIsReadOnce(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	if _, err := io.WriteString(w, entry("p", "p.example")); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	d := newFolder(t, "a.yaml", entry("a", "a.example"))
-	f := follow(t, fmt.Sprintf("/dev/fd/%d", r.Fd()), d.path)
-	d.write("b.yaml", entry("b", "b.example"))
-	f.await("a=a.example b=b.example p=p.example")
 }
 
 // TestFollow makes one kind of change each, and waits for what must come of it.

@@ -150,8 +150,13 @@ func (s *Source) list(path string, first bool) (names []string, fault string) {
 		return nil, "" // its files are gone
 	case err != nil:
 		return s.known(path), "cannot be read: " + cause(err)
-	case !info.IsDir():
+	case info.IsDir():
+	case info.Mode().IsRegular(), info.Mode()&fs.ModeNamedPipe != 0:
 		return []string{path}, ""
+	case first:
+		return nil, "is " + special(info.Mode()) + "; objects are read from files, folders, pipes and - (standard input)"
+	default:
+		return s.known(path), "is " + special(info.Mode()) + " now; what it held stays in force"
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -167,6 +172,19 @@ func (s *Source) list(path string, first bool) (names []string, fault string) {
 		}
 	}
 	return names, ""
+}
+
+// special names what is no file to read objects from.
+func special(mode fs.FileMode) string {
+	switch {
+	case mode&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "no file"
 }
 
 // leadsToFile reports whether a link names a file, or one that cannot be looked
@@ -222,6 +240,11 @@ func (s *Source) look(f *tracked, now time.Time, first bool) time.Duration {
 		wait, _ := f.judge(unreadable(f.path, err), now, settle)
 		return wait
 	}
+	if !first && !info.Mode().IsRegular() { // to read it could take for ever
+		wait, _ := f.judge(&reading{unread: true, problems: []api.Problem{{Severity: api.Error, File: f.path,
+			Message: "is " + special(info.Mode()) + " now, and such are read when a run starts only; what it held stays in force"}}}, now, settle)
+		return wait
+	}
 	p := stampOf(info)
 	if !first && !f.unread && !f.fresh && f.doubt.since.IsZero() && p == f.stamp {
 		return 0
@@ -234,13 +257,21 @@ func (s *Source) look(f *tracked, now time.Time, first bool) time.Duration {
 }
 
 func (s *Source) open(f *tracked, info fs.FileInfo) *reading {
-	file, err := os.Open(f.path)
+	flags := os.O_RDONLY
+	if !info.Mode().IsRegular() {
+		f.once = true
+		flags |= syscall.O_NONBLOCK // opening a pipe waits for a writer, who may never come
+	}
+	file, err := os.OpenFile(f.path, flags, 0)
 	if err != nil {
 		return unreadable(f.path, err)
 	}
 	defer file.Close()
-	f.once = !info.Mode().IsRegular()
-	return s.read(f.path, file)
+	r := s.read(f.path, file)
+	if f.once && r.sum == sha256.Sum256(nil) && !r.unread {
+		r.problems = []api.Problem{{Severity: api.Error, File: f.path, Message: "is a pipe out of which nothing came; whoever writes into it must have opened it before it is read"}}
+	}
+	return r
 }
 
 func unreadable(path string, err error) *reading {
