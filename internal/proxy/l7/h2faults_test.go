@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/net/http2"
@@ -315,11 +316,18 @@ func Test71APanicCostsOneStream(t *testing.T) {
 		<-answer
 		c.say(ok)
 	})
+	var broken atomic.Bool
+	cfg := r.server.config
+	r.server.config = func() *config.Config {
+		if broken.Load() {
+			panic("a fault")
+		}
+		return cfg()
+	}
 	f := r.frames()
 	f.get(1, "/")
 	<-asked
-	cfg := r.server.config
-	r.server.config = func() *config.Config { panic("a fault") }
+	broken.Store(true)
 	f.get(3, "/")
 	if head, _, _ := f.answer(3); !strings.HasPrefix(head, ":status: 500\n") {
 		t.Error(head)
@@ -327,7 +335,7 @@ func Test71APanicCostsOneStream(t *testing.T) {
 	if rec := r.record(); rec.Status != 500 || rec.Reason != decision.Internal {
 		t.Error(rec.Status, rec.Reason)
 	}
-	r.server.config = cfg
+	broken.Store(false)
 	close(answer)
 	if head, body, _ := f.answer(1); !strings.HasPrefix(head, ":status: 200\n") || body != "ok" {
 		t.Errorf("%s%s", head, body)
