@@ -95,6 +95,8 @@ func (v *validator) kubePorts(s *KubeService) {
 			v.warn(field, "%s is not acted on yet; the port is left out", protocol)
 		case p.protocol() == mesh.UDP:
 			v.warn(field, "its name or appProtocol says UDP, which is not acted on yet; the port is left out")
+		default:
+			v.reserved(join(field, "port"), uint32(max(p.Number, 0)), "connections to port %d of the Service do not reach it") //nolint:gosec // not negative
 		}
 		if numbers[protocol] == nil {
 			numbers[protocol] = map[uint32]int{}

@@ -140,7 +140,7 @@ func (v *validator) ports(e *entryFacts) {
 		e.protocols = append(e.protocols, protocol)
 		e.unknown = append(e.unknown, !ok)
 		if protocol != mesh.UDP {
-			v.reserved(field+".number", p.Number)
+			v.reserved(field+".number", p.Number, "declare another number, with targetPort: %d if that is what the server listens on")
 		}
 		switch protocol { //nolint:exhaustive // the others need no word
 		case mesh.UDP:
@@ -151,14 +151,19 @@ func (v *validator) ports(e *entryFacts) {
 	}
 }
 
-// reserved warns of the ports that connections never come to the proxy by.
-func (v *validator) reserved(field string, number uint32) {
+// reserved warns of the ports by which no connection to a destination comes to
+// the proxy. The advice may name the port.
+func (v *validator) reserved(field string, number uint32, advice string) {
+	var why string
 	switch number {
 	case xds.OutboundPort:
-		v.warn(field, "port %d is where the proxy itself takes connections in, so this one is left out; declare another number, with targetPort: %d if that is what the server listens on", number, number)
+		why = "port %d is where the proxy itself takes connections in"
 	case xds.DNSPort:
-		v.warn(field, "port %d of every address is the workload's name server, so this one is left out; declare another number, with targetPort: %d if that is what the server listens on", number, number)
+		why = "port %d of every address is the workload's name server"
+	default:
+		return
 	}
+	v.warn(field, why+", so this one is left out; "+advice, number, number)
 }
 
 func (v *validator) targetPort(field string, number uint32) {

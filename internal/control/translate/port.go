@@ -56,7 +56,8 @@ func claimOf(s *mesh.Service, p mesh.Port) (*claim, bool) {
 	return c, true
 }
 
-// claimsOf returns what a service claims, and the problems of what it cannot.
+// claimsOf returns what a service claims, and the problems of what it cannot. What
+// an object is told of when it is validated is left out without a word.
 func claimsOf(s *mesh.Service) (claims []*claim, problems []api.Problem) {
 	if s.Resolution == mesh.DynamicDNS {
 		return nil, []api.Problem{problem(s, "spec.resolution",
@@ -69,15 +70,8 @@ func claimsOf(s *mesh.Service) (claims []*claim, problems []api.Problem) {
 			continue
 		}
 		switch {
-		case p.Number == xds.OutboundPort:
-			problems = append(problems, problem(s, "spec.ports",
-				"host %s: port %d is where the proxy itself takes connections in and cannot be declared", s.Host, p.Number))
-		case p.Number == xds.DNSPort:
-			problems = append(problems, problem(s, "spec.ports",
-				"host %s: port %d of every address is the name server of the workload and cannot be declared", s.Host, p.Number))
-		case c.kind == bySNI && strings.HasPrefix(string(s.Host), "*") && !strings.HasPrefix(string(s.Host), "*."):
-			problems = append(problems, problem(s, "spec.hosts",
-				"host %s: the name in a TLS handshake is matched by whole labels only, so port %d is left out; write *.%s", s.Host, p.Number, strings.TrimLeft(string(s.Host), "*-_")))
+		case p.Number == xds.OutboundPort, p.Number == xds.DNSPort: // of the proxy itself
+		case c.kind == bySNI && s.Host.IsWildcard() && !strings.HasPrefix(string(s.Host), "*."): // names in handshakes are matched by whole labels
 		default:
 			claims = append(claims, c)
 		}
