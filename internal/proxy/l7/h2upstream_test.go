@@ -347,14 +347,16 @@ func TestStreamsShareConnections(t *testing.T) {
 func (r *rig) active() int64 { return r.clusters.Get("outbound|80||x.example").Endpoints()[0].Active }
 
 func TestTrailersPassEndToEnd(t *testing.T) {
-	heard := make(chan string, 1)
+	heard, called, answered := make(chan string, 1), make(chan struct{}), make(chan struct{})
 	r := two(t, func(f *framer) {
 		id, head := f.request()
 		var body string
 		for {
 			fr := f.next()
 			if d, ok := fr.(*http2.DataFrame); ok {
-				body += string(d.Data())
+				if body += string(d.Data()); body == "call" {
+					close(called)
+				}
 				continue
 			}
 			heard <- head + body + fields(fr.(*http2.MetaHeadersFrame))
@@ -362,14 +364,21 @@ func TestTrailersPassEndToEnd(t *testing.T) {
 		}
 		f.head(id, false, ":status", "200", "content-type", "application/grpc")
 		f.must(f.WriteData(id, false, []byte("answer")))
+		<-answered
 		f.head(id, true, "grpc-status", "3", "grpc-message", "no")
 	})
 	f := r.frames()
 	f.head(1, false, ":method", "POST", ":scheme", "http", ":path", "/s/m", ":authority", "x.example", "content-type", "application/grpc", "te", "trailers")
 	f.must(f.WriteData(1, false, []byte("call")))
+	<-called
 	f.head(1, true, "x-sum", "4")
-	head, body, trailer := f.answer(1)
-	if head != ":status: 200\ncontent-type: application/grpc\n" || body != "answer" || trailer != "grpc-status: 3\ngrpc-message: no\n" {
+	first, ok := f.next().(*http2.MetaHeadersFrame)
+	if !ok {
+		t.Fatal("no answer")
+	}
+	close(answered)
+	trailer, body, _ := f.answer(1) // but for its head
+	if head := fields(first); head != ":status: 200\ncontent-type: application/grpc\n" || body != "answer" || trailer != "grpc-status: 3\ngrpc-message: no\n" {
 		t.Errorf("the caller hears %q %q %q", head, body, trailer)
 	}
 	const want = ":method: POST\n:scheme: http\n:path: /s/m\n:authority: x.example\ncontent-type: application/grpc\nte: trailers\ncallx-sum: 4\n"
@@ -377,6 +386,30 @@ func TestTrailersPassEndToEnd(t *testing.T) {
 		t.Errorf("the endpoint hears %q", got)
 	}
 	r.record()
+}
+
+// An endpoint that has said all it has to say ends the wait for a body that nobody reads.
+func TestAnAnswerEndsTheWaitForTheBody(t *testing.T) {
+	for name, r := range map[string]*rig{
+		"h1": one(t, func(c *client) {
+			c.hear("POST / HTTP/1.1\r\nhost: x.example\r\nTransfer-Encoding: chunked\r\n\r\n")
+			c.say(ok)
+			io.Copy(io.Discard, c.r)
+		}),
+		"h2": two(t, func(f *framer) { f.serve(f.ok) }),
+	} {
+		f := r.frames()
+		f.head(1, false, ":method", "POST", ":scheme", "http", ":path", "/", ":authority", "x.example")
+		if head, _, _ := f.answer(1); !strings.HasPrefix(head, ":status: 200\n") {
+			t.Errorf("%s: %s", name, head)
+		}
+		if code := f.reset(1); code != http2.ErrCodeNo {
+			t.Errorf("%s: the rest is refused with %v, want NO_ERROR", name, code)
+		}
+		if rec := r.record(); rec.Status != 200 || rec.Flags != 0 {
+			t.Errorf("%s: %d %s", name, rec.Status, rec.Flags)
+		}
+	}
 }
 
 func TestAStreamIsAnswered504InTime(t *testing.T) {
