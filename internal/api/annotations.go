@@ -119,7 +119,7 @@ func istioKeys() []knownKey {
 		{"istio.io/use-waypoint-namespace", nil, noWaypoint},
 		{"networking.istio.io/traffic-distribution", entry, noLocality},
 		{"networking.istio.io/exportTo", nil, "is read from a Service of Kubernetes; here the field spec.exportTo says it"},
-		{"security.istio.io/tlsMode", workload, "is not acted on yet: no connection is made with mutual TLS"},
+		{tlsMode, workload, noMutualTLS},
 	}
 }
 

@@ -48,6 +48,12 @@ func endpointOf(we *networking.WorkloadEntry) mesh.Endpoint {
 	return e
 }
 
+// tlsMode is Istio's label of a workload that takes connections with mutual TLS.
+const (
+	tlsMode     = "security.istio.io/tlsMode"
+	noMutualTLS = "is not acted on yet: no connection is made with mutual TLS"
+)
+
 // The most that a WorkloadEntry may hold, wherever it stands, as Istio's schema
 // has it.
 const (
@@ -62,6 +68,9 @@ const (
 func (v *validator) workload(field string, we *networking.WorkloadEntry) {
 	v.labels(join(field, "labels"), we.Labels)
 	v.atMost(join(field, "labels"), len(we.Labels), maxLabels, "labels")
+	if mode := we.Labels[tlsMode]; mode != "" && mode != "disabled" {
+		v.warn(join(join(field, "labels"), tlsMode), noMutualTLS)
+	}
 	v.atMost(join(field, "ports"), len(we.Ports), maxWorkloadPorts, "ports")
 	v.atMost(join(field, "network"), len(we.Network), longestPlace, "characters")
 	v.atMost(join(field, "locality"), len(we.Locality), longestPlace, "characters")
