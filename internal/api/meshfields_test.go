@@ -12,6 +12,7 @@ import (
 	meshv1 "istio.io/api/mesh/v1alpha1"
 
 	"github.com/fairlead/fairlead/internal/config"
+	"github.com/fairlead/fairlead/internal/mesh"
 )
 
 // listedFields says of each listed path in which lists it is.
@@ -90,6 +91,19 @@ func TestEachActingMeshFieldActs(t *testing.T) {
 		}
 		if reflect.DeepEqual(Mesh(&Object{Spec: m}, base), base) {
 			t.Errorf("%s is said to act, and changes nothing", path)
+		}
+	}
+}
+
+func TestEachModeOfThePolicyIsAPolicy(t *testing.T) {
+	for mode, want := range map[meshv1.MeshConfig_OutboundTrafficPolicy_Mode]mesh.OutboundPolicy{
+		meshv1.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY:         mesh.RegistryOnly,
+		meshv1.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY:             mesh.AllowAny,
+		meshv1.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS: mesh.AllowAny, // for now
+	} {
+		spec := &meshv1.MeshConfig{OutboundTrafficPolicy: &meshv1.MeshConfig_OutboundTrafficPolicy{Mode: mode}}
+		if got := Mesh(&Object{Spec: spec}, config.Mesh{OutboundTrafficPolicy: 1 - want}).OutboundTrafficPolicy; got != want {
+			t.Errorf("%v is read as %v, want %v", mode, got, want)
 		}
 	}
 }
