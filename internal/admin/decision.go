@@ -98,6 +98,7 @@ type Connection struct {
 	Line       int      `json:"line,omitempty"`
 	Protocol   string   `json:"protocol,omitempty"`
 	Resolution string   `json:"resolution,omitempty"`
+	Reason     string   `json:"reason,omitempty"`  // why it has the port and not the host's owner, who declares it too: the end of a sentence
 	Endpoints  int      `json:"endpoints"`         // that are listed; with DNS each may be several addresses
 	Missing    bool     `json:"missing,omitempty"` // there is no such cluster: nothing to send to
 }

@@ -46,7 +46,11 @@ func sayHost(out io.Writer, d admin.Decision) {
 		fmt.Fprintf(out, "No entry that namespace %s sees declares %s: by outbound policy %s it is %s.\n", d.Namespace, d.Host, d.Policy, d.Undeclared)
 	}
 	for _, s := range d.Others {
-		fmt.Fprintf(out, "Not used: %s: %s.\n", s.Where(), s.Reason)
+		what := ""
+		if s.Host != d.Host {
+			what = "wildcard " + s.Host + " of "
+		}
+		fmt.Fprintf(out, "Not used: %s%s: %s.\n", what, s.Where(), s.Reason)
 	}
 	for _, s := range d.Wildcards {
 		fmt.Fprintf(out, "Wildcard %s of %s, which the namespace sees because %s, %s.\n", s.Host, s.Where(), s.Reason, left(s, owned))
@@ -195,8 +199,8 @@ func sentence(d admin.Decision, c admin.Connection, differ bool) string {
 	switch {
 	case c.Host == d.Host || slices.ContainsFunc(d.Wildcards, func(s admin.Standing) bool { return s.Host == c.Host }) ||
 		slices.ContainsFunc(d.Covers, func(x admin.Cover) bool { return x.Host == c.Host }):
-	case d.Owner != nil && declares(*d.Owner, c.Port):
-		text += fmt.Sprintf("; not to %s, which declares it: %s was first, and nothing tells the two apart", d.Owner.Where(), c.Host)
+	case c.Reason != "" && d.Owner != nil:
+		text += fmt.Sprintf("; not to %s, which declares it: %s %s, and nothing tells the two apart", d.Owner.Where(), c.Host, c.Reason)
 	default:
 		text += fmt.Sprintf("; %s has no address of its own, so it takes this port of every address", c.Host)
 	}
@@ -208,10 +212,6 @@ const refused = "refused"
 
 // isVirtual reports whether it was a virtual address that was asked for.
 func isVirtual(d admin.Decision) bool { return len(d.Covers) > 0 && d.Covers[0].Virtual }
-
-func declares(s admin.Standing, port uint16) bool {
-	return slices.ContainsFunc(s.Ports, func(p admin.Port) bool { return p.Number == port })
-}
 
 func endpoints(c admin.Connection) string {
 	switch {

@@ -7,20 +7,26 @@ import (
 	"slices"
 
 	"github.com/fairlead/fairlead/internal/api"
-	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/control/registry"
 	"github.com/fairlead/fairlead/internal/control/translate"
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 )
 
+// A Sight is what a workload reaches at one moment, and by what. It is immutable.
+type Sight struct {
+	View     translate.View
+	Services registry.Scope
+}
+
 // Explain returns which entry a host belongs to for workloads of a namespace
-// with those labels, and why; and what happens to what no object declares to them.
-func (p *Plane) Explain(namespace string, labels map[string]string, host hostname.Name) (registry.Explanation, mesh.OutboundPolicy) {
+// with those labels, and why; and all that they reach. It makes no resource, and
+// leaves nothing behind in the Plane or its log.
+func (p *Plane) Explain(namespace string, labels map[string]string, host hostname.Name) (registry.Explanation, Sight) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := p.keyLocked(namespace, labels, p.snapshot.Mesh().Capture())
-	return p.registry.Explain(namespace, key.Sidecar, host), key.Policy
+	return p.registry.Explain(namespace, key.Sidecar, host), Sight{key, p.snapshot.Through(key.Sidecar, key.Capture)}
 }
 
 // Policy returns what happens to traffic of a workload that no object declares:
@@ -29,13 +35,6 @@ func (p *Plane) Policy(namespace string, labels map[string]string) mesh.Outbound
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.keyLocked(namespace, labels, p.snapshot.Mesh().Capture()).Policy
-}
-
-// Mesh returns the mesh-wide configuration as it is now.
-func (p *Plane) Mesh() config.Mesh {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.snapshot.Mesh()
 }
 
 // maxJudged bounds how many services Analyze looks at, each anew for every

@@ -21,7 +21,8 @@ type Explanation struct {
 	// Owner has the host; nil if nobody declares it to the namespace.
 	Owner *Standing
 	// Others declare the very host and do not have it, in order of precedence;
-	// those that the namespace does not see come last.
+	// those that the namespace does not see come last. After them come those that
+	// declare a wildcard that the host falls under, and do not have that.
 	Others []Standing
 	// Wildcards are the owners of wildcard hosts that the host falls under, the
 	// longest first: the first has what the Owner does not declare.
@@ -43,9 +44,11 @@ func (r *Registry) Explain(namespace string, sidecar *mesh.Sidecar, host hostnam
 	e := Explanation{Host: host, Namespace: namespace, Sidecar: sidecar}
 	e.Owner, e.Others = r.explainOne(namespace, sidecar, host)
 	for wildcard := range wildcardsOver(host) {
-		if owner, _ := r.explainOne(namespace, sidecar, wildcard); owner != nil {
+		owner, others := r.explainOne(namespace, sidecar, wildcard)
+		if owner != nil {
 			e.Wildcards = append(e.Wildcards, *owner)
 		}
+		e.Others = append(e.Others, others...)
 	}
 	return e
 }

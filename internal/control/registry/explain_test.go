@@ -81,8 +81,13 @@ func TestTheDecisionIsExplained(t *testing.T) {
 				"b/not: hosts: [\"*.w.example\"], resolution: NONE, " + http80, "c/one: hosts: [\"*.example\"], resolution: NONE, exportTo: [a], " + http80, "b/e: " + x,
 			},
 			"owner x.example ServiceEntry b/e: it is exported to every namespace\n" +
+				"other *.example ServiceEntry b/one: ServiceEntry c/one is exported to that namespace by name\n" +
 				"wildcard *.example ServiceEntry c/one: it is exported to namespace a by name\n" +
 				"wildcard *e ServiceEntry b/all: it is exported to every namespace\n",
+		},
+		"a hidden wildcard": {
+			[]string{"b/one: hosts: [\"*.example\"], resolution: NONE, exportTo: [\".\"], " + http80},
+			"other *.example ServiceEntry b/one: its exportTo does not show it to namespace a: only b can see it\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

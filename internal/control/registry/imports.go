@@ -24,7 +24,7 @@ func (r *Registry) vainImports() []api.Problem {
 			}
 			for i, l := range s.Egress {
 				for _, p := range l.Import {
-					if fault := r.vain(viewer, l, p, &near); fault != "" {
+					if fault := r.vain(viewer, s.Egress, l, p, &near); fault != "" {
 						notes = append(notes, api.Problem{
 							Severity: api.Warning, Object: s.Source, File: s.Source.File,
 							Line: s.object.Line(fmt.Sprintf("spec.egress[%d].hosts", i)), Field: fmt.Sprintf("spec.egress[%d].hosts", i),
@@ -41,14 +41,14 @@ func (r *Registry) vainImports() []api.Problem {
 // anyViewer stands for workloads of every namespace. No namespace has that name.
 const anyViewer = "*"
 
-// vain says why a listener's pattern imports nothing for workloads of the
-// viewer's namespace, or "". Patterns for all that a namespace has, or all there
+// vain says why a pattern of one of the listeners imports nothing for workloads of
+// the viewer's namespace, or "". Patterns for all that a namespace has, or all there
 // is, are no claim that there is something.
-func (r *Registry) vain(viewer string, l mesh.EgressListener, p mesh.HostPattern, near *vicinity) string {
+func (r *Registry) vain(viewer string, egress []mesh.EgressListener, l mesh.EgressListener, p mesh.HostPattern, near *vicinity) string {
 	if p.Host == "*" {
 		return ""
 	}
-	unseenBy, elsewhere, otherPorts := "", "", ""
+	unseenBy, elsewhere, otherPorts, taken := "", "", "", ""
 	for name, h := range r.under(p.Host) {
 		for _, o := range h.owners {
 			s := o.service
@@ -59,12 +59,16 @@ func (r *Registry) vain(viewer string, l mesh.EgressListener, p mesh.HostPattern
 				unseenBy = s.Source.Where()
 			case l.Port != 0 && !slices.ContainsFunc(s.Ports, func(q mesh.Port) bool { return q.Number == l.Port }):
 				otherPorts = s.Source.Where()
+			case l.Port == 0 && othersHave(egress, viewer, s):
+				taken = s.Source.Where()
 			default:
 				return ""
 			}
 		}
 	}
 	switch {
+	case taken != "":
+		return fmt.Sprintf("every port that %s declares has a listener of its own, and this one has the others; list the host there", taken)
 	case otherPorts != "":
 		return fmt.Sprintf("%s does not declare port %d, for which the listener is", otherPorts, l.Port)
 	case unseenBy != "":
@@ -77,6 +81,16 @@ func (r *Registry) vain(viewer string, l mesh.EgressListener, p mesh.HostPattern
 		fault += "; did you mean " + host + "?"
 	}
 	return fault
+}
+
+// othersHave reports whether listeners for single ports leave nothing of a service
+// to one for all others.
+func othersHave(egress []mesh.EgressListener, viewer string, s *mesh.Service) bool {
+	return len(s.Ports) > 0 && !slices.ContainsFunc(s.Ports, func(p mesh.Port) bool {
+		return !slices.ContainsFunc(egress, func(l mesh.EgressListener) bool {
+			return l.Port == p.Number && (!l.Past || l.Imports(viewer, s.Namespace, s.Host))
+		})
+	})
 }
 
 // under yields the hosts that a pattern's host stands for.

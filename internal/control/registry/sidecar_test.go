@@ -163,6 +163,9 @@ func TestWhatASidecarImportsInVainIsNoted(t *testing.T) {
 		"the root's, nobody's":    {`Sidecar istio-system/s: egress: [{hosts: ["*/zebra.org"]}]`, "*/zebra.org imports nothing"},
 		"what it leaves out":      {`Sidecar a/s: egress: [{hosts: ["*/*", "~/zebra.org"]}]`, ""},
 		"the second listener's":   {`Sidecar a/s: egress: [{port: {number: 80, protocol: HTTP, name: p}, hosts: ["*/*"]}, {hosts: ["*/zebra.org"]}]`, "spec.egress[1].hosts: */zebra.org"},
+		"what others have":        {`Sidecar a/s: egress: [{port: {number: 80, protocol: HTTP, name: p}, hosts: ["c/*"]}, {hosts: ["b/x.example"]}]`, "spec.egress[1].hosts: b/x.example imports nothing: every port that ServiceEntry b/e (e.yaml:1) declares has a listener of its own, and this one has the others; list the host there"},
+		"what others leave":       {`Sidecar a/s: egress: [{port: {number: 81, protocol: HTTP, name: p}, hosts: ["*/*"]}, {hosts: ["b/x.example"]}]`, ""},
+		"what goes past others":   {`Sidecar a/s: egress: [{port: {number: 80, protocol: HTTP, name: p}, captureMode: NONE, hosts: ["c/*"]}, {hosts: ["b/x.example"]}]`, ""},
 		"in a listener for a few": {`Sidecar a/s: workloadSelector: {labels: {app: x}}, egress: [{hosts: ["*/zebra.org"]}]`, "*/zebra.org imports nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -37,6 +37,14 @@ func (x *part) refuse(l loss) {
 	})
 }
 
+// why says by what the keeper goes before the loser, as claim.before orders them.
+func (l loss) why() string {
+	if l.keeper.service.Created.Before(l.loser.service.Created) {
+		return "is older"
+	}
+	return "comes first by name"
+}
+
 // forget prepares the part to be made anew.
 func (x *part) forget() {
 	x.problems, x.refused = nil, make(map[hostname.Name][]*fairleadpb.RefusedPort)
@@ -80,8 +88,8 @@ func (x *part) said(l loss) api.Problem {
 		File:     src.File,
 		Line:     src.Line,
 		Field:    "spec.ports",
-		Message: fmt.Sprintf("port %d of host %s%s is refused%s: host %s of %s came first and holds the connections to it; %s",
-			x.port, l.loser.host(), at, what, l.keeper.host(), l.keeper.service.Source.Where(), l.advice),
+		Message: fmt.Sprintf("port %d of host %s%s is refused%s: host %s of %s %s and holds the connections to it; %s",
+			x.port, l.loser.host(), at, what, l.keeper.host(), l.keeper.service.Source.Where(), l.why(), l.advice),
 	}
 }
 

@@ -44,15 +44,6 @@ func (v *view) has(typeURL, name string) bool {
 	return v.set.Get(translate.Key{Type: typeURL, Name: name}) != nil
 }
 
-// hosts returns the declared hosts, sorted.
-func (v *view) hosts() []string {
-	var all []string
-	for r := range v.set.WithPrefix(xds.NameType, "") {
-		all = append(all, r.Name)
-	}
-	return all
-}
-
 // ports returns those given and those on which there is a listener for any
 // address, sorted.
 func (v *view) ports(given map[uint16]bool) []uint16 {

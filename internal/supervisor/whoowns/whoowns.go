@@ -7,13 +7,14 @@ package whoowns
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/fairlead/fairlead/internal/admin"
+	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/control"
-	"github.com/fairlead/fairlead/internal/control/ads"
 	"github.com/fairlead/fairlead/internal/control/registry"
 	"github.com/fairlead/fairlead/internal/control/translate"
 	"github.com/fairlead/fairlead/internal/hostname"
@@ -23,23 +24,31 @@ import (
 
 // Ask answers q, whose namespace must be given, for workloads with those
 // labels. An error says that the question makes no sense. It is safe for
-// concurrent use. A question without a port for a name costs next to nothing;
-// every other looks at all that the namespace sees.
+// concurrent use, and the plane goes on meanwhile: it is asked for one moment's
+// state, and what is worked out of that is forgotten. A question without a port
+// for a name that somebody declares costs next to nothing; one with a port, what
+// declares that port; every other looks at all that the namespace sees.
 func Ask(p *control.Plane, q admin.Question, labels map[string]string) (admin.Decision, error) {
 	host, err := hostname.Parse(q.Host)
 	if err != nil {
 		return admin.Decision{}, fmt.Errorf("%q is no host: %w", q.Host, err)
 	}
-	e, policy := p.Explain(q.Namespace, labels, host)
-	d := decided(e, policy)
-	d.Port = q.Port
+	e, sight := p.Explain(q.Namespace, labels, host)
 	ip, err := netip.ParseAddr(string(host))
+	remark := ""
+	if full := fullName(sight, host); err != nil && e.Owner == nil && full != "" {
+		remark = fmt.Sprintf("%s is short for %s.", host, full)
+		host = full
+		e, sight = p.Explain(q.Namespace, labels, host)
+	}
+	d := decided(e, sight.View.Policy)
+	d.Port, d.Remark = q.Port, remark
 	if err != nil && q.Port == 0 {
 		return d, nil
 	}
-	a := asker{plane: p, namespace: q.Namespace, labels: labels}
-	a.view, err = see(resources(p, q.Namespace, labels))
-	if err != nil {
+	a := asker{sight: sight}
+	resources, _ := translate.New(sight.View, onPort{sight.Services, q.Port})
+	if a.view, err = see(resources.Set()); err != nil {
 		return d, err
 	}
 	if ip.IsValid() {
@@ -48,28 +57,54 @@ func Ask(p *control.Plane, q admin.Question, labels map[string]string) (admin.De
 	return d, a.port(&d, e, host)
 }
 
-// resources returns what a workload with those labels is sent.
-func resources(p *control.Plane, namespace string, labels map[string]string) *translate.Set {
-	var set *translate.Set
-	leave := p.Join(ads.Node{Namespace: namespace, Labels: labels}, func(s *translate.Set, _ []translate.Key) { set = s })
-	leave() // after which set is not written to
-	return set
+// fullName returns the host that a workload may call by a shorter name, or "".
+func fullName(s control.Sight, name hostname.Name) hostname.Name {
+	if strings.Count(string(name), ".") > 2 { // nearly all: NAME.NAMESPACE.svc is the longest
+		return ""
+	}
+	for service := range s.Services.Services(s.View.Namespace) {
+		if slices.Contains(api.ShortNames(service.Host, s.View.Namespace), string(name)) {
+			return service.Host
+		}
+	}
+	return ""
+}
+
+// onPort is a Source of the services that declare a port: no other has a say in
+// what becomes of connections to it. 0: of all.
+type onPort struct {
+	registry.Scope
+	port uint16
+}
+
+// Services implements translate.Source.
+func (o onPort) Services(namespace string) iter.Seq[*mesh.Service] {
+	return func(yield func(*mesh.Service) bool) {
+		for s := range o.Scope.Services(namespace) {
+			if (o.port == 0 || portOf(s, o.port) != nil) && !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// portOf returns the port of a number that a service declares, or nil.
+func portOf(s *mesh.Service, number uint16) *mesh.Port {
+	if i := slices.IndexFunc(s.Ports, func(p mesh.Port) bool { return p.Number == number }); i >= 0 {
+		return &s.Ports[i]
+	}
+	return nil
 }
 
 // An asker answers one question.
 type asker struct {
-	plane     *control.Plane
-	namespace string
-	labels    map[string]string
-	view      *view
+	sight control.Sight
+	view  *view
 }
 
 // service returns what the workload reaches under a declared host, or nil.
 func (a *asker) service(host string) *mesh.Service {
-	if e, _ := a.plane.Explain(a.namespace, a.labels, hostname.Name(host)); e.Owner != nil {
-		return e.Owner.Service
-	}
-	return nil
+	return a.sight.Services.Service(a.sight.View.Namespace, hostname.Name(host))
 }
 
 // port says what becomes of connections to one port of a host.
@@ -80,13 +115,25 @@ func (a *asker) port(d *admin.Decision, e registry.Explanation, host hostname.Na
 		to = addressOf(e.Owner.Service)
 	}
 	for _, s := range declarers(e) {
-		if i := slices.IndexFunc(s.Service.Ports, func(p mesh.Port) bool { return p.Number == d.Port }); i >= 0 {
-			kinds = kindsOf(s.Service.Ports[i].Protocol)
+		if p := portOf(s.Service, d.Port); p != nil {
+			kinds = kindsOf(p.Protocol)
 			break
 		}
 	}
 	var err error
 	d.Connections, err = a.connections(netip.AddrPortFrom(to, d.Port), concrete(string(host)), kinds)
+	if e.Owner == nil || portOf(e.Owner.Service, d.Port) == nil {
+		return err
+	}
+	for i := range d.Connections {
+		c := &d.Connections[i]
+		if s := a.service(c.Host); s != nil && s.Host != host {
+			c.Reason = "comes first by name"
+			if s.Created.Before(e.Owner.Service.Created) {
+				c.Reason = "is older"
+			}
+		}
+	}
 	return err
 }
 
@@ -144,9 +191,8 @@ func (a *asker) address(d *admin.Decision, ip netip.Addr) error {
 		cover admin.Cover
 	}
 	var found []covering
-	for _, host := range a.view.hosts() {
-		s := a.service(host)
-		if s == nil {
+	for s := range a.sight.Services.Services(a.sight.View.Namespace) {
+		if s.Resolution == mesh.DynamicDNS { // left undeclared
 			continue
 		}
 		for _, prefix := range append(prefixes(s.VIPs), s.Addresses...) {
@@ -157,7 +203,7 @@ func (a *asker) address(d *admin.Decision, ip netip.Addr) error {
 				ports[p.Number] = true
 			}
 			found = append(found, covering{prefix.Bits(), admin.Cover{
-				Address: addressText(prefix), Virtual: slices.Contains(s.VIPs, ip), Host: host,
+				Address: addressText(prefix), Virtual: slices.Contains(s.VIPs, ip), Host: s.Host.String(),
 				Object: s.Source.String(), File: s.Source.File, Line: s.Source.Line, Ports: portsOf(s),
 			}})
 		}
@@ -166,7 +212,7 @@ func (a *asker) address(d *admin.Decision, ip netip.Addr) error {
 	for _, c := range found {
 		d.Covers = append(d.Covers, c.cover)
 	}
-	if m := a.plane.Mesh(); len(found) == 0 && (m.VirtualIPv4.Contains(ip) || m.VirtualIPv6.Contains(ip)) {
+	if m := a.sight.Services.Mesh(); len(found) == 0 && (m.VirtualIPv4.Contains(ip) || m.VirtualIPv6.Contains(ip)) {
 		d.Remark = ip.String() + " lies where virtual addresses are given from, and no host that is seen has it."
 	}
 	if d.Owner != nil {
@@ -234,20 +280,19 @@ func (a *asker) connection(port uint16, kind, cluster string) admin.Connection {
 	}
 	s := a.service(part[3])
 	if s == nil {
-		return c // it went this moment
+		return c // none of ours
 	}
 	c.Host, c.Object, c.File, c.Line = part[3], s.Source.String(), s.Source.File, s.Source.Line
 	c.Resolution = s.Resolution.String()
 	c.Missing = !a.view.has(xds.ClusterType, cluster)
-	for _, p := range s.Ports {
-		if p.Number != port {
-			continue
-		}
-		c.Protocol = p.Protocol.String()
-		for _, e := range s.Endpoints {
-			if _, ok := e.PortFor(p); ok && e.Address != "" {
-				c.Endpoints++
-			}
+	p := portOf(s, port)
+	if p == nil {
+		return c
+	}
+	c.Protocol = p.Protocol.String()
+	for _, e := range s.Endpoints {
+		if _, ok := e.PortFor(*p); ok && e.Address != "" {
+			c.Endpoints++
 		}
 	}
 	return c

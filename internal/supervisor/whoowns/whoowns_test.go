@@ -1,7 +1,9 @@
 package whoowns
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -20,16 +22,22 @@ import (
 // of a ServiceEntry's spec.
 func plane(t testing.TB, policy mesh.OutboundPolicy, entries ...[3]string) *control.Plane {
 	t.Helper()
+	return logging(t, io.Discard, policy, entries...)
+}
+
+// logging is a plane that logs to a Writer.
+func logging(t testing.TB, to io.Writer, policy mesh.OutboundPolicy, entries ...[3]string) *control.Plane {
+	t.Helper()
 	var b strings.Builder
 	for _, e := range entries {
-		fmt.Fprintf(&b, "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: %s, namespace: %s}\nspec: {%s}\n---\n", e[0], e[1], e[2])
+		fmt.Fprintf(&b, "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {namespace: %s, name: %s}\nspec: {%s}\n---\n", e[1], e[0], e[2])
 	}
 	path := filepath.Join(t.TempDir(), "a.yaml")
 	if err := os.WriteFile(path, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, _, err := control.New(control.Options{Paths: []string{path}, Namespace: "default", Policy: policy, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
+	p, _, err := control.New(control.Options{Paths: []string{path}, Namespace: "default", Policy: policy, Log: slog.New(slog.NewTextHandler(to, nil))})
+	if p == nil {
 		t.Fatal(err)
 	}
 	return p
@@ -154,5 +162,65 @@ func TestEndpointsAreCounted(t *testing.T) {
 func TestAQuestionAboutNoHost(t *testing.T) {
 	if _, err := Ask(plane(t, mesh.AllowAny), admin.Question{Host: "a..b", Namespace: "default"}, nil); err == nil || !strings.Contains(err.Error(), `"a..b" is no host`) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestAskingLeavesNothingBehind in the log of a run, though what is asked about
+// does not go together.
+func TestAskingLeavesNothingBehind(t *testing.T) {
+	const clash = "exportTo: [.], ports: [{number: 3306, name: a, protocol: TCP}], resolution: DNS"
+	var said bytes.Buffer
+	p := logging(t, &said, mesh.AllowAny,
+		[3]string{"one", "shop", "hosts: ['*.one.test'], " + strings.Replace(clash, "DNS", "NONE", 1)},
+		[3]string{"two", "shop", "hosts: ['*.two.test'], " + strings.Replace(clash, "DNS", "NONE", 1)})
+	before := said.String()
+	for _, q := range []admin.Question{{Host: "a.two.test", Port: 3306}, {Host: "192.0.2.1"}, {Host: "a.two.test"}} {
+		q.Namespace = "shop"
+		if d, err := Ask(p, q, nil); err != nil || q.Port != 0 && d.Connections[0].Host != "*.one.test" {
+			t.Errorf("%+v: %+v, %v; want an answer by which *.one.test has the port", q, d, err)
+		}
+	}
+	if said.String() != before {
+		t.Errorf("logged %s", strings.TrimPrefix(said.String(), before))
+	}
+}
+
+// TestAShortNameIsThatOfItsService with a port and without.
+func TestAShortNameIsThatOfItsService(t *testing.T) {
+	p := plane(t, mesh.AllowAny, [3]string{"db", "default", "hosts: [db.default.svc.cluster.local], ports: [{number: 80, name: a, protocol: TCP}], resolution: STATIC, endpoints: [{address: 192.0.2.1}]"},
+		[3]string{"own", "default", "hosts: [own.default], ports: [{number: 80, name: a, protocol: TCP}], resolution: DNS"},
+		[3]string{"other", "default", "hosts: [own.default.svc.cluster.local], ports: [{number: 80, name: a, protocol: TCP}], resolution: DNS"})
+	for host, want := range map[string]string{
+		"db": "ServiceEntry default/db", "db.default": "ServiceEntry default/db", "db.default.svc": "ServiceEntry default/db", "db.default.svc.cluster.local": "ServiceEntry default/db",
+		"own.default": "ServiceEntry default/own", "own": "ServiceEntry default/other",
+	} {
+		named, err := Ask(p, admin.Question{Host: host, Namespace: "default"}, nil)
+		if err != nil || named.Owner == nil || named.Owner.Object != want {
+			t.Errorf("%s belongs to %+v, %v; want %s", host, named.Owner, err, want)
+		}
+		to, err := Ask(p, admin.Question{Host: host, Port: 80, Namespace: "default"}, nil)
+		if err != nil || to.Connections[0].Object != want || to.Host != named.Host || to.Remark != named.Remark {
+			t.Errorf("%s port 80 goes to %+v, %v; want %s", host, to, err, want)
+		}
+		if short := host == "own" || strings.HasPrefix(host, "db") && !strings.HasSuffix(host, "local"); short != strings.Contains(to.Remark, host+" is short for ") {
+			t.Errorf("%s: remark %q", host, to.Remark)
+		}
+	}
+	if d, err := Ask(p, admin.Question{Host: "db", Namespace: "shop"}, nil); err != nil || d.Owner != nil {
+		t.Errorf("in another namespace db is %+v, %v", d.Owner, err)
+	}
+}
+
+// TestWhoHasThePortInsteadIsSaidRightly by age or by name.
+func TestWhoHasThePortInsteadIsSaidRightly(t *testing.T) {
+	const tcp = "], ports: [{number: 9, name: a, protocol: TCP}], resolution: NONE"
+	for age, want := range map[string]string{"2020": "is older", "2021": "comes first by name"} {
+		p := plane(t, mesh.AllowAny,
+			[3]string{"a, creationTimestamp: " + age + "-01-01T00:00:00Z", "shop", "hosts: ['*.a.test'" + tcp},
+			[3]string{"z, creationTimestamp: 2021-01-01T00:00:00Z", "shop", "hosts: ['*.z.test'" + tcp})
+		d, err := Ask(p, admin.Question{Host: "*.z.test", Port: 9, Namespace: "shop"}, nil)
+		if err != nil || d.Connections[0].Host != "*.a.test" || d.Connections[0].Reason != want {
+			t.Errorf("%+v, %v; want that *.a.test %s", d.Connections, err, want)
+		}
 	}
 }
