@@ -94,6 +94,8 @@ func leans(kind, field, unread string) bool {
 			return isIn(field, "spec.endpoints")
 		case below && isIn(unread, "spec.ports"):
 			return isIn(field, "spec.endpoints") && strings.Contains(field, "].ports.")
+		case listItem(unread, "spec.hosts"): // their number
+			return listItem(field, "spec.ports")
 		case listItem(unread, "spec.endpoints"):
 			return isIn(field, "spec.hosts")
 		}
