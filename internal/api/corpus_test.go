@@ -85,7 +85,7 @@ func TestCorpusIsLarge(t *testing.T) {
 		}
 		cases += len(archive.Files) / 2
 	}
-	if cases < 650 {
-		t.Errorf("the corpus has %d cases, want at least 650", cases)
+	if cases < 720 {
+		t.Errorf("the corpus has %d cases, want at least 720", cases)
 	}
 }
