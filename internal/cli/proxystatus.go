@@ -26,8 +26,9 @@ func newProxyStatus(env Env) *cobra.Command {
 		Short:   "List the runs and whether their proxies have what was sent",
 		Long: `List this user's runs. For every type of resource: SYNCED the proxy has what there
 is, STALE it has not answered yet, NOT SENT there was nothing to send, REFUSED it
-refused the last change (with -o json: why). ERRORS counts what is wrong in the
-files of objects now, for which the last good state holds. A run that is stopped gives no answer.`,
+refused the last change (with -o json: why). ERRORS counts what is wrong now:
+faults in files, for which the last good state holds, and ports that a host loses
+to another. A run that is stopped gives no answer.`,
 		Example: `  fairlead proxy-status
   fairlead proxy-status client -o json`,
 		Args:              cobra.MaximumNArgs(1),

@@ -49,7 +49,9 @@ type Plane struct {
 	registry *registry.Registry
 	snapshot *registry.Snapshot
 	views    map[translate.View]*view
-	problems map[api.Problem]struct{} // said, and to be said again only once their object changed
+	problems map[api.Problem]struct{} // that hold of the objects together; each was logged
+	errors   int                      // how many of them are errors
+	foreseen []api.Problem            // those of them that the expected view will have once it is made
 }
 
 // A view is what one kind of proxy gets, and who follows it.
@@ -88,9 +90,10 @@ func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	snapshot, delta := p.registry.Apply(time.Now(), changes)
 	p.snapshot = snapshot
 	p.expected = p.keyLocked(o.Namespace, o.Labels, p.snapshot.Mesh().Capture())
-	joined := slices.Concat(delta.Problems, translate.Problems(p.servicesLocked(p.expected)))
+	p.foreseen = translate.Problems(p.servicesLocked(p.expected))
+	joined := slices.Concat(delta.Problems, p.foreseen)
 	for _, x := range joined {
-		p.problems[x] = struct{}{}
+		p.addLocked(x)
 	}
 	problems = slices.Concat(problems, joined)
 	if err := faults(problems); err != nil {
@@ -130,7 +133,9 @@ func (p *Plane) prepare() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, problems := p.viewLocked(p.expected)
-	p.reportLocked(problems)
+	p.reportLocked(problems, nil)
+	p.endLocked(p.foreseen)
+	p.foreseen = nil
 }
 
 // Status returns how far each connected proxy is, by id.
@@ -139,8 +144,13 @@ func (p *Plane) Status() []ads.ProxyStatus { return p.server.Status() }
 // Loaded returns how many objects the files had at first.
 func (p *Plane) Loaded() int { return p.source.Loaded() }
 
-// Errors returns how many problems of severity error the files have now.
-func (p *Plane) Errors() int { return p.source.Errors() }
+// Errors returns how many problems of severity error there are now: in the files,
+// and in what their objects are together for the proxies served.
+func (p *Plane) Errors() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.source.Errors() + p.errors
+}
 
 // Join implements ads.Catalog.
 func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) (leave func()) {
@@ -148,7 +158,7 @@ func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) 
 	defer p.mu.Unlock()
 	capture := p.captureLocked(n)
 	v, problems := p.viewLocked(p.keyLocked(n.Namespace, n.Labels, capture))
-	p.reportLocked(problems)
+	p.reportLocked(problems, nil)
 	if past := capture.String(); past != "" {
 		p.log.Info("not everything of the workload comes to its proxy; virtual addresses that it would miss are not used", "proxy", n.ID, "past", past)
 	}
@@ -161,6 +171,7 @@ func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) 
 		delete(f.view.followers, f)
 		if len(f.view.followers) == 0 && len(p.views) > maxIdleViews {
 			maps.DeleteFunc(p.views, func(_ translate.View, v *view) bool { return v == f.view })
+			p.endLocked(slices.Collect(f.view.Holding()))
 		}
 	}
 }
@@ -205,8 +216,9 @@ func (p *Plane) viewLocked(key translate.View) (*view, []api.Problem) {
 }
 
 // regroupLocked gives each follower the view that is now its own, made anew if
-// anew says so. It returns how many resources differ for them.
-func (p *Plane) regroupLocked(anew bool) (resources int, problems []api.Problem) {
+// anew says so. It returns how many resources differ for them, the problems of
+// views that were made, and those of views that went.
+func (p *Plane) regroupLocked(anew bool) (resources int, problems, ended []api.Problem) {
 	type move struct{ from, to *view }
 	diffs := map[move][]translate.Key{}
 	all := slices.Collect(maps.Values(p.views))
@@ -234,7 +246,12 @@ func (p *Plane) regroupLocked(anew bool) (resources int, problems []api.Problem)
 		}
 	}
 	maps.DeleteFunc(p.views, func(_ translate.View, v *view) bool { return len(v.followers) == 0 })
-	return resources, problems
+	for _, v := range all {
+		if len(v.followers) == 0 {
+			ended = slices.AppendSeq(ended, v.Holding())
+		}
+	}
+	return resources, problems, ended
 }
 
 // apply folds changes of the objects in and tells whoever follows what changed.
@@ -247,16 +264,16 @@ func (p *Plane) apply(changes []registry.Change) {
 	defer p.mu.Unlock()
 	snapshot, delta := p.registry.Apply(time.Now(), changes)
 	p.snapshot = snapshot
-	problems := delta.Problems
+	problems, ended := delta.Problems, delta.Ended
 	resources := 0
 	if delta.Mesh || delta.Sidecars {
-		moved, found := p.regroupLocked(delta.Mesh)
-		problems = append(problems, found...)
+		moved, found, past := p.regroupLocked(delta.Mesh)
+		problems, ended = append(problems, found...), append(ended, past...)
 		resources += moved
 	}
 	for key, v := range p.views {
 		keys, found := v.Update(snapshot.Through(key.Sidecar, key.Capture), delta.Hosts)
-		problems = append(problems, found...)
+		problems, ended = append(problems, found...), append(ended, v.Ended()...)
 		resources += len(keys)
 		if len(keys) == 0 {
 			continue
@@ -274,27 +291,6 @@ func (p *Plane) apply(changes []registry.Change) {
 		}
 	}
 	p.log.Info("configuration changed", "hosts", len(delta.Hosts), "resources", resources, "took", time.Since(began).Round(time.Microsecond))
-	maps.DeleteFunc(p.problems, func(x api.Problem, _ struct{}) bool {
-		return slices.ContainsFunc(changes, func(c registry.Change) bool {
-			return c.Key == api.Key{Kind: x.Object.Kind, Namespace: x.Object.Namespace, Name: x.Object.Name}
-		})
-	})
-	p.reportLocked(problems)
-}
-
-// maxProblems bounds the memory of what was said.
-const maxProblems = 10_000
-
-// reportLocked logs the problems that were not logged before.
-func (p *Plane) reportLocked(problems []api.Problem) {
-	if len(p.problems) > maxProblems {
-		clear(p.problems)
-	}
-	for _, x := range problems {
-		if _, said := p.problems[x]; said {
-			continue
-		}
-		p.problems[x] = struct{}{}
-		file.Report(p.log, x)
-	}
+	p.overLocked(p.endLocked(ended), problems)
+	p.reportLocked(problems, changes)
 }

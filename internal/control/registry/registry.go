@@ -69,6 +69,8 @@ type Delta struct {
 	// Problems found by joining objects: hosts shadowed, ports claimed twice.
 	// They are the problems of the hosts touched, not of all.
 	Problems []api.Problem
+	// Ended are problems that held until now.
+	Ended []api.Problem
 }
 
 // A Registry holds the objects. It is not safe for concurrent use; the
@@ -87,6 +89,9 @@ type Registry struct {
 	slices    map[hostname.Name]map[api.Key]*api.Object // EndpointSlices, by the host of their Service
 	sliceOf   map[api.Key]hostname.Name                 // the same the other way round
 	sidecars  map[string][]sidecar                      // by namespace, in order of precedence; never written to, as Snapshots hold it
+
+	told     map[hostname.Name][]api.Problem // what holds of hosts
+	toldIdle map[string][]api.Problem        // what holds of the Sidecars of a namespace
 }
 
 // New returns an empty Registry; m is the mesh-wide configuration where no object
@@ -105,6 +110,9 @@ func New(m config.Mesh) *Registry {
 		selectors: newSelectors(),
 		slices:    map[hostname.Name]map[api.Key]*api.Object{},
 		sliceOf:   map[api.Key]hostname.Name{},
+
+		told:     map[hostname.Name][]api.Problem{},
+		toldIdle: map[string][]api.Problem{},
 	}
 }
 
@@ -175,13 +183,16 @@ func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 			r.replace(c, touched)
 		}
 	}
-	delta := Delta{Mesh: meshChanged, Sidecars: len(sidecars) > 0, Problems: r.idleSidecars(sidecars)}
+	delta := Delta{Mesh: meshChanged, Sidecars: len(sidecars) > 0}
+	for namespace := range sidecars {
+		tell(&delta, r.toldIdle, namespace, r.idleSidecars(namespace))
+	}
 	settle := func(name hostname.Name) {
 		changed, problems := r.settle(now, name)
 		if changed {
 			delta.Hosts = append(delta.Hosts, name)
 		}
-		delta.Problems = append(delta.Problems, problems...)
+		tell(&delta, r.told, name, problems)
 	}
 	for _, name := range slices.Sorted(maps.Keys(touched)) {
 		settle(name)
@@ -193,7 +204,29 @@ func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 	}
 	slices.Sort(delta.Hosts)
 	api.Sort(delta.Problems)
+	api.Sort(delta.Ended)
 	return &Snapshot{mesh: r.mesh, hosts: r.hosts, sidecars: r.sidecars}, delta
+}
+
+// tell puts problems in the place of those that held of one thing.
+func tell[T comparable](d *Delta, all map[T][]api.Problem, of T, now []api.Problem) {
+	d.Problems = append(d.Problems, now...)
+	if old := all[of]; len(old) > 0 {
+		still := make(map[api.Problem]struct{}, len(now))
+		for _, x := range now {
+			still[x] = struct{}{}
+		}
+		for _, x := range old {
+			if _, ok := still[x]; !ok {
+				d.Ended = append(d.Ended, x)
+			}
+		}
+	}
+	if len(now) > 0 {
+		all[of] = now
+	} else {
+		delete(all, of)
+	}
 }
 
 // replaceMesh exchanges the mesh-wide configuration and reports whether it

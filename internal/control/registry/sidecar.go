@@ -53,22 +53,20 @@ func (r *Registry) replaceSidecar(c Change) bool {
 	return true
 }
 
-// idleSidecars tells the Sidecars that one before them hides.
-func (r *Registry) idleSidecars(namespaces map[string]bool) []api.Problem {
+// idleSidecars tells the Sidecars of a namespace that one before them hides.
+func (r *Registry) idleSidecars(namespace string) []api.Problem {
 	var problems []api.Problem
-	for _, namespace := range slices.Sorted(maps.Keys(namespaces)) {
-		all := r.sidecars[namespace]
-		for i, s := range all {
-			at := slices.IndexFunc(all[:i], func(first sidecar) bool { return first.hides(s) })
-			if at < 0 {
-				continue
-			}
-			field, why := "", "is for every workload of the namespace too and comes first; remove one or give it a workloadSelector"
-			if len(s.Selector) > 0 {
-				field, why = "spec.workloadSelector", "selects every workload that this one does and comes first; remove one or let them select others"
-			}
-			problems = append(problems, claim{object: s.object}.problem(field, fmt.Sprintf("is not used: %s %s", all[at].object.Source.Where(), why)))
+	all := r.sidecars[namespace]
+	for i, s := range all {
+		at := slices.IndexFunc(all[:i], func(first sidecar) bool { return first.hides(s) })
+		if at < 0 {
+			continue
 		}
+		field, why := "", "is for every workload of the namespace too and comes first; remove one or give it a workloadSelector"
+		if len(s.Selector) > 0 {
+			field, why = "spec.workloadSelector", "selects every workload that this one does and comes first; remove one or let them select others"
+		}
+		problems = append(problems, claim{object: s.object}.problem(field, fmt.Sprintf("is not used: %s %s", all[at].object.Source.Where(), why)))
 	}
 	return problems
 }

@@ -52,6 +52,8 @@ type Translator struct {
 	hosts map[hostname.Name]*contribution
 	ports map[uint16]*port
 	set   *Set
+	holds holds
+	ended []api.Problem // by the last Update
 }
 
 // A contribution is what one service adds by itself, whatever else there is.
@@ -90,6 +92,7 @@ func New(view View, src Source) (t *Translator, problems []api.Problem) {
 		mesh:  src.Mesh(),
 		hosts: make(map[hostname.Name]*contribution),
 		ports: make(map[uint16]*port),
+		holds: make(holds),
 	}
 	r := t.round()
 	for _, b := range base(view, t.mesh) {
@@ -99,6 +102,7 @@ func New(view View, src Source) (t *Translator, problems []api.Problem) {
 		r.replace(s.Host, s)
 	}
 	r.finish()
+	t.holds.exchange(r.past, r.present)
 	return t, r.problems
 }
 
@@ -107,7 +111,7 @@ func (t *Translator) Set() *Set { return t.set }
 
 // Update follows a change of the hosts named, as src now has them. It returns
 // the keys of the resources that came, changed or went, and the problems of
-// everything it had to look at.
+// everything it had to look at; Ended has those that held until now.
 func (t *Translator) Update(src Source, hosts []hostname.Name) (changed []Key, problems []api.Problem) {
 	r := t.round()
 	for _, h := range hosts {
@@ -116,6 +120,7 @@ func (t *Translator) Update(src Source, hosts []hostname.Name) (changed []Key, p
 	r.finish()
 	changed = slices.Collect(maps.Keys(r.changed))
 	slices.SortFunc(changed, Key.compare)
+	t.ended = t.holds.exchange(r.past, r.present)
 	return changed, r.problems
 }
 
@@ -126,6 +131,8 @@ type round struct {
 	touched  map[uint16]*touch
 	renamed  map[hostname.Name]struct{} // whose names are to be made
 	problems []api.Problem
+	past     []api.Problem // of what is made anew: what held before,
+	present  []api.Problem // and what holds now
 }
 
 // A touch is what of a port must be made anew.
@@ -159,6 +166,7 @@ func (r *round) replace(host hostname.Name, s *mesh.Service) {
 		}
 		r.hosts[host] = now
 	}
+	r.past, r.present = append(r.past, old.problems...), append(r.present, now.problems...)
 	r.problems = append(r.problems, now.problems...)
 	for _, x := range old.resources {
 		if now.resource(x.Key) == nil {
@@ -254,8 +262,10 @@ func (r *round) finishListeners(p *port, t *touch) {
 		made[x] = struct{}{}
 		old := x.made
 		r.concerned(x)
+		r.past = append(r.past, x.problems...)
 		x.made = anew(r.view.Policy, r.mesh.ProtocolDetectionTimeout)
 		r.concerned(x)
+		r.present = append(r.present, x.problems...)
 		r.problems = append(r.problems, x.problems...)
 		switch {
 		case x.made != nil:
