@@ -69,7 +69,16 @@ type Format struct {
 	object []member // of a JSON format; nil for text
 	isJSON bool
 	omit   bool // members without a value are left out
+	none   bool // there are no lines
+	answer bool // it asks for fields of endpoints' answers
 }
+
+// None returns the format of which every line is empty: nothing is written.
+func None() *Format { return &Format{none: true} }
+
+// AnswerFields reports whether lines show fields of answers beside what a record
+// holds anyhow. A nil Format shows none.
+func (f *Format) AnswerFields() bool { return f != nil && f.answer }
 
 // A part is literal text or an operator.
 type part struct {
@@ -77,6 +86,7 @@ type part struct {
 	op      operator // nil: literal
 	numeric bool     // its value is a number
 	max     int      // the longest value, in bytes
+	answer  bool     // it is a field of an answer
 }
 
 // An operator appends the value of one thing in a record. It reports false, and
@@ -89,6 +99,9 @@ type escaper func(dst, s []byte) []byte
 // AppendLine appends rec as one line. It does not allocate if dst has room and
 // no value needs escaping.
 func (f *Format) AppendLine(dst []byte, rec *decision.Record) []byte {
+	if f.none {
+		return dst
+	}
 	if f.isJSON {
 		return append(appendObject(dst, f.object, rec, f.omit), '\n')
 	}

@@ -225,3 +225,33 @@ func FuzzCompileText(f *testing.F) {
 		}
 	})
 }
+
+func TestAFormatSaysWhetherItShowsAnswers(t *testing.T) {
+	for format, want := range map[string]bool{
+		accesslog.Text:          false,
+		"%REQ(X-A)% %DURATION%": false,
+		"%RESP(SERVER)%":        true,
+		"%TRAILER(X)%":          true,
+		"%GRPC_STATUS%":         true,
+		"%GRPC_STATUS_NUMBER%":  true,
+		"%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME?SERVER)%": true,
+	} {
+		text, err := accesslog.CompileText(format, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		object, err := accesslog.CompileJSON(map[string]any{"a": map[string]any{"b": []any{format}}}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text.AnswerFields() != want || object.AnswerFields() != want {
+			t.Errorf("%s: text says %t, JSON %t, want %t", format, text.AnswerFields(), object.AnswerFields(), want)
+		}
+	}
+	if f := accesslog.None(); f.AnswerFields() || len(f.AppendLine(nil, request())) != 0 {
+		t.Error("no log has a line")
+	}
+	if (*accesslog.Format)(nil).AnswerFields() {
+		t.Error("no format shows answers")
+	}
+}

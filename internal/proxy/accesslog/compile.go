@@ -18,7 +18,7 @@ func CompileText(format string, omitEmpty bool) (*Format, error) {
 	if !strings.HasSuffix(format, "\n") {
 		parts = append(parts, part{literal: "\n"})
 	}
-	return &Format{text: parts, omit: omitEmpty}, nil
+	return &Format{text: parts, omit: omitEmpty, answer: slices.ContainsFunc(parts, showsAnswer)}, nil
 }
 
 // A member is one key of a JSON line.
@@ -50,10 +50,15 @@ func CompileJSON(fields map[string]any, omitEmpty bool) (*Format, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Format{object: members, isJSON: true, omit: omitEmpty}, nil
+	return &Format{object: members, isJSON: true, omit: omitEmpty, answer: c.answer}, nil
 }
 
-type compiler struct{ parts int }
+func showsAnswer(p part) bool { return p.answer }
+
+type compiler struct {
+	parts  int
+	answer bool // some part shows an answer
+}
 
 func (c *compiler) members(fields map[string]any, depth int) ([]member, error) {
 	if depth == maxDepth {
@@ -79,6 +84,7 @@ func (c *compiler) member(v any, depth int) (member, error) {
 	switch v := v.(type) {
 	case string:
 		parts, err := parse(v)
+		c.answer = c.answer || slices.ContainsFunc(parts, showsAnswer)
 		for i := range parts {
 			parts[i].literal = string(appendJSON(nil, []byte(parts[i].literal)))
 		}
@@ -201,6 +207,12 @@ func compileOperator(text string) (part, error) {
 		p.max = found.max
 	}
 	p.op, p.numeric = found.op, found.numeric
+	switch name {
+	case "RESP":
+		p.answer = !strings.EqualFold(argument, serviceTime)
+	case "TRAILER", "GRPC_STATUS", "GRPC_STATUS_NUMBER":
+		p.answer = true
+	}
 	return p, nil
 }
 

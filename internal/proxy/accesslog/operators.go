@@ -239,8 +239,11 @@ func requestField(r *decision.Record, name string) []byte {
 	return field(r.Request, name)
 }
 
+// serviceTime is the one header of answers that a record holds itself.
+const serviceTime = "x-envoy-upstream-service-time"
+
 func responseField(r *decision.Record, name string) []byte {
-	if name == "x-envoy-upstream-service-time" && r.UpstreamTime > 0 {
+	if name == serviceTime && r.UpstreamTime > 0 {
 		// It is the proxy that would add this one towards a caller of the mesh.
 		return strconv.AppendInt(nil, r.UpstreamTime.Milliseconds(), 10)
 	}

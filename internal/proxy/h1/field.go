@@ -381,3 +381,16 @@ func kindOf(n []byte) Kind {
 	}
 	return Other
 }
+
+// FieldValue returns the value in a field line (without what ends it, but for a
+// CR) if its name is name, a token in lower case.
+func FieldValue(line []byte, name string) (value []byte, ok bool) {
+	n := len(name)
+	if len(line) <= n || line[n] != ':' || !equalFold(line[:n], name) {
+		return nil, false
+	}
+	if value = line[n+1:]; len(value) > 0 && value[len(value)-1] == '\r' {
+		value = value[:len(value)-1]
+	}
+	return trim(value), true
+}

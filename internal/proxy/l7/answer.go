@@ -38,6 +38,7 @@ func (x *exchange) start(p piece) error {
 	err := x.caller.answer(&x.resp, x.answer, p)
 	if err == nil {
 		x.rec.Sent += int64(len(p.data))
+		x.showTrailer(p)
 	}
 	return err
 }
@@ -57,6 +58,7 @@ func (x *exchange) passDown() error {
 			return err
 		}
 		x.rec.Sent += int64(len(p.data))
+		x.showTrailer(p)
 		if p.last {
 			return nil
 		}

@@ -50,9 +50,12 @@ type exchange struct {
 	deadline time.Time     // when that ends, if the request was whole when it was sent
 
 	rec      decision.Record
-	local    []byte // an answer of the proxy
-	replayed bool   // the request was sent once more
-	started  bool   // a part of the final answer went to the caller
+	asked    headText // the request, for the record
+	told     headText // an answer of the proxy, likewise
+	kept     kept     // an answer of the endpoint, likewise
+	local    []byte   // an answer of the proxy
+	replayed bool     // the request was sent once more
+	started  bool     // a part of the final answer went to the caller
 	recorded bool
 
 	// Memory that the fields above usually refer to.
@@ -80,6 +83,8 @@ func (x *exchange) clear() {
 	}
 	x.local = x.ownLocal[:0]
 	x.rec = decision.Record{}
+	x.asked, x.told = headText{}, headText{}
+	x.kept.reset()
 	x.manager, x.caller, x.in, x.answer, x.first = nil, nil, nil, nil, piece{}
 	x.cluster, x.endpoint, x.up = nil, nil, nil
 	clear(x.ownTried[:])
@@ -95,6 +100,7 @@ func (x *exchange) begin(c caller, m *config.HTTPManager, base *decision.Record)
 	x.cluster, x.endpoint, x.up = nil, nil, nil
 	x.tried = x.ownTried[:0]
 	x.answer, x.interim = nil, 0
+	x.kept.reset()
 	x.timeout, x.deadline = 0, time.Time{}
 	x.replayed, x.started, x.recorded = false, false, false
 	x.rec = *base

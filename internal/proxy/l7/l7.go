@@ -62,6 +62,9 @@ type Options struct {
 	Clusters *cluster.Set
 	Log      Recorder
 	Logger   *slog.Logger // where a panic is told; nil: in the record alone
+	// AnswerFields reports whether records are to come with the fields of endpoints'
+	// answers, which have to be kept for that; nil: never.
+	AnswerFields func() bool
 }
 
 // A Server serves HTTP on connections that listeners hand it. It is safe for
@@ -71,6 +74,8 @@ type Server struct {
 	clusters *cluster.Set
 	log      Recorder
 	logger   *slog.Logger
+
+	answerFields func() bool // or nil
 
 	headTimeout time.Duration
 	memory      streams.Memory
@@ -83,7 +88,7 @@ type Server struct {
 
 // New returns a Server.
 func New(o Options) *Server {
-	s := &Server{config: o.Config, clusters: o.Clusters, log: o.Log, logger: o.Logger, headTimeout: headTimeout}
+	s := &Server{config: o.Config, clusters: o.Clusters, log: o.Log, logger: o.Logger, answerFields: o.AnswerFields, headTimeout: headTimeout}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}

@@ -182,6 +182,8 @@ func (x *exchange) describe() {
 	r.Authority = x.req.Authority.In(in)
 	r.UserAgent = x.req.Value(in, h1.UserAgent)
 	r.RequestID = x.req.Value(in, h1.RequestID)
+	x.asked.text = in[:x.req.Len]
+	r.Request = &x.asked
 }
 
 // connected records that an endpoint was reached, whatever earlier tries met.
@@ -194,6 +196,7 @@ func (x *exchange) connected() {
 // answered records that the endpoint's answer goes to the caller.
 func (x *exchange) answered() {
 	x.rec.Status, x.rec.Details = x.resp.Status, "via_upstream"
+	x.showAnswer()
 }
 
 // record hands the record over, once.

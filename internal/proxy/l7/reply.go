@@ -38,6 +38,8 @@ func (x *exchange) sendLocal(status int) (more bool) {
 		x.local = appendHead(x.local, status, text)
 	}
 	head := x.local[n:]
+	x.told.text = head
+	x.rec.Response = &x.told
 	if string(x.rec.Method) == "HEAD" {
 		text = text[:0]
 	}

@@ -57,6 +57,10 @@ func NewLog(w io.Writer) *Log {
 // SetFormat gives lines added from now on another format; nil means the Log's own.
 func (l *Log) SetFormat(f *accesslog.Format) { l.format.Store(f) }
 
+// AnswerFields reports whether lines show fields of answers, which records have to
+// come with then.
+func (l *Log) AnswerFields() bool { return l.w != nil && l.format.Load().AnswerFields() }
+
 // Run writes batches until ctx ends, then what is left.
 func (l *Log) Run(ctx context.Context) error {
 	var spare []byte
@@ -113,7 +117,9 @@ func (l *Log) Add(rec *decision.Record) {
 
 func (l *Log) add(e *encoder, rec *decision.Record) {
 	if f := l.format.Load(); f != nil {
-		e.line = f.AppendLine(e.line[:0], rec)
+		if e.line = f.AppendLine(e.line[:0], rec); len(e.line) == 0 {
+			return // there is to be no log
+		}
 	} else {
 		e.line, e.scratch = appendLine(e.line[:0], e.scratch, rec)
 	}
