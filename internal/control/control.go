@@ -123,7 +123,7 @@ func (p *Plane) Serve(ctx context.Context, ln net.Listener, opts ...grpc.ServerO
 	p.prepare()
 	return run.All(ctx, map[string]run.Task{
 		"xds":   func(ctx context.Context) error { return p.server.Serve(ctx, ln, opts...) },
-		"files": func(ctx context.Context) error { return p.source.Run(ctx, p.apply) },
+		"files": func(ctx context.Context) error { return p.source.Run(ctx, p.Apply) },
 	})
 }
 
@@ -254,8 +254,9 @@ func (p *Plane) regroupLocked(anew bool) (resources int, problems, ended []api.P
 	return resources, problems, ended
 }
 
-// apply folds changes of the objects in and tells whoever follows what changed.
-func (p *Plane) apply(changes []registry.Change) {
+// Apply folds changes of the objects in, which must be valid, and tells whoever
+// follows what changed. Serve does it for what becomes of the files.
+func (p *Plane) Apply(changes []registry.Change) {
 	if len(changes) == 0 {
 		return
 	}

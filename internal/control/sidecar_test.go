@@ -38,11 +38,11 @@ func change(t *testing.T, p *Plane, yaml string) {
 	for _, o := range objects {
 		changes = append(changes, registry.Change{Key: o.Key, Object: o})
 	}
-	p.apply(changes)
+	p.Apply(changes)
 }
 
 func remove(p *Plane, kind, name string) {
-	p.apply([]registry.Change{{Key: api.Key{Kind: kind, Namespace: "default", Name: name}}})
+	p.Apply([]registry.Change{{Key: api.Key{Kind: kind, Namespace: "default", Name: name}}})
 }
 
 // A client holds what a proxy was told.

@@ -29,7 +29,7 @@ func TestTwoThousandChangesLeaveWhatTheirObjectsMake(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			t.Parallel()
-			random := newObjects(t, rand.New(rand.NewPCG(seed, 33)))
+			random := newObjects(t, rand.New(rand.NewPCG(seed, 33)), true)
 			now := newHistory(t)
 			displaced := 0
 			for changes := 0; changes < 2000; {
@@ -267,9 +267,13 @@ type randomObjects struct {
 	t     *testing.T
 	hosts []string
 	have  map[api.Key]*api.Object
+
+	frames bool     // Sidecars and the mesh-wide configuration are among them
+	ranges []string // of virtual addresses, that the latter may have
 }
 
-func newObjects(t *testing.T, r *rand.Rand) *randomObjects {
+// newObjects returns none yet. Some of their hosts are rivals, if that is wanted.
+func newObjects(t *testing.T, r *rand.Rand, rivalry bool) *randomObjects {
 	t.Helper()
 	o := &randomObjects{Rand: r, t: t, have: map[api.Key]*api.Object{}}
 	for i := range 24 {
@@ -279,8 +283,11 @@ func newObjects(t *testing.T, r *rand.Rand) *randomObjects {
 		o.hosts = append(o.hosts, fmt.Sprintf("*.w%d.example.com", i), fmt.Sprintf("h.w%d.example.com", i))
 	}
 	o.hosts = append(o.hosts, "web.a.svc.cluster.local", "web.a.svc.cluster.local", "db.b.svc.cluster.local", "web", "db.b")
-	one, other := rivals(t)
-	o.hosts = append(o.hosts, one, one, one, other, other, other, "*suffix.test", "Upper.Example.COM.", "192.0.2.1")
+	o.hosts = append(o.hosts, "*suffix.test", "Upper.Example.COM.", "192.0.2.1")
+	if rivalry {
+		one, other := rivals(t)
+		o.hosts = append(o.hosts, one, one, one, other, other, other)
+	}
 	return o
 }
 
@@ -326,6 +333,12 @@ func (o *randomObjects) changes(n int) []registry.Change {
 		case 4, 5:
 			k.Kind, k.Name = api.KindEndpointSlice, fmt.Sprint("s", o.IntN(6))
 		}
+		if o.frames && o.IntN(12) == 0 {
+			k = api.Key{Kind: api.KindSidecar, Namespace: o.one("a", "b", "istio-system"), Name: o.one("s0", "s1", "s2")}
+			if o.IntN(3) == 0 {
+				k = api.Key{Kind: api.KindConfigMap, Namespace: "istio-system", Name: "istio"}
+			}
+		}
 		if _, ok := o.have[k]; ok && o.IntN(3) == 0 {
 			delete(o.have, k)
 			all = append(all, registry.Change{Key: k})
@@ -355,6 +368,10 @@ func (o *randomObjects) object(k api.Key) *api.Object {
 		}
 		text := fmt.Sprintf("apiVersion: networking.istio.io/v1\nkind: %s\nmetadata: {name: %s, namespace: %s%s%s}\nspec:\n%s", k.Kind, k.Name, k.Namespace, created, label, spec)
 		switch k.Kind {
+		case api.KindSidecar:
+			text = fmt.Sprintf("apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: %s, namespace: %s%s}\nspec:\n%s", k.Name, k.Namespace, created, o.sidecar())
+		case api.KindConfigMap:
+			text = o.mesh()
 		case api.KindService:
 			text = fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: %s%s, annotations: {networking.istio.io/exportTo: %q}}\nspec:\n%s",
 				k.Name, k.Namespace, created, o.one("", "", "", ".", "b", "~"), o.service())
