@@ -2,6 +2,7 @@ package feature
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"math/rand/v2"
 	"net/netip"
@@ -104,11 +105,12 @@ type history struct {
 	snapshot *registry.Snapshot
 	views    []translate.View
 	made     []*translate.Translator
+	told     map[api.Problem]bool // that hold of what was joined
 }
 
 func newHistory(t *testing.T) *history {
 	t.Helper()
-	h := &history{t: t, registry: registry.New(meshconfig.Default()), views: []translate.View{
+	h := &history{t: t, registry: registry.New(meshconfig.Default()), told: map[api.Problem]bool{}, views: []translate.View{
 		{Namespace: "a"},
 		{Namespace: "b", Policy: mesh.RegistryOnly},
 		{Namespace: "elsewhere"},
@@ -138,10 +140,32 @@ func newHistory(t *testing.T) *history {
 func (h *history) apply(changes []registry.Change) int {
 	snapshot, delta := h.registry.Apply(someday, changes)
 	h.snapshot = snapshot
+	h.tell(delta)
 	for i, v := range h.views {
 		h.made[i].Update(snapshot.Through(v.Sidecar, v.Capture), delta.Hosts)
 	}
 	return len(changes)
+}
+
+// counted pairs each with true.
+func counted[T any](all iter.Seq[T]) iter.Seq2[T, bool] {
+	return func(yield func(T, bool) bool) {
+		for x := range all {
+			if !yield(x, true) {
+				return
+			}
+		}
+	}
+}
+
+// tell follows which problems hold.
+func (h *history) tell(d registry.Delta) {
+	for _, x := range d.Ended {
+		delete(h.told, x)
+	}
+	for _, x := range d.Problems {
+		h.told[x] = true
+	}
 }
 
 // compare compares with a history that only ever had the objects given, and
@@ -150,7 +174,12 @@ func (h *history) apply(changes []registry.Change) int {
 func (h *history) compare(objects []registry.Change) (displaced int) {
 	h.t.Helper()
 	fresh := newHistory(h.t)
-	fresh.snapshot, _ = fresh.registry.Apply(someday, objects)
+	var delta registry.Delta
+	fresh.snapshot, delta = fresh.registry.Apply(someday, objects)
+	fresh.tell(delta)
+	if diff := cmp.Diff(fresh.told, h.told); diff != "" {
+		h.t.Errorf("what is told of objects that were joined (-from scratch +by changes):\n%s", diff)
+	}
 	for i, v := range h.views {
 		fresh.made[i], _ = translate.New(v, fresh.snapshot.Through(v.Sidecar, v.Capture))
 	}
@@ -162,6 +191,9 @@ func (h *history) compare(objects []registry.Change) (displaced int) {
 		}
 		if diff := difference(h.t, fresh.made[i].Set(), h.made[i].Set(), replacer(aliasNew), replacer(aliasOld)); diff != "" {
 			h.t.Errorf("resources of %s (-from scratch +by changes):\n%s", v.Namespace, diff)
+		}
+		if diff := cmp.Diff(maps.Collect(counted(fresh.made[i].Holding())), maps.Collect(counted(h.made[i].Holding()))); diff != "" {
+			h.t.Errorf("what is told of ports of %s (-from scratch +by changes):\n%s", v.Namespace, diff)
 		}
 	}
 	return len(aliasOld)

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -469,32 +468,6 @@ func checkDelta(t *rapid.T, before, after *Snapshot, delta, scratch Delta) {
 	for _, p := range delta.Problems {
 		if !known[p.String()] {
 			t.Fatalf("problem %q is not one of %v", p, scratch.Problems)
-		}
-	}
-}
-
-// TestTheOrderOfArrivalIsWithoutEffect shuffles the same entries, one change
-// at a time and all at once.
-func TestTheOrderOfArrivalIsWithoutEffect(t *testing.T) {
-	const x = "hosts: [x.example], "
-	all := entries(t,
-		"a/e1: "+x+"resolution: DNS, "+http80, "a/e2: "+x+"resolution: DNS, "+https443, "a/e3: "+x+"resolution: NONE, "+http80,
-		"b/e1@2020: "+x+"resolution: DNS, "+http80, "b/e2: "+x+"resolution: DNS, exportTo: [a], "+http80,
-		"c/e1: "+x+"resolution: DNS, exportTo: [\".\"], "+http80, "c/e2: "+x+"resolution: STATIC, endpoints: [{address: 10.0.0.1}], "+http80,
-	)
-	first, told := New(config.Default()).Apply(epoch, all)
-	want, wantProblems := fingerprint(first), problems(told)
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a test that can be repeated
-	for range 1000 {
-		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-		s, d := New(config.Default()).Apply(epoch, all)
-		one := New(config.Default())
-		var last *Snapshot
-		for _, c := range all {
-			last, _ = one.Apply(epoch, []Change{c})
-		}
-		if fingerprint(s) != want || fingerprint(last) != want || problems(d) != wantProblems {
-			t.Fatalf("order %v gives another result:\n%s", all, cmp.Diff(want, fingerprint(s)))
 		}
 	}
 }
