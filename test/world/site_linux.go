@@ -28,7 +28,7 @@ import (
 
 // A Site is a web server of the internet. Its paths:
 //
-//	/             the page
+//	/             the page, once the request's body has come
 //	/request      the request as JSON: method, uri, host, headers
 //	/echo         the request's body, as it comes
 //	/sum          the SHA-256 of the request's body in hex, a space, its length
@@ -140,6 +140,9 @@ func (s *Site) serveDefault(out http.ResponseWriter, r *http.Request) {
 	if r.URL.Path != "/" {
 		http.NotFound(out, r)
 		return
+	}
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return // a page is for a whole request
 	}
 	out.Header().Set("Content-Type", "text/plain")
 	_, _ = io.WriteString(out, s.page)
