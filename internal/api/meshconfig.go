@@ -65,6 +65,7 @@ func Mesh(o *Object, base config.Mesh) config.Mesh {
 	if text := m.GetDefaultConfig().GetProxyMetadata()[dnsCapture]; text != "" {
 		base.DNSCapture, _ = strconv.ParseBool(text) // it was validated
 	}
+	base.AccessLog = accessLog(o, m)
 	return base
 }
 
@@ -187,6 +188,7 @@ func (v *validator) meshConfig(m *meshv1.MeshConfig) {
 	if fault := labelFault(m.RootNamespace); m.RootNamespace != "" && fault != "" {
 		v.err(meshField+".rootNamespace", "%s is no namespace: %s", quote(m.RootNamespace), fault)
 	}
+	v.accessLog(m)
 	v.proxyMetadata(meshField+".defaultConfig.proxyMetadata", m.GetDefaultConfig().GetProxyMetadata())
 	v.unsupported(m)
 }

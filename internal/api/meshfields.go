@@ -13,6 +13,9 @@ import (
 // actingFields lists what Mesh reads.
 func actingFields() []string {
 	return []string{
+		"accessLogEncoding",
+		"accessLogFile",
+		"accessLogFormat",
 		"connectTimeout",
 		"defaultConfig.proxyMetadata", // by key: see proxyMetadata
 		"defaultServiceExportTo",
@@ -70,9 +73,6 @@ func unsupportedFields() []unsupportedField {
 		noInbound  = "is not acted on yet: no traffic to the workload is taken in"
 	)
 	return []unsupportedField{
-		{"accessLogEncoding", noLog, nil},
-		{"accessLogFile", noLog, nil},
-		{"accessLogFormat", noLog, nil},
 		{"ca", "is not acted on yet: no certificate is asked for", nil},
 		{"caCertificates", noMTLS, nil},
 		{"configSources", "has no effect: objects come from where the command line says", nil},

@@ -74,6 +74,9 @@ func TestEachMeshFieldIsInOneList(t *testing.T) {
 // not its default.
 func TestEachActingMeshFieldActs(t *testing.T) {
 	values := map[string]string{
+		"accessLogEncoding":           `{"accessLogEncoding": "JSON"}`,
+		"accessLogFile":               `{"accessLogFile": "/dev/stdout"}`,
+		"accessLogFormat":             `{"accessLogFormat": "%DURATION%"}`,
 		"connectTimeout":              `{"connectTimeout": "3s"}`,
 		"defaultConfig.proxyMetadata": `{"defaultConfig": {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "false"}}}`,
 		"defaultServiceExportTo":      `{"defaultServiceExportTo": ["."]}`,

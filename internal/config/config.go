@@ -23,6 +23,8 @@ type Mesh struct {
 	// DNSCapture says whether questions of workloads come to their proxies, where
 	// those do not say it themselves.
 	DNSCapture bool
+	// AccessLog is the form of a line about each request and connection.
+	AccessLog AccessLog
 	// The ranges that virtual addresses come from.
 	VirtualIPv4, VirtualIPv6 netip.Prefix
 }
@@ -47,3 +49,17 @@ func (m Mesh) Capture() mesh.Capture {
 	}
 	return mesh.Capture{}.WithoutDNS()
 }
+
+// An AccessLog says what lines of it look like. The zero AccessLog leaves that to
+// the proxy.
+type AccessLog struct {
+	Off  bool   // none is wanted; the rest is empty
+	File string // where lines go, for proxies that are told; empty if nobody said
+	// At most one of them is set: Text in Envoy's format language, or Fields, whose
+	// strings are in that.
+	Text   string
+	Fields map[string]any
+}
+
+// IsSet reports whether the lines have a form that somebody chose.
+func (l AccessLog) IsSet() bool { return l.Text != "" || l.Fields != nil }
