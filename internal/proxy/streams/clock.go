@@ -34,6 +34,7 @@ func (c *conn) tick() {
 	}
 	now := time.Now()
 	c.advance(now)
+	c.mem.crew.trim(now)
 	switch {
 	case c.part > 0 && c.clock-c.part >= int64(partTimeout):
 		c.stop(errSlow)

@@ -219,7 +219,7 @@ func (c *conn) on(ev *h2.Event) {
 		s.over = s.core.RemoteEnd
 		s.bodyless = s.over
 		c.work.Add(1)
-		go s.serv()
+		c.mem.crew.serve(s)
 	case h2.Head:
 		s.over = s.core.RemoteEnd
 		s.readable.Broadcast()

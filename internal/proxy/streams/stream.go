@@ -17,7 +17,6 @@ import (
 type Stream struct {
 	conn *conn
 	core h2.Stream // guarded, as all below, by conn.mu
-	serv func()    // s.serve, bound once so that starting it allocates nothing
 
 	body     body
 	over     bool // the peer ended the stream; what is in body is the rest
@@ -48,7 +47,6 @@ type Cutter interface{ Cut() }
 func newStream() *Stream {
 	s := new(Stream)
 	s.core.Owner = s
-	s.serv = s.serve
 	return s
 }
 
@@ -385,7 +383,7 @@ func (s *Stream) late() {
 	}
 }
 
-// serve is the goroutine of a server's stream.
+// serve has the handler of a server serve s, on a goroutine of the crew.
 func (s *Stream) serve() {
 	c := s.conn
 	defer c.work.Done()

@@ -6,7 +6,7 @@
 // is taken under one lock. What is to be sent collects in one buffer; whoever
 // adds to an empty one starts a goroutine that first yields, so that answers
 // that become ready together leave in one write. A server runs its handler on a
-// goroutine for each stream.
+// goroutine for each stream, which serves another one after that.
 //
 // Heads are HTTP/1.1 text, as package h2 says. What is left to those who pass
 // messages on:
@@ -96,8 +96,9 @@ func (e ResetError) Is(target error) bool {
 	return target == ErrRefused && h2.Code(e) == h2.RefusedStream
 }
 
-// A Memory keeps buffers and streams for reuse. The zero Memory is ready. It is
-// safe for concurrent use.
+// A Memory keeps buffers, streams and the goroutines that serve them for reuse.
+// The goroutines end with the last connection served. The zero Memory is ready.
+// It is safe for concurrent use.
 type Memory struct {
 	ins     sync.Pool // of *[inSize]byte
 	outs    sync.Pool // of *[]byte
@@ -105,6 +106,7 @@ type Memory struct {
 	chunks  sync.Pool // of *chunk, long
 	shorts  sync.Pool // of *chunk, short
 	streams sync.Pool // of *Stream
+	crew    crew
 }
 
 func (m *Memory) in() *[inSize]byte {
@@ -163,8 +165,8 @@ func (m *Memory) stream() *Stream {
 	return newStream()
 }
 
-// Serve serves the streams that the peer opens on t, each by a call of handle on
-// a goroutine of its own, and closes t. The stream is handle's until it returns;
+// Serve serves the streams that the peer opens on t, each by a call of handle at
+// the same time as the others, and closes t. The stream is handle's until it returns;
 // what it left open then is reset. Serve returns when the connection and the
 // last handler are done.
 //
@@ -173,6 +175,8 @@ func (m *Memory) stream() *Stream {
 func Serve(ctx, drain context.Context, t *transport.Conn, o Options, handle func(*Stream)) error {
 	c := newConn(t, o)
 	c.handle = handle
+	c.mem.crew.join()
+	defer c.mem.crew.leave()
 	c.start(h2.Config{Server: true, MaxStreams: o.MaxStreams, Random: rand.Uint64, Open: c.accept})
 	stopDrain := context.AfterFunc(drain, c.drain)
 	stopCut := context.AfterFunc(ctx, t.Cut)
