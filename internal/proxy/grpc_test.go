@@ -69,7 +69,7 @@ func (w *world) caller() *grpc.ClientConn {
 }
 
 // What a callee answers comes back as it is, and what befalls it as a status.
-func Test45StatusesOfGRPC(t *testing.T) {
+func TestFault45StatusesOfGRPC(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func Test45StatusesOfGRPC(t *testing.T) {
 
 // The cases of gRPC's interoperability tests that need no credentials. What fails
 // in one ends the process: that is how they are made.
-func Test45GRPCInterop(t *testing.T) {
+func TestFault45GRPCInterop(t *testing.T) {
 	for name, protocol := range map[string]string{"declared GRPC": ", protocol: GRPC", "nothing declared": ""} {
 		t.Run(name, func(t *testing.T) {
 			w := start(t, mesh.RegistryOnly, fmt.Sprintf(grpcEntry, protocol, callee(t)))

@@ -170,7 +170,7 @@ func TestIstiosJSONLineIsJSON(t *testing.T) {
 	}
 }
 
-func TestNothingACallerSendsEndsALine(t *testing.T) {
+func TestFault48NothingACallerSendsEndsALine(t *testing.T) {
 	evil := "a\"b\\c\r\n[fake]\x1b[31m\x00\xff\u2028"
 	rec := request()
 	rec.Path, rec.Authority = []byte("/"+evil), []byte(evil)

@@ -51,7 +51,7 @@ func checkRefused(t *testing.T, err error, want refusal) {
 }
 
 // faults.md 34, 36 and 37: what can be read in two ways is refused.
-func Test34Test36Test37MalformedRequestsAreRefused(t *testing.T) {
+func TestFault34And36And37MalformedRequestsAreRefused(t *testing.T) {
 	all := refusals(t, "requests.bad")
 	if len(all) < 80 {
 		t.Errorf("only %d malformed requests", len(all))
@@ -64,7 +64,7 @@ func Test34Test36Test37MalformedRequestsAreRefused(t *testing.T) {
 }
 
 // faults.md 38.
-func Test38MalformedResponsesAreRefused(t *testing.T) {
+func TestFault38MalformedResponsesAreRefused(t *testing.T) {
 	all := refusals(t, "responses.bad")
 	if len(all) < 30 {
 		t.Errorf("only %d malformed responses", len(all))
@@ -77,7 +77,7 @@ func Test38MalformedResponsesAreRefused(t *testing.T) {
 }
 
 // faults.md 35.
-func Test35ChunkTricksAreRefused(t *testing.T) {
+func TestFault35ChunkTricksAreRefused(t *testing.T) {
 	for _, bad := range refusals(t, "chunks.bad") {
 		var d Decoder
 		_, _, err := d.Compact([]byte(bad.bytes))

@@ -211,8 +211,8 @@ func TestHeadsAreBounded(t *testing.T) {
 	}
 }
 
-// TestBombIsBounded repeats one large field of the table many thousand times.
-func TestBombIsBounded(t *testing.T) {
+// TestFault41BombIsBounded repeats one large field of the table many thousand times.
+func TestFault41BombIsBounded(t *testing.T) {
 	b := compressed(append(fields(t, get), [2]string{"x", strings.Repeat("v", 3900)}))
 	for range 16000 {
 		b = append(b, 0x80|62)

@@ -17,7 +17,7 @@ import (
 
 // What cannot be said in HTTP/1 in one way only never leaves the proxy: the
 // stream is reset, and the endpoint does not get a byte.
-func Test43NothingReachesTheEndpointThatCouldSplitARequest(t *testing.T) {
+func TestFault43NothingReachesTheEndpointThatCouldSplitARequest(t *testing.T) {
 	type pairs = []string
 	good := pairs{":method", "POST", ":scheme", "http", ":path", "/", ":authority", "x.example"}
 	with := func(more ...string) pairs { return append(append(pairs{}, good...), more...) }
@@ -171,7 +171,7 @@ func TestAHeadThatHTTP1RefusesIsAnsweredOnItsStream(t *testing.T) {
 	}
 }
 
-func Test40CookiesInCrumbsAreCountedDecoded(t *testing.T) {
+func TestFault40CookiesInCrumbsAreCountedDecoded(t *testing.T) {
 	r := newRig(t)
 	f := r.frames()
 	fields := []string{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "x.example"}
@@ -185,7 +185,7 @@ func Test40CookiesInCrumbsAreCountedDecoded(t *testing.T) {
 	r.record()
 }
 
-func Test42ManyResetsEndTheConnectionAndNothingElse(t *testing.T) {
+func TestFault42ManyResetsEndTheConnectionAndNothingElse(t *testing.T) {
 	r := one(t, func(c *client) {
 		c.hear(get)
 		c.say(ok)
@@ -224,7 +224,7 @@ func Test42ManyResetsEndTheConnectionAndNothingElse(t *testing.T) {
 
 // Every stream is judged by its own authority: a connection opens no door for
 // another host.
-func Test50AnotherAuthorityOnTheSameConnection(t *testing.T) {
+func TestFault50AnotherAuthorityOnTheSameConnection(t *testing.T) {
 	r := one(t, func(c *client) {
 		c.hear("GET / HTTP/1.1\r\nhost: x.example\r\n\r\n")
 		c.say(ok)
@@ -246,7 +246,7 @@ func Test50AnotherAuthorityOnTheSameConnection(t *testing.T) {
 	}
 }
 
-func Test69DrainFinishesTheStreamsAtHand(t *testing.T) {
+func TestFault69DrainFinishesTheStreamsAtHand(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
 	r := one(t, func(c *client) {
 		c.hear("GET / HTTP/1.1\r\nhost: x.example\r\n\r\n")
@@ -308,7 +308,7 @@ func TestTheEndOfTheDrainCutsStreams(t *testing.T) {
 	}
 }
 
-func Test71APanicCostsOneStream(t *testing.T) {
+func TestFault71APanicCostsOneStream(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
 	r := one(t, func(c *client) {
 		c.hear("GET / HTTP/1.1\r\nhost: x.example\r\n\r\n")
@@ -343,7 +343,7 @@ func Test71APanicCostsOneStream(t *testing.T) {
 	r.record()
 }
 
-func Test44ExpectationsAndEarlyAnswersAcrossTheVersions(t *testing.T) {
+func TestFault44ExpectationsAndEarlyAnswersAcrossTheVersions(t *testing.T) {
 	for _, v := range versions {
 		t.Run(v.name, func(t *testing.T) {
 			r, c := across(t, v.from, v.to, func(w http.ResponseWriter, req *http.Request) {

@@ -442,7 +442,7 @@ func TestAStreamIsAnswered504InTime(t *testing.T) {
 	}
 }
 
-func Test45DeadlinesOfGRPC(t *testing.T) {
+func TestFault45DeadlinesOfGRPC(t *testing.T) {
 	for text, want := range map[string]time.Duration{
 		"1H": time.Hour, "2M": 2 * time.Minute, "3S": 3 * time.Second, "4m": 4 * time.Millisecond, "5u": 5 * time.Microsecond, "6n": 6,
 		"99999999H": aYear, "0S": 0, "": -1, "S": -1, "1": -1, "1s": -1, "123456789S": -1, "-1S": -1, " 1S": -1, "1.5S": -1,

@@ -73,7 +73,7 @@ func TestAnAnswerTornWhileUploadingIsSeenTorn(t *testing.T) {
 }
 
 // faults.md 38: each is refused, and the connection it came on never used again.
-func Test38HostileAnswers(t *testing.T) {
+func TestFault38HostileAnswers(t *testing.T) {
 	for name, answer := range map[string]string{
 		"length and chunked": "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 		"two lengths":        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
@@ -176,7 +176,7 @@ func TestASilentEndpointIsLeft(t *testing.T) {
 
 // faults.md 44: an expectation nobody answers, and endpoints that end within the
 // body. What went wrong is told, and no connection it went wrong on used again.
-func Test44ExpectationsAndBodiesThatEndEarly(t *testing.T) {
+func TestFault44ExpectationsAndBodiesThatEndEarly(t *testing.T) {
 	const (
 		expect = "POST / HTTP/1.1\r\nHost: x.example\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
 		post   = "POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 100000000\r\n\r\n"
@@ -240,7 +240,7 @@ func refused(c *client) {
 }
 
 // faults.md 40: a head is bounded, and costs no more than its bound.
-func Test40HeadBombs(t *testing.T) {
+func TestFault40HeadBombs(t *testing.T) {
 	w := newWitness(t)
 	r := newRig(t, entry{host: "a", endpoints: []netip.AddrPort{w.addr}})
 	for name, bomb := range map[string]string{

@@ -389,7 +389,7 @@ func TestAnEmptyLineBeginsNoRequest(t *testing.T) {
 	}
 }
 
-func Test69DrainFinishesTheExchangeAtHand(t *testing.T) {
+func TestFault69DrainFinishesTheExchangeAtHand(t *testing.T) {
 	answer := make(chan struct{})
 	r := one(t, func(c *client) {
 		c.hear(get)
@@ -406,7 +406,7 @@ func Test69DrainFinishesTheExchangeAtHand(t *testing.T) {
 	busy.ended()
 }
 
-func Test71APanicCostsOneRequest(t *testing.T) {
+func TestFault71APanicCostsOneRequest(t *testing.T) {
 	r := one(t, func(c *client) {
 		c.hear(get)
 		c.say(ok)

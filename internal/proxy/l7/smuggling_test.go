@@ -132,7 +132,7 @@ func prefixed(head string, bodies []string) (all []string) {
 
 // faults.md 34 to 37, two-sided: what is refused has not reached the endpoint,
 // and what came behind it has not either.
-func Test34To37NothingMalformedReachesTheEndpoint(t *testing.T) {
+func TestFault34To37NothingMalformedReachesTheEndpoint(t *testing.T) {
 	w := newWitness(t)
 	r := newRig(t, entry{host: "a", endpoints: []netip.AddrPort{w.addr}})
 	requests := malformations(t, "requests.bad")
@@ -163,7 +163,7 @@ func Test34To37NothingMalformedReachesTheEndpoint(t *testing.T) {
 // faults.md 38, two-sided: of a malformed answer nothing reaches the caller, nor
 // of what came behind it, and the endpoint is never sent another request on the
 // connection.
-func Test38NothingMalformedReachesTheCaller(t *testing.T) {
+func TestFault38NothingMalformedReachesTheCaller(t *testing.T) {
 	answers := malformations(t, "responses.bad")
 	if len(answers) < 60 {
 		t.Errorf("%d malformed heads, want at least 60", len(answers))

@@ -97,7 +97,7 @@ func TestAWebSocketOutlivesTheRouteTimeout(t *testing.T) {
 	c.hear("late")
 }
 
-func Test39ACallerThatStopsReadingIsLeft(t *testing.T) {
+func TestFault39ACallerThatStopsReadingIsLeft(t *testing.T) {
 	r := one(t, func(c *client) {
 		c.hear(get)
 		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
@@ -135,7 +135,7 @@ func TestARequestThatTimesOutIsNotSentTwice(t *testing.T) {
 	}
 }
 
-func Test39SlowHeadIsAnswered408(t *testing.T) {
+func TestFault39SlowHeadIsAnswered408(t *testing.T) {
 	r := newRig(t)
 	r.server.headTimeout = 20 * time.Millisecond
 	c := r.dial()

@@ -11,8 +11,8 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/h2"
 )
 
-// TestRapidReset opens and resets streams as fast as it can (CVE-2023-44487).
-func TestRapidReset(t *testing.T) {
+// TestFault42RapidReset opens and resets streams as fast as it can (CVE-2023-44487).
+func TestFault42RapidReset(t *testing.T) {
 	var running, most atomic.Int64
 	srv := newServer(t, Options{}, func(s *Stream) {
 		if n := running.Add(1); n > most.Load() {

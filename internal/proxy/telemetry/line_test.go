@@ -101,7 +101,7 @@ func TestTextIsEscapedAndCut(t *testing.T) {
 	}
 }
 
-func TestALineIsBoundedWhateverItsParts(t *testing.T) {
+func TestFault48ALineIsBoundedWhateverItsParts(t *testing.T) {
 	rec := request()
 	huge := strings.Repeat("\x00", 1<<20)
 	rec.Method, rec.Path, rec.Authority = []byte(huge), []byte(huge), []byte(huge)
