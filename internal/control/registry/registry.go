@@ -31,12 +31,10 @@
 package registry
 
 import (
-	"iter"
 	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/benbjohnson/immutable"
@@ -116,77 +114,13 @@ func New(m config.Mesh) *Registry {
 	}
 }
 
-// hosts are those that somebody declares. They are immutable.
-type hosts = *immutable.Map[hostname.Name, *host]
-
-// byName finds hosts.
-type byName struct{}
-
-// Hash implements immutable.Hasher.
-func (byName) Hash(n hostname.Name) uint32 {
-	h := uint32(2166136261)
-	for i := range len(n) {
-		h = (h ^ uint32(n[i])) * 16777619
-	}
-	return h ^ h>>15
-}
-
-// Equal implements immutable.Hasher.
-func (byName) Equal(a, b hostname.Name) bool { return a == b }
-
-// inOrder yields the hosts for which keep holds, by name; nil keeps all.
-func inOrder(all hosts, keep func(hostname.Name) bool) iter.Seq2[hostname.Name, *host] {
-	return func(yield func(hostname.Name, *host) bool) {
-		type pair struct {
-			name hostname.Name
-			host *host
-		}
-		var sorted []pair
-		if keep == nil {
-			sorted = make([]pair, 0, all.Len())
-		}
-		for it := all.Iterator(); !it.Done(); {
-			if name, h, _ := it.Next(); keep == nil || keep(name) {
-				sorted = append(sorted, pair{name, h})
-			}
-		}
-		slices.SortFunc(sorted, func(a, b pair) int { return strings.Compare(string(a.name), string(b.name)) })
-		for _, p := range sorted {
-			if !yield(p.name, p.host) {
-				return
-			}
-		}
-	}
-}
-
 // Apply folds changes in. The result does not depend on their order, unless
 // they name an object twice: then the last holds. (Of two hosts whose names
 // point to one virtual address, who came first has it.) Objects must be valid.
 // The time is for virtual addresses that rest.
 func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
-	touched := map[hostname.Name]bool{}
-	sidecars := map[string]bool{} // namespaces whose Sidecars changed
-	meshChanged := false
-	for _, c := range changes {
-		switch c.Key.Kind {
-		case api.KindWorkloadEntry:
-			r.replaceWorkload(c, touched)
-		case api.KindEndpointSlice:
-			r.replaceSlice(c, touched)
-		case api.KindSidecar:
-			if r.replaceSidecar(c) {
-				sidecars[c.Key.Namespace] = true
-			}
-		case api.KindConfigMap:
-			meshChanged = r.replaceMesh(c, touched) || meshChanged
-		default:
-			r.replace(c, touched)
-		}
-	}
-	delta := Delta{Mesh: meshChanged, Sidecars: len(sidecars) > 0}
-	for namespace := range sidecars {
-		tell(&delta, r.toldIdle, namespace, r.idleSidecars(namespace))
-	}
+	var delta Delta
+	touched := r.fold(changes, &delta)
 	settle := func(name hostname.Name) {
 		changed, problems := r.settle(now, name)
 		if changed {
@@ -206,6 +140,33 @@ func (r *Registry) Apply(now time.Time, changes []Change) (*Snapshot, Delta) {
 	api.Sort(delta.Problems)
 	api.Sort(delta.Ended)
 	return &Snapshot{mesh: r.mesh, hosts: r.hosts, sidecars: r.sidecars}, delta
+}
+
+// fold takes the changes in and returns the hosts that depend on them.
+func (r *Registry) fold(changes []Change, delta *Delta) (touched map[hostname.Name]bool) {
+	touched = map[hostname.Name]bool{}
+	sidecars := map[string]bool{} // namespaces whose Sidecars changed
+	for _, c := range changes {
+		switch c.Key.Kind {
+		case api.KindWorkloadEntry:
+			r.replaceWorkload(c, touched)
+		case api.KindEndpointSlice:
+			r.replaceSlice(c, touched)
+		case api.KindSidecar:
+			if r.replaceSidecar(c) {
+				sidecars[c.Key.Namespace] = true
+			}
+		case api.KindConfigMap:
+			delta.Mesh = r.replaceMesh(c, touched) || delta.Mesh
+		default:
+			r.replace(c, touched)
+		}
+	}
+	delta.Sidecars = len(sidecars) > 0
+	for namespace := range sidecars {
+		tell(delta, r.toldIdle, namespace, r.idleSidecars(namespace))
+	}
+	return touched
 }
 
 // tell puts problems in the place of those that held of one thing.
@@ -357,41 +318,4 @@ func (r *Registry) contend(c *contest, claims []claim) []api.Problem {
 		problems = append(problems, faults...)
 	}
 	return append(problems, c.shadows()...)
-}
-
-// A Snapshot is an immutable state of the registry. It is safe for concurrent use.
-type Snapshot struct {
-	mesh     config.Mesh
-	hosts    hosts
-	sidecars map[string][]sidecar
-}
-
-// Mesh returns the mesh-wide configuration.
-func (s *Snapshot) Mesh() config.Mesh { return s.mesh }
-
-// Service returns the service that a workload of the namespace reaches under
-// host where no Sidecar narrows what it sees, merged from all entries that
-// contribute, or nil. The host is one that
-// entries declare, so for "*.example.com" ask with the star.
-func (s *Snapshot) Service(namespace string, host hostname.Name) *mesh.Service {
-	h, ok := s.hosts.Get(host)
-	if !ok {
-		return nil
-	}
-	if i := h.winner(namespace); i >= 0 {
-		return h.owners[i].service
-	}
-	return nil
-}
-
-// Services yields every service a workload of the namespace sees, one per
-// host, sorted by host.
-func (s *Snapshot) Services(namespace string) iter.Seq[*mesh.Service] {
-	return func(yield func(*mesh.Service) bool) {
-		for _, h := range inOrder(s.hosts, nil) {
-			if i := h.winner(namespace); i >= 0 && !yield(h.owners[i].service) {
-				return
-			}
-		}
-	}
 }

@@ -3,15 +3,12 @@ package registry
 import (
 	"cmp"
 	"fmt"
-	"iter"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/fairlead/fairlead/internal/api"
-	"github.com/fairlead/fairlead/internal/config"
-	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 )
 
@@ -77,73 +74,6 @@ func (s sidecar) hides(later sidecar) bool {
 		return len(s.Selector) == len(later.Selector)
 	}
 	return s.Selects(later.Selector)
-}
-
-// Sidecar returns the Sidecar for a workload with those labels: the first of
-// its namespace that selects it, else that for its whole namespace, else that
-// for the whole root namespace; nil if there is none. The same pointer means
-// the same Sidecar.
-func (s *Snapshot) Sidecar(namespace string, labels map[string]string) *mesh.Sidecar {
-	own := s.sidecars[namespace]
-	for _, c := range own {
-		if len(c.Selector) > 0 && c.Selects(labels) {
-			return c.Sidecar
-		}
-	}
-	for _, list := range [][]sidecar{own, s.sidecars[s.mesh.RootNamespace]} {
-		for _, c := range list {
-			if len(c.Selector) == 0 {
-				return c.Sidecar
-			}
-		}
-	}
-	return nil
-}
-
-// A Scope is what workloads reach through one Sidecar and by one capture. It is
-// immutable.
-type Scope struct {
-	snapshot *Snapshot
-	sidecar  *mesh.Sidecar
-	capture  mesh.Capture
-}
-
-// Through returns the Snapshot as workloads reach it for which the Sidecar is,
-// nil narrowing nothing, and whose proxies get what the capture takes.
-func (s *Snapshot) Through(sidecar *mesh.Sidecar, capture mesh.Capture) Scope {
-	return Scope{s, sidecar, capture}
-}
-
-// Mesh returns the mesh-wide configuration.
-func (s Scope) Mesh() config.Mesh { return s.snapshot.mesh }
-
-// Service is Snapshot.Service through the Sidecar and by the capture: as
-// mesh.Reach says.
-func (s Scope) Service(namespace string, host hostname.Name) *mesh.Service {
-	h, ok := s.snapshot.hosts.Get(host)
-	if !ok {
-		return nil
-	}
-	return s.reach(h, namespace)
-}
-
-// Services is Snapshot.Services through the Sidecar and by the capture.
-func (s Scope) Services(namespace string) iter.Seq[*mesh.Service] {
-	return func(yield func(*mesh.Service) bool) {
-		for _, h := range inOrder(s.snapshot.hosts, nil) {
-			if service := s.reach(h, namespace); service != nil && !yield(service) {
-				return
-			}
-		}
-	}
-}
-
-func (s Scope) reach(h *host, namespace string) *mesh.Service {
-	i := h.pick(namespace, s.sidecar)
-	if i < 0 {
-		return nil
-	}
-	return mesh.Reach(h.owners[i].service, namespace, s.sidecar, s.capture)
 }
 
 // reached is a service as a workload reaches it that says nothing of its capture,
