@@ -127,3 +127,15 @@ func TestASidecarThatIsHiddenIsToldAgain(t *testing.T) {
 		t.Errorf("said %q, want %q", got, want)
 	}
 }
+
+// TestAQuestionMakesNoView that would be kept and updated.
+func TestAQuestionMakesNoView(t *testing.T) {
+	p := logging(t, write("a", "TCP"))
+	views := len(p.views)
+	if e, sight := p.Explain("shop", nil, "a.example.com"); e.Owner == nil || sight.Services.Service("shop", "a.example.com") == nil {
+		t.Error("shop does not see what is public")
+	}
+	if got := p.said.String(); len(p.views) != views || got != "" {
+		t.Errorf("%d views more, logged %q", len(p.views)-views, got)
+	}
+}
