@@ -42,6 +42,7 @@ type Proxy struct {
 	Workload  mesh.Workload `json:"workload"`
 	XDS       string        `json:"xds"`        // abstract socket of the control plane
 	AccessLog string        `json:"access_log"` // path, opened for appending
+	LogForm   string        `json:"log_form"`   // of its lines; empty: as the mesh says
 	Own       []netip.Addr  `json:"own"`        // the workload's own addresses: not to be reached through the proxy
 	Sockets   []SocketKind  `json:"sockets"`    // one for each file that is sent along
 }

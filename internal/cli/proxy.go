@@ -77,6 +77,11 @@ func proxyOptions(boot bootstrap.Proxy, files []*os.File, log *slog.Logger) (o p
 		return o, err
 	}
 	o.AccessLog = accessLog
+	if boot.LogForm != "" {
+		if o.LogForm, err = proxy.ParseLogForm(boot.LogForm); err != nil {
+			return o, err
+		}
+	}
 	o.Dial = func(ctx context.Context) (net.Conn, error) { return peer.Dial(ctx, boot.XDS) }
 	o.Workload = boot.Workload
 	o.Search = o.Resolve.Search // the sandbox keeps the host's search list

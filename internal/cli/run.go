@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/proxy"
 	"github.com/fairlead/fairlead/internal/state"
 	"github.com/fairlead/fairlead/internal/supervisor"
 )
@@ -61,6 +62,11 @@ cannot be executed, 127 if it is not found, 128+n if signal n ended it.`,
 			if o.Workload.Labels, err = parseLabels(labels); err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("access-log-format") {
+				if _, err := proxy.ParseLogForm(o.LogForm); err != nil {
+					return fmt.Errorf("--access-log-format: %w", err)
+				}
+			}
 			if o.State, err = state.RootFor(env.StateHome, env.Home); err != nil {
 				return fmt.Errorf("no folder for the logs of the run: %w", err)
 			}
@@ -85,7 +91,9 @@ cannot be executed, 127 if it is not found, 128+n if signal n ended it.`,
 	f.StringArrayVarP(&labels, "label", "l", nil, "label of the workload, key=value; may be repeated")
 	policyFlag(cmd, &policy, "what happens to traffic that no entry declares: ALLOW_ANY or REGISTRY_ONLY")
 	f.BoolVar(&closed, "closed", false, "short for --outbound-policy REGISTRY_ONLY")
-	f.StringVar(&o.AccessLog, "access-log", "", "file for the access log, one JSON line per request or connection (default: in the run's state folder)")
+	f.StringVar(&o.AccessLog, "access-log", "", "file for the access log, one line per request or connection (default: in the run's state folder)")
+	f.StringVar(&o.LogForm, "access-log-format", "", "form of its lines: json, text (Istio's), or a text with Envoy's operators (default: as the mesh says, else json)")
+	must(cmd.RegisterFlagCompletionFunc("access-log-format", cobra.FixedCompletions([]cobra.Completion{"json", "text"}, cobra.ShellCompDirectiveNoFileComp)))
 	for _, name := range []string{"name", "namespace", "label"} {
 		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}

@@ -58,7 +58,8 @@ type Options struct {
 	Resolve   resolve.Options // whom to ask for names; see resolve.FromSystem
 	Search    []string        // the search list in the workload's resolv.conf
 	Own       []netip.Addr    // the workload's own addresses, beside loopback: not to be reached through the proxy
-	AccessLog io.Writer       // one JSON line per request or connection; nil: none
+	AccessLog io.Writer       // one line per request or connection; nil: none
+	LogForm   *LogForm        // of its lines, whatever the mesh says; nil: as that says, else our JSON
 	Log       *slog.Logger
 	// Ready is called once: the first configuration is complete, names were
 	// looked up (or a few seconds have passed), and connections and questions are
@@ -122,8 +123,11 @@ func assemble(ctx context.Context, o Options) *proxy {
 		log:        telemetry.NewLog(o.AccessLog),
 		resolver:   resolve.New(o.Resolve),
 	}
+	if o.LogForm != nil {
+		p.log.SetFormat(o.LogForm.format)
+	}
 	p.clusters = cluster.New(p.resolver, o.Log)
-	p.http = l7.New(l7.Options{Config: p.config.Load, Clusters: p.clusters, Log: p.log, Logger: o.Log})
+	p.http = l7.New(l7.Options{Config: p.config.Load, Clusters: p.clusters, Log: p.log, Logger: o.Log, AnswerFields: p.log.AnswerFields})
 	p.dns = dns.New(dns.Options{Servers: o.Resolve.Servers, Config: p.config.Load, Policy: p.policy, Log: o.Log, Search: o.Search})
 	p.listener = listener.New(listener.Options{
 		Config:   p.config.Load,
@@ -203,6 +207,7 @@ func (p *proxy) apply(ctx context.Context, d config.Delta) {
 		p.awaitNames(ctx)
 	}
 	p.config.Store(next)
+	p.formatLog(next)
 }
 
 // awaitNames gives names that were not asked for before a moment to be

@@ -47,6 +47,7 @@ type Options struct {
 	Command   []string            // at least its name
 	Env       []string            // of the command
 	AccessLog string              // path; empty: in the run's folder
+	LogForm   string              // of its lines, as proxy.ParseLogForm has it; empty: as the mesh says
 	State     state.Root
 	Stdin     *os.File // the command's, and what "-" reads
 	Stdout    *os.File
@@ -360,6 +361,7 @@ func (w *workload) bootProxies(admin *os.File) {
 		Workload:  w.Workload,
 		XDS:       socket(w.Options, "xds"),
 		AccessLog: w.AccessLog,
+		LogForm:   w.LogForm,
 		Own:       sandbox.Addresses(),
 	}
 	var files []*os.File

@@ -69,6 +69,10 @@ const AddressesKey = "addresses"
 // listener's port are looked up among the resources of ServerNameType.
 const ServerNamesKey = "server_names"
 
+// AccessLogKey is a field of it in virtualOutbound: false says that there is to be
+// no access log.
+const AccessLogKey = "access_log"
+
 // OutboundCluster is Istio's name for the cluster of one port and subset of a
 // host: outbound|80||www.baidu.com.
 func OutboundCluster(port uint16, subset, host string) string {

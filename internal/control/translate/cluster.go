@@ -163,7 +163,7 @@ func ads() *corev3.ConfigSource {
 }
 
 // base makes what every view has, whatever is declared.
-func base(v View, m config.Mesh) []*Resource {
+func base(s *setting, m config.Mesh) []*Resource {
 	pass := &clusterv3.Cluster{
 		Name: xds.PassthroughCluster, ConnectTimeout: durationpb.New(m.ConnectTimeout),
 		TypedExtensionProtocolOptions: spoken(mesh.Unset),
@@ -177,7 +177,7 @@ func base(v View, m config.Mesh) []*Resource {
 	return []*Resource{
 		encode(xds.ClusterType, pass.GetName(), pass),
 		encode(xds.ClusterType, hole.GetName(), hole),
-		virtualOutbound(v.Policy),
+		virtualOutbound(s),
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"time"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
@@ -13,18 +12,17 @@ import (
 )
 
 // makeAny makes the listener for destinations known by port alone or by a range
-// of addresses, and notes what claims do not get. A caller may be silent for the
-// time to detect a protocol; 0: without limit.
-func (p *port) makeAny(policy mesh.OutboundPolicy, detect time.Duration) *Resource {
+// of addresses, and notes what claims do not get.
+func (p *port) makeAny(s *setting) *Resource {
 	p.any.forget()
-	return encodeListener(p.anyAddress(policy, detect))
+	return encodeListener(p.anyAddress(s))
 }
 
 // makeOne makes the listener of an address that claims name.
-func (p *port) makeOne(ip netip.Addr, policy mesh.OutboundPolicy, detect time.Duration) *Resource {
+func (p *port) makeOne(ip netip.Addr, s *setting) *Resource {
 	x := p.at[ip]
 	x.forget()
-	return encodeListener(x.oneAddress(netip.AddrPortFrom(ip, p.number), policy, detect))
+	return encodeListener(x.oneAddress(netip.AddrPortFrom(ip, p.number), s))
 }
 
 func encodeListener(l *listenerv3.Listener) *Resource {
@@ -35,18 +33,18 @@ func encodeListener(l *listenerv3.Listener) *Resource {
 }
 
 // anyAddress is nil if no claim is of that sort.
-func (p *port) anyAddress(policy mesh.OutboundPolicy, detect time.Duration) *listenerv3.Listener {
-	d := draft{name: listenerName(wildcards(p.number)[0]), timeout: detect, names: p.names > 0}
+func (p *port) anyAddress(s *setting) *listenerv3.Listener {
+	d := draft{name: listenerName(wildcards(p.number)[0]), timeout: s.detect, setting: s, names: p.names > 0}
 	rest, talk := p.silence(sorted(p.any.claims, (*claim).isRest))
 	if talk {
-		d.chains = append(d.chains, requests(d.name, p.number, nil))
+		d.chains = append(d.chains, requests(&d, p.number, nil))
 	}
 	for _, c := range sorted(p.any.claims, func(c *claim) bool { return c.kind == bySNI }) {
-		d.chains = append(d.chains, bytesTo(c, serverName(c, c.ranges())))
+		d.chains = append(d.chains, d.bytesTo(c, serverName(c, c.ranges())))
 	}
 	p.any.ranges(&d)
 	if len(rest) > 0 {
-		d.chains = append(d.chains, bytesTo(rest[0], nil))
+		d.chains = append(d.chains, d.bytesTo(rest[0], nil))
 		for _, c := range rest[1:] {
 			if !sameOutcome(c, rest[0]) {
 				p.any.refuse(loss{loser: c, keeper: rest[0], requestsPass: c.kind == sniffed, advice: apart(c)})
@@ -57,12 +55,12 @@ func (p *port) anyAddress(policy mesh.OutboundPolicy, detect time.Duration) *lis
 		return nil
 	}
 	byRange := slices.ContainsFunc(d.chains, func(c *listenerv3.FilterChain) bool { return len(c.GetFilterChainMatch().GetServerNames()) == 0 })
-	if policy == mesh.RegistryOnly && !byRange {
+	if s.policy == mesh.RegistryOnly && !byRange {
 		// Where bytes are expected nothing waits for a first line.
-		d.chains = append(d.chains, blockRequests(d.name))
+		d.chains = append(d.chains, blockRequests(&d))
 	}
 	sortChains(d.chains)
-	return d.listener(wildcards(p.number), policy)
+	return d.listener(wildcards(p.number))
 }
 
 // silence keeps a protocol whose server speaks first and requests, which are
@@ -115,19 +113,19 @@ func (x *part) ranges(d *draft) {
 		}
 		if c.kind == sniffed {
 			// A chain for a range hides chains without one, so requests need theirs.
-			d.chains = append(d.chains, requests(d.name, x.port, got))
+			d.chains = append(d.chains, requests(d, x.port, got))
 		}
-		d.chains = append(d.chains, bytesTo(c, &listenerv3.FilterChainMatch{PrefixRanges: cidrs(got)}))
+		d.chains = append(d.chains, d.bytesTo(c, &listenerv3.FilterChainMatch{PrefixRanges: cidrs(got)}))
 	}
 }
 
 // oneAddress is nil if no claim names the address any more.
-func (x *part) oneAddress(at netip.AddrPort, policy mesh.OutboundPolicy, detect time.Duration) *listenerv3.Listener {
+func (x *part) oneAddress(at netip.AddrPort, s *setting) *listenerv3.Listener {
 	claims := sorted(x.claims, func(*claim) bool { return true })
 	if len(claims) == 0 {
 		return nil
 	}
-	d := draft{name: listenerName(at), timeout: detect}
+	d := draft{name: listenerName(at), timeout: s.detect, setting: s}
 	var keeper *claim
 	for _, c := range claims {
 		switch {
@@ -144,21 +142,21 @@ func (x *part) oneAddress(at netip.AddrPort, policy mesh.OutboundPolicy, detect 
 		case c.kind != bySNI:
 		case len(claims) == 1:
 			// The address alone names the service: any server name will do.
-			d.chains = append(d.chains, bytesTo(c, nil))
+			d.chains = append(d.chains, d.bytesTo(c, nil))
 		default:
-			d.chains = append(d.chains, bytesTo(c, serverName(c, nil)))
+			d.chains = append(d.chains, d.bytesTo(c, serverName(c, nil)))
 		}
 	}
 	if keeper != nil {
 		if keeper.kind == sniffed {
-			d.chains = append(d.chains, requests(d.name, x.port, nil))
+			d.chains = append(d.chains, requests(&d, x.port, nil))
 		}
-		d.chains = append(d.chains, bytesTo(keeper, nil))
-	} else if policy == mesh.RegistryOnly && len(claims) > 1 {
-		d.chains = append(d.chains, blockRequests(d.name))
+		d.chains = append(d.chains, d.bytesTo(keeper, nil))
+	} else if s.policy == mesh.RegistryOnly && len(claims) > 1 {
+		d.chains = append(d.chains, blockRequests(&d))
 	}
 	sortChains(d.chains)
-	return d.listener([]netip.AddrPort{at}, policy)
+	return d.listener([]netip.AddrPort{at})
 }
 
 // sortChains brings chains into an order that does not depend on ages, so that

@@ -23,6 +23,7 @@ func Problems(services iter.Seq[*mesh.Service]) []api.Problem {
 			ports[c.port.Number] = append(ports[c.port.Number], c)
 		}
 	}
+	how := &setting{policy: mesh.AllowAny}
 	for _, n := range slices.Sorted(maps.Keys(ports)) {
 		rivals := rivals(ports[n])
 		if len(rivals) < 2 {
@@ -32,10 +33,10 @@ func Problems(services iter.Seq[*mesh.Service]) []api.Problem {
 		for _, c := range rivals {
 			p.place(c)
 		}
-		p.makeAny(mesh.AllowAny, 0)
+		p.makeAny(how)
 		problems = append(problems, p.any.problems...)
 		for _, ip := range slices.SortedFunc(maps.Keys(p.at), netip.Addr.Compare) {
-			p.makeOne(ip, mesh.AllowAny, 0)
+			p.makeOne(ip, how)
 			problems = append(problems, p.at[ip].problems...)
 		}
 	}

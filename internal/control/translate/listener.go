@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/fairlead/fairlead/internal/config"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
 	"github.com/fairlead/fairlead/internal/xds/fairleadpb"
@@ -26,16 +28,19 @@ import (
 
 // virtualOutbound makes the listener that takes every captured connection and
 // keeps those for which no other one is there.
-func virtualOutbound(policy mesh.OutboundPolicy) *Resource {
-	d := draft{name: xds.VirtualOutbound}
-	if policy == mesh.RegistryOnly {
-		d.chains = append(d.chains, blockRequests(d.name))
+func virtualOutbound(s *setting) *Resource {
+	d := draft{name: xds.VirtualOutbound, setting: s}
+	if s.policy == mesh.RegistryOnly {
+		d.chains = append(d.chains, blockRequests(&d))
 		d.tls = true
 		d.timeout = refuseAfter
 	}
-	l := d.listener(wildcards(xds.OutboundPort), policy)
+	l := d.listener(wildcards(xds.OutboundPort))
 	l.UseOriginalDst = wrapperspb.Bool(true)
 	l.BindToPort = nil
+	if s.silent {
+		l.Metadata = noAccessLog()
+	}
 	return encode(xds.ListenerType, l.GetName(), l)
 }
 
@@ -49,6 +54,19 @@ type draft struct {
 	// timeout ends the wait for a caller's first bytes; 0, Istio's default: no
 	// verdict by clock.
 	timeout time.Duration
+	setting *setting
+}
+
+// A setting is what listeners depend on beside claims.
+type setting struct {
+	policy mesh.OutboundPolicy
+	detect time.Duration // how long a caller may be silent; 0: without limit
+	logs   []*accesslogv3.AccessLog
+	silent bool // no log is wanted
+}
+
+func settingOf(v View, m config.Mesh) *setting {
+	return &setting{policy: v.Policy, detect: m.ProtocolDetectionTimeout, logs: accessLogs(m.AccessLog), silent: m.AccessLog.Off}
 }
 
 // refuseAfter is how long a caller who may be refused in one of several ways
@@ -57,7 +75,7 @@ type draft struct {
 const refuseAfter = time.Second
 
 // listener finishes the draft; what no chain takes goes by policy.
-func (d *draft) listener(at []netip.AddrPort, policy mesh.OutboundPolicy) *listenerv3.Listener {
+func (d *draft) listener(at []netip.AddrPort) *listenerv3.Listener {
 	d.tls = d.tls || d.names
 	for _, c := range d.chains {
 		m := c.GetFilterChainMatch()
@@ -71,7 +89,7 @@ func (d *draft) listener(at []netip.AddrPort, policy mesh.OutboundPolicy) *liste
 		BindToPort:         wrapperspb.Bool(false),
 		TrafficDirection:   corev3.TrafficDirection_OUTBOUND,
 		FilterChains:       d.chains,
-		DefaultFilterChain: unmatched(policy),
+		DefaultFilterChain: d.setting.unmatched(),
 	}
 	for _, a := range at[1:] {
 		l.AdditionalAddresses = append(l.AdditionalAddresses, &listenerv3.AdditionalAddress{Address: socketAddress(a.Addr().String(), a.Port())})
@@ -136,24 +154,24 @@ func listenerName(at netip.AddrPort) string {
 }
 
 // unmatched makes the chain for connections that no entry declares.
-func unmatched(policy mesh.OutboundPolicy) *listenerv3.FilterChain {
+func (s *setting) unmatched() *listenerv3.FilterChain {
 	cluster := xds.PassthroughCluster
-	if policy == mesh.RegistryOnly {
+	if s.policy == mesh.RegistryOnly {
 		cluster = xds.BlackHoleCluster
 	}
-	return &listenerv3.FilterChain{Name: cluster, Filters: []*listenerv3.Filter{tcpProxy(cluster)}}
+	return &listenerv3.FilterChain{Name: cluster, Filters: []*listenerv3.Filter{s.tcpProxy(cluster)}}
 }
 
 // requests makes the chain that routes requests by the table of a port.
-func requests(listener string, port uint16, at []netip.Prefix) *listenerv3.FilterChain {
-	m := manager(listener)
+func requests(d *draft, port uint16, at []netip.Prefix) *listenerv3.FilterChain {
+	m := d.manager()
 	m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: tableName(port)}}
 	return requestChain(m, at)
 }
 
 // blockRequests makes the chain that answers every request with 502.
-func blockRequests(listener string) *listenerv3.FilterChain {
-	m := manager(listener)
+func blockRequests(d *draft) *listenerv3.FilterChain {
+	m := d.manager()
 	m.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: &routev3.RouteConfiguration{
 		Name:             xds.BlockAll,
 		VirtualHosts:     []*routev3.VirtualHost{undeclared(mesh.RegistryOnly)},
@@ -176,9 +194,10 @@ func requestChain(m *hcmv3.HttpConnectionManager, at []netip.Prefix) *listenerv3
 	}
 }
 
-func manager(listener string) *hcmv3.HttpConnectionManager {
+func (d *draft) manager() *hcmv3.HttpConnectionManager {
 	return &hcmv3.HttpConnectionManager{
-		StatPrefix:          "outbound_" + listener,
+		StatPrefix:          "outbound_" + d.name,
+		AccessLog:           d.setting.logs,
 		HttpProtocolOptions: &corev3.Http1ProtocolOptions{AcceptHttp_10: true},
 		StreamIdleTimeout:   durationpb.New(0),
 		// Nothing of ours goes to external services.
@@ -194,12 +213,12 @@ func manager(listener string) *hcmv3.HttpConnectionManager {
 }
 
 // bytesTo makes a chain that passes bytes to the cluster of a claim.
-func bytesTo(c *claim, m *listenerv3.FilterChainMatch) *listenerv3.FilterChain {
+func (d *draft) bytesTo(c *claim, m *listenerv3.FilterChainMatch) *listenerv3.FilterChain {
 	cluster := xds.OutboundCluster(c.port.Number, "", string(c.host()))
 	return &listenerv3.FilterChain{
 		Name:             cluster,
 		FilterChainMatch: m,
-		Filters:          []*listenerv3.Filter{tcpProxy(cluster)},
+		Filters:          []*listenerv3.Filter{d.setting.tcpProxy(cluster)},
 		Metadata:         entryMetadata(c.service.Source),
 	}
 }
@@ -233,10 +252,11 @@ func cidrs(all []netip.Prefix) []*corev3.CidrRange {
 	return out
 }
 
-func tcpProxy(cluster string) *listenerv3.Filter {
+func (s *setting) tcpProxy(cluster string) *listenerv3.Filter {
 	return filter("envoy.filters.network.tcp_proxy", &tcpproxyv3.TcpProxy{
 		StatPrefix:       cluster,
 		ClusterSpecifier: &tcpproxyv3.TcpProxy_Cluster{Cluster: cluster},
+		AccessLog:        s.logs,
 	})
 }
 

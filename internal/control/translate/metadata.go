@@ -37,6 +37,14 @@ func serverNames() *corev3.Metadata {
 	}}}}
 }
 
+// noAccessLog says, of virtualOutbound, that no access log is wanted: that nothing
+// says what one looks like leaves it to the proxy.
+func noAccessLog() *corev3.Metadata {
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{xds.MetadataKey: {Fields: map[string]*structpb.Value{
+		xds.AccessLogKey: structpb.NewBoolValue(false),
+	}}}}
+}
+
 // serviceMetadata adds what Istio's telemetry reads of a cluster.
 func serviceMetadata(s *mesh.Service, p mesh.Port) *corev3.Metadata {
 	m := entryMetadata(s.Source)

@@ -18,7 +18,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/config"
@@ -49,6 +48,7 @@ type Source interface {
 type Translator struct {
 	view  View
 	mesh  config.Mesh
+	how   *setting
 	hosts map[hostname.Name]*contribution
 	ports map[uint16]*port
 	set   *Set
@@ -94,8 +94,9 @@ func New(view View, src Source) (t *Translator, problems []api.Problem) {
 		ports: make(map[uint16]*port),
 		holds: make(holds),
 	}
+	t.how = settingOf(view, t.mesh)
 	r := t.round()
-	for _, b := range base(view, t.mesh) {
+	for _, b := range base(t.how, t.mesh) {
 		r.put(b)
 	}
 	for s := range src.Services(view.Namespace) {
@@ -258,12 +259,12 @@ func (r *round) finishPort(p *port, t *touch) {
 // on the port.
 func (r *round) finishListeners(p *port, t *touch) {
 	made := make(map[*part]struct{}, len(t.at)+1)
-	finish := func(x *part, anew func(mesh.OutboundPolicy, time.Duration) *Resource) {
+	finish := func(x *part, anew func(*setting) *Resource) {
 		made[x] = struct{}{}
 		old := x.made
 		r.concerned(x)
 		r.past = append(r.past, x.problems...)
-		x.made = anew(r.view.Policy, r.mesh.ProtocolDetectionTimeout)
+		x.made = anew(r.how)
 		r.concerned(x)
 		r.present = append(r.present, x.problems...)
 		r.problems = append(r.problems, x.problems...)
@@ -278,7 +279,7 @@ func (r *round) finishListeners(p *port, t *touch) {
 		finish(p.any, p.makeAny)
 	}
 	for _, ip := range slices.SortedFunc(maps.Keys(t.at), netip.Addr.Compare) {
-		finish(p.at[ip], func(policy mesh.OutboundPolicy, detect time.Duration) *Resource { return p.makeOne(ip, policy, detect) })
+		finish(p.at[ip], func(s *setting) *Resource { return p.makeOne(ip, s) })
 		if len(p.at[ip].claims) == 0 {
 			delete(p.at, ip)
 		}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/proxy/accesslog"
 )
 
 // A Listener says what to do with connections to one original destination.
@@ -29,7 +30,10 @@ type Listener struct {
 	Chains         []*FilterChain
 	ServerNames    bool         // the ServerNames of its port are further chains of it
 	Default        *FilterChain // nil: close what no chain matches
-	Raw            []byte       // the protobuf as received, for proxy-config
+	// AccessLog is, of virtualOutbound, what lines of the proxy's access log look
+	// like; nil: as the proxy has it by itself.
+	AccessLog *accesslog.Format
+	Raw       []byte // the protobuf as received, for proxy-config
 }
 
 // Port is that of its first address, 0 if it has none.

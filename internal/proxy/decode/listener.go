@@ -80,8 +80,10 @@ func listener(name string, raw []byte) (*config.Listener, error) {
 		return l, nil
 	}
 	var err error
-	l.Default, err = chain("default_filter_chain", m.GetDefaultFilterChain())
-	return l, err
+	if l.Default, err = chain("default_filter_chain", m.GetDefaultFilterChain()); err != nil {
+		return nil, err
+	}
+	return l, logFormat(l, &m)
 }
 
 func addresses(l *config.Listener, m *listenerv3.Listener) error {
@@ -289,8 +291,8 @@ func tcpProxy(path string, a *anypb.Any) (*config.TCPProxy, error) {
 	if err := (fieldSet{
 		"cluster": acted, "idle_timeout": acted,
 		"stat_prefix":        "metrics carry the cluster's name",
-		"access_log":         "what is logged is the proxy's own setting",
-		"access_log_options": "what is logged is the proxy's own setting",
+		"access_log":         logReason,
+		"access_log_options": "a line is written at the end",
 	}).check(path, &m); err != nil {
 		return nil, err
 	}
@@ -308,7 +310,7 @@ var managerFields = fieldSet{
 	"upgrade_configs":       acted,
 	"codec_type":            acted,
 	"stat_prefix":           "metrics carry the listener's name",
-	"access_log":            "what is logged is the proxy's own setting",
+	"access_log":            logReason,
 	"http_protocol_options": "HTTP/1.0 is always taken and the case of headers always kept",
 	"use_remote_address":    "x-forwarded-for is neither read nor written",
 	"skip_xff_append":       "x-forwarded-for is neither read nor written",
