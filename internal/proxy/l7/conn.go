@@ -55,7 +55,7 @@ func (c *conn) serve(ctx context.Context) {
 			return
 		}
 		c.down.SetTimeout(idleTimeout)
-		if c.down.WaitReadable() != nil || !c.burst(ctx) {
+		if c.down.WaitEvent() != nil || !c.burst(ctx) {
 			return
 		}
 	}
@@ -100,6 +100,9 @@ func (c *conn) burst(ctx context.Context) (more bool) {
 		fault := from.readHead()
 		if fault == errNoHead { //nolint:errorlint // never wrapped
 			return from.blank()
+		}
+		if fault == errNothing { //nolint:errorlint // likewise
+			return true
 		}
 		if fault == errPreface { //nolint:errorlint // likewise
 			c.streams = true

@@ -49,25 +49,31 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 			return x.fail(ctx, failed)
 		}
 		x.letGo(false)
-		x.replayed = true
 	}
 }
 
 // replayable reports whether the request may be sent once more, and only once,
 // after a try that failed: certainly if the endpoint cannot have acted on it, and if it is not
-// likely to have where doing it twice does no harm. All of it must be at hand.
+// likely to have where doing it twice does no harm. All of it must be at hand. Kept
+// connections are gone through until one is of use.
 func (x *exchange) replayable(failed error) bool {
-	if x.replayed || x.interim > 0 || x.upload.running {
+	if x.interim > 0 || x.upload.running {
 		return false
 	}
+	again := false
 	switch x.up.served(failed) {
-	case untouched:
+	case another:
+		x.rec.Tries--
 		return true
+	case untouched:
+		again = true
 	case hardly:
-		return x.whole && idempotent(x.rec.Method)
+		again = x.whole && idempotent(x.rec.Method)
 	case perhaps:
 	}
-	return false
+	again = again && !x.replayed
+	x.replayed = x.replayed || again
+	return again
 }
 
 func idempotent(method []byte) bool {

@@ -19,6 +19,7 @@ import (
 // Why there is no head of a request to serve.
 var (
 	errNoHead   = errors.New("the connection is over, or waits for a request that has not begun")
+	errNothing  = errors.New("nothing has come")
 	errPreface  = errors.New("the connection speaks HTTP/2")
 	errSlowHead = errors.New("its head was not complete within 10 seconds")
 )
@@ -96,7 +97,7 @@ func (c *h1Caller) grow() {
 func (c *h1Caller) text() []byte { return c.in[:c.filled] }
 
 // readHead reads until the head of a request is whole. It returns errNoHead if
-// there will be none, or none yet but a blank, errPreface if the connection begins
+// there will be none, or none yet but a blank, errNothing if it was woken for nothing, errPreface if the connection begins
 // with that of HTTP/2, errSlowHead, or an *h1.Error.
 func (c *h1Caller) readHead() error {
 	down, slow := c.conn.down, false
@@ -127,19 +128,33 @@ func (c *h1Caller) readHead() error {
 				c.grow()
 			}
 		}
-		n, err := down.Read(c.in[c.filled:])
-		c.filled += n
+		n, err := c.fill()
 		if n > 0 {
 			if !c.blank() && !c.conn.awake() {
 				return errNoHead
 			}
 			continue
 		}
-		if c.filled > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		switch {
+		case err == nil:
+			return errNothing
+		case c.filled > 0 && errors.Is(err, os.ErrDeadlineExceeded):
 			return errSlowHead
 		}
 		return errNoHead
 	}
+}
+
+// fill reads more. For the first of a request it does not wait: that is done where
+// no buffer is held.
+func (c *h1Caller) fill() (n int, err error) {
+	if down := c.conn.down; c.filled == 0 {
+		n, err = down.ReadNow(c.in)
+	} else {
+		n, err = down.Read(c.in[c.filled:])
+	}
+	c.filled += n
+	return n, err
 }
 
 // parse looks for a whole head in what was read, or for the preface of HTTP/2

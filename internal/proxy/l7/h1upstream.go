@@ -20,6 +20,8 @@ type h1Upstream struct {
 	endpoint *cluster.Endpoint
 	conn     *transport.Conn
 	reused   bool
+	staged   bool // all of the request lies in out, to go out with the wait for the answer
+	stale    bool // a kept connection was of no use
 	unsent   bool // the connection was broken before anything went out
 	chunked  bool // the request's body goes out in chunks
 
@@ -50,8 +52,12 @@ func (u *h1Upstream) clear() {
 }
 
 func (u *h1Upstream) attach(ctx context.Context, e *cluster.Endpoint, fresh bool, deadline time.Time) (err error) {
-	u.endpoint, u.filled, u.resp, u.extra, u.unsent = e, 0, nil, false, false
-	if u.reused = !fresh && u.takeKept(); u.reused {
+	u.endpoint, u.filled, u.resp, u.extra = e, 0, nil, false
+	u.staged, u.stale, u.unsent = false, false, false
+	if !fresh {
+		u.conn = e.Take()
+	}
+	if u.reused = u.conn != nil; u.reused {
 		return nil
 	}
 	if !deadline.IsZero() {
@@ -61,22 +67,6 @@ func (u *h1Upstream) attach(ctx context.Context, e *cluster.Endpoint, fresh bool
 	}
 	u.conn, err = e.Dial(ctx)
 	return err
-}
-
-// takeKept takes a kept connection. One on which anything has arrived is not
-// used: an answer nobody asked for would be taken for the next one.
-func (u *h1Upstream) takeKept() bool {
-	for {
-		c := u.endpoint.Take()
-		if c == nil {
-			return false
-		}
-		if c.Alive() {
-			u.conn = c
-			return true
-		}
-		_ = c.Close() // ended by its peer already
-	}
 }
 
 func (u *h1Upstream) local() netip.AddrPort      { return u.conn.Local() }
@@ -90,10 +80,19 @@ func (u *h1Upstream) setDeadline(t time.Time) {
 	_ = u.conn.SetDeadline(t) // fails on a closed conn alone
 }
 
+// send leaves a request that is at hand as a whole to readHead. A kept connection is
+// looked at before it is written to: one on which anything has arrived is not
+// used, as an answer nobody asked for would be taken for the next one.
 func (u *h1Upstream) send(r *h1.Request, text []byte, p piece) error {
 	u.chunked = r.Framing == h1.Chunked
 	u.out = r.AppendTo(u.out[:0], text)
 	u.out = appendPiece(u.out, p, u.chunked)
+	if u.staged = p.last; u.staged {
+		return nil
+	}
+	if u.stale = u.reused && !u.conn.Alive(); u.stale {
+		return transport.ErrStale
+	}
 	n, err := u.conn.Write(u.out)
 	u.unsent = err != nil && n == 0
 	return err
@@ -128,12 +127,32 @@ func (u *h1Upstream) readHead(r *h1.Response, toHEAD bool) ([]byte, error) {
 		if u.filled == len(u.answer) {
 			u.grow()
 		}
-		n, err := u.conn.Read(u.answer[u.filled:])
+		n, err := u.hear(u.answer[u.filled:])
 		u.filled += n
 		if n == 0 && err != nil {
 			return nil, err
 		}
 	}
+}
+
+// hear reads more of the answer, and sends the request first if that is still to be done.
+func (u *h1Upstream) hear(b []byte) (n int, err error) {
+	switch {
+	case u.stale:
+		return 0, transport.ErrStale
+	case !u.staged:
+		return u.conn.Read(b)
+	}
+	u.staged = false
+	wrote, n, err := u.conn.Ask(u.out, b, u.reused)
+	if wrote < len(u.out) {
+		u.stale = errors.Is(err, transport.ErrStale)
+		u.unsent = wrote == 0
+		if !u.stale {
+			return u.conn.Read(b) // it may have answered before it stopped reading
+		}
+	}
+	return n, err
 }
 
 // grow makes room for the largest head allowed.
@@ -179,6 +198,8 @@ func (u *h1Upstream) take(b []byte) (piece, error) {
 // that only says nothing is still at work.
 func (u *h1Upstream) served(failure error) served {
 	switch {
+	case u.stale:
+		return another
 	case !u.reused || u.filled > 0:
 		return perhaps
 	case !errors.Is(failure, io.EOF) && !errors.Is(failure, syscall.ECONNRESET) && !errors.Is(failure, syscall.EPIPE):

@@ -125,4 +125,5 @@ const (
 	perhaps   served = iota // or it is still at work on it
 	hardly                  // it ended a kept connection while the request was on its way
 	untouched               // certainly not: nothing was sent, or the endpoint says so
+	another                 // nor was this a try: a kept connection was found to be of no use
 )

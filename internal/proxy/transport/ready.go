@@ -1,6 +1,10 @@
 package transport
 
 import (
+	"io"
+	"os"
+	"syscall"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -26,6 +30,76 @@ func (c *Conn) WaitReadable() error {
 // event from before the clearing is forgotten, and one that it was still
 // delivering wakes for bytes read long ago. So the socket is asked each time.
 func (c *Conn) waitStep(fd uintptr) bool { return !quiet(fd) }
+
+// WaitEvent is WaitReadable for a caller who reads with ReadNow: it may return
+// though there is nothing to read, which saves the look after each wake-up.
+func (c *Conn) WaitEvent() error {
+	if len(c.head) > 0 {
+		return nil
+	}
+	if c.raw == nil {
+		return c.waitByte()
+	}
+	if c.event == nil {
+		c.event = c.eventStep
+	}
+	c.quiet = false
+	if err := c.raw.Read(c.event); err != nil {
+		return c.explain(err)
+	}
+	return nil
+}
+
+// eventStep looks once, with the poller's state freshly cleared, as waitStep
+// does. The second time it has been woken.
+func (c *Conn) eventStep(fd uintptr) bool {
+	if c.quiet {
+		return true
+	}
+	c.quiet = quiet(fd)
+	return !c.quiet
+}
+
+// ReadNow is Read, but does not wait where there is a descriptor: without an
+// error, 0 says that nothing has come.
+func (c *Conn) ReadNow(p []byte) (int, error) {
+	if c.raw == nil || len(c.head) > 0 {
+		return c.Read(p)
+	}
+	if c.now.step == nil {
+		c.now.step = c.nowStep
+	}
+	c.now.p = p
+	err := c.raw.Control(c.now.step)
+	n := c.now.n
+	if err == nil {
+		err = c.now.err
+	}
+	c.now.p, c.now.err = nil, nil
+	switch {
+	case err == nil:
+	case err == io.EOF: //nolint:errorlint // as nowStep says it
+		err = c.Ended()
+	default:
+		n, err = 0, c.explain(err)
+	}
+	return n, err
+}
+
+// now is a ReadNow in progress. It is the reader's.
+type now struct {
+	step func(fd uintptr) // c.nowStep, bound when it is first needed
+	p    []byte
+	n    int
+	err  error
+}
+
+func (c *Conn) nowStep(fd uintptr) {
+	c.now.n, c.now.err = readOnce(int(fd), c.now.p) //nolint:gosec // G115: a descriptor is an int
+	if c.now.err == syscall.EAGAIN {
+		c.now.err = nil
+	}
+}
 
 // waitByte waits where there is no descriptor to wait on, unless the stream can wait itself. The error of an
 // ended stream is left for the Read, which meets it again.
@@ -74,5 +148,24 @@ func quiet(fd uintptr) bool {
 		if err != unix.EINTR {
 			return n == 0 && err == nil
 		}
+	}
+}
+
+// readOnce reads without waiting, with the errors of a net.Conn but for EAGAIN, which says
+// that there is nothing.
+func readOnce(fd int, p []byte) (int, error) {
+	for {
+		n, err := syscall.Read(fd, p)
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			return 0, err
+		case err != nil:
+			return 0, os.NewSyscallError("read", err)
+		case n == 0 && len(p) > 0:
+			return 0, io.EOF
+		}
+		return n, nil
 	}
 }

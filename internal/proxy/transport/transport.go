@@ -20,8 +20,8 @@ import (
 )
 
 // A Conn is one established stream. Reads and writes may run at the same time;
-// two reads, or two writes, may not. WaitReadable, Alive, TakeBuffered and
-// Unread count as reads. Tie and Untie are their owner's. Close, Drop, Reset, Cut,
+// two reads, or two writes, may not. WaitReadable, WaitEvent, ReadNow, Alive,
+// TakeBuffered and Unread count as reads, Ask as both. Tie and Untie are their owner's. Close, Drop, Reset, Cut,
 // SetTimeout, TimedOut, PeerGone and Hung may be called at any time.
 type Conn struct {
 	net.Conn
@@ -32,7 +32,12 @@ type Conn struct {
 	raw   syscall.RawConn       // nil: no socket
 	wait  func(fd uintptr) bool // c.waitStep, bound once so that waiting allocates nothing
 	look  func(fd uintptr)      // c.lookStep, likewise
-	quiet bool                  // what lookStep found; the reader's
+	quiet bool                  // what lookStep or eventStep found; the reader's
+
+	event  func(fd uintptr) bool // c.eventStep, bound when it is first needed
+	ask    func(fd uintptr) bool // c.askStep, likewise
+	asking asking
+	now    now
 
 	deadline atomic.Int64  // on the sweeper's clock; 0: never
 	fate     atomic.Uint32 // 0: none
