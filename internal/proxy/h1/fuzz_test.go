@@ -48,7 +48,11 @@ func FuzzRequestHead(f *testing.F) {
 		if done, err := again.Parse(out); !done || err != nil || again.Len != len(out) {
 			t.Fatalf("%q was sent on as %q: %v, %v", b, out, done, err)
 		}
-		if again.Framing != once.Framing || again.Length != once.Length || again.Upgrade != once.Upgrade || again.Minor != 1 ||
+		framing := once.Framing
+		if framing == NoBody && anticipatesBody(once.Method.In(b)) {
+			framing = Length // of none
+		}
+		if again.Framing != framing || again.Length != once.Length || again.Upgrade != once.Upgrade || again.Minor != 1 ||
 			!bytes.Equal(again.Authority.In(out), once.Authority.In(b)) || !bytes.Equal(again.Method.In(out), once.Method.In(b)) {
 			t.Fatalf("%q means another thing than %q", out, b)
 		}

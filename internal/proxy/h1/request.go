@@ -272,13 +272,24 @@ func (r *Request) AppendTo(dst, b []byte) []byte {
 	switch {
 	case r.Framing == Chunked:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
-	case r.Framing == Length && !r.plain:
+	case r.Framing == Length && !r.plain, r.Framing == NoBody && anticipatesBody(r.Method.In(b)):
 		dst = appendLength(dst, r.Length)
 	}
 	if r.Upgrade == WebSocket {
 		dst = append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n"...)
 	}
 	return append(dst, "\r\n"...)
+}
+
+// anticipatesBody reports whether a method gives content a meaning. A request with
+// it that has none says so (RFC 9110 section 8.6): there are endpoints that refuse
+// it otherwise.
+func anticipatesBody(method []byte) bool {
+	switch string(method) {
+	case "POST", "PUT", "PATCH":
+		return true
+	}
+	return false
 }
 
 func appendLength(dst []byte, n int64) []byte {

@@ -84,6 +84,11 @@ func TestAStreamMeetsHTTP1(t *testing.T) {
 			"GET /p HTTP/1.1\r\nhost: x.example" + end, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b" + end + "ok",
 			":status: 200\ncontent-length: 2\nx-a: b\n", "ok",
 		},
+		"a POST of nothing": {
+			"POST", nil, "",
+			"POST /p HTTP/1.1\r\nhost: x.example\r\nContent-Length: 0" + end, "HTTP/1.1 200 OK\r\nContent-Length: 2" + end + "ok",
+			":status: 200\ncontent-length: 2\n", "ok",
+		},
 		"what concerns one hop": {
 			"GET",
 			[]string{"te", "trailers"},
