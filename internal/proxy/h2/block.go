@@ -423,7 +423,7 @@ func isName(s string) bool {
 	return len(s) > 0
 }
 
-func isToken(s string) bool {
+func isToken[S ~string | ~[]byte](s S) bool {
 	for i := range len(s) {
 		if !tokenByte[s[i]] {
 			return false
@@ -444,8 +444,8 @@ func isTarget(s string) bool {
 
 // cleanValue reports whether v can be the value of a field: no control
 // character but the tab, and no white space around it.
-func cleanValue(v string) bool {
-	if v == "" {
+func cleanValue[S ~string | ~[]byte](v S) bool {
+	if len(v) == 0 {
 		return true
 	}
 	if f, l := v[0], v[len(v)-1]; f == ' ' || f == '\t' || l == ' ' || l == '\t' {

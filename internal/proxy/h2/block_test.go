@@ -293,6 +293,14 @@ func list(t testing.TB, block []byte) string {
 	return strings.Join(parts, " | ")
 }
 
+func TestTrailersAreMadeWithoutMemory(t *testing.T) {
+	lines := []byte("grpc-status: 3\r\ngrpc-message: a message that is longer than what fits a buffer on the stack\r\nX-A-Name-Longer-Than-Any-That-Is-Known: x\r\n")
+	block := make([]byte, 0, 512)
+	if n := testing.AllocsPerRun(100, func() { AppendTrailer(block, lines) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestTrailersBothWays(t *testing.T) {
 	text := "grpc-status: 0\r\ngrpc-message: \r\nx-bin: a b\r\n"
 	block, ok := AppendTrailer([]byte("k"), []byte("Grpc-Status:0\r\ngrpc-message:\r\nX-Bin: a b \r\n"))
@@ -303,7 +311,7 @@ func TestTrailersBothWays(t *testing.T) {
 	if err != nil || string(got) != text {
 		t.Errorf("%q, %v", got, err)
 	}
-	for _, bad := range []string{"x", "x: y", "x: y\n", ": y\r\n", "a b: y\r\n", "x: a\x00\r\n", "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n", "x: y\r\n\r\n", "Host: a\r\n"} {
+	for _, bad := range []string{"x", "x: y", "x: y\n", ": y\r\n", "a b: y\r\n", "x: a\x00\r\n", "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n", "x: y\r\n\r\n", "Host: a\r\n", "PROXY-Authorization: a\r\n"} {
 		if block, ok := AppendTrailer([]byte("k"), []byte(bad)); ok || string(block) != "k" {
 			t.Errorf("%q was taken as %q", bad, block)
 		}

@@ -241,7 +241,7 @@ func AppendTrailer(dst, lines []byte) (block []byte, ok bool) {
 		line, rest, whole := bytes.Cut(lines, []byte("\r\n"))
 		name, value, colon := bytes.Cut(line, []byte(":"))
 		value = bytes.Trim(value, " \t")
-		if !whole || !colon || !isToken(string(name)) || !cleanValue(string(value)) || !mayTrail(name) {
+		if !whole || !colon || !isToken(name) || !cleanValue(value) || !mayTrail(name) {
 			return dst[:from], false
 		}
 		dst, lines = AppendField(dst, name, value), rest
@@ -249,8 +249,18 @@ func AppendTrailer(dst, lines []byte) (block []byte, ok bool) {
 	return dst, true
 }
 
+// longest is that of the names that may not stand in a trailer.
+const longest = len("proxy-authorization")
+
 func mayTrail(name []byte) bool {
-	switch n := string(bytes.ToLower(name)); n {
+	var low [longest]byte
+	if len(name) > longest {
+		return true
+	}
+	for i, c := range name {
+		low[i] = lowerByte[c]
+	}
+	switch n := string(low[:len(name)]); n {
 	case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 		return false
 	default:
