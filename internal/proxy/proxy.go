@@ -29,6 +29,7 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/dns"
 	"github.com/fairlead/fairlead/internal/proxy/l7"
 	"github.com/fairlead/fairlead/internal/proxy/listener"
+	"github.com/fairlead/fairlead/internal/proxy/overload"
 	"github.com/fairlead/fairlead/internal/proxy/resolve"
 	"github.com/fairlead/fairlead/internal/proxy/telemetry"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
@@ -65,6 +66,12 @@ type Options struct {
 	// looked up (or a few seconds have passed), and connections and questions are
 	// being served. May be nil.
 	Ready func()
+	// MaxConnections is how many captured connections are served at once; 0: as many
+	// as descriptors allow. See listener.Options.
+	MaxConnections int
+	// MaxMemory is how many bytes may be in use; above, new requests are refused and
+	// new connections wait. 0: without limit.
+	MaxMemory uint64
 	// Drain is how long connections may go on after the end of Run's context. 0: 5 s.
 	Drain time.Duration
 	// Original tells where a captured connection meant to go; nil: its local
@@ -82,6 +89,7 @@ type proxy struct {
 	ready      atomic.Bool
 
 	sweeper  transport.Sweeper
+	guard    *overload.Guard // nil: no limit
 	log      *telemetry.Log
 	resolver *resolve.Resolver
 	clusters *cluster.Set
@@ -104,6 +112,7 @@ func Run(ctx context.Context, o Options) error {
 	last, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var wg sync.WaitGroup
 	wg.Go(func() { p.sweeper.Run(last) })
+	wg.Go(func() { p.guard.Run(last) })
 	wg.Go(func() { _ = p.log.Run(last) }) // it ends with last alone
 	defer wg.Wait()
 	defer stop()
@@ -122,12 +131,13 @@ func assemble(ctx context.Context, o Options) *proxy {
 		configured: make(chan struct{}),
 		log:        telemetry.NewLog(o.AccessLog),
 		resolver:   resolve.New(o.Resolve),
+		guard:      overload.New(o.MaxMemory, nil, o.Log),
 	}
 	if o.LogForm != nil {
 		p.log.SetFormat(o.LogForm.format)
 	}
 	p.clusters = cluster.New(p.resolver, o.Log)
-	p.http = l7.New(l7.Options{Config: p.config.Load, Clusters: p.clusters, Log: p.log, Logger: o.Log, AnswerFields: p.log.AnswerFields})
+	p.http = l7.New(l7.Options{Config: p.config.Load, Clusters: p.clusters, Log: p.log, Logger: o.Log, AnswerFields: p.log.AnswerFields, Memory: p.guard})
 	p.dns = dns.New(dns.Options{Servers: o.Resolve.Servers, Config: p.config.Load, Policy: p.policy, Log: o.Log, Search: o.Search})
 	p.listener = listener.New(listener.Options{
 		Config:   p.config.Load,
@@ -139,6 +149,8 @@ func assemble(ctx context.Context, o Options) *proxy {
 		Logger:   o.Log,
 		Original: o.Original,
 		Sweeper:  &p.sweeper,
+		Limit:    o.MaxConnections,
+		Memory:   p.guard,
 		Drain:    o.Drain,
 	})
 	p.client = ads.New(ads.Options{

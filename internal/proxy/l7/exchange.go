@@ -120,6 +120,9 @@ func (x *exchange) serve(ctx context.Context, text []byte, fault error) (more bo
 	}
 	x.whole = x.first.last
 	x.rec.Received = int64(len(x.first.data))
+	if x.crowded() {
+		return x.reply(overloaded.status)
+	}
 	if x.req.Connect || x.req.Upgrade == h1.OtherUpgrade {
 		x.caller.giveUp()
 		return x.settle(upgradeRefused, "")

@@ -43,6 +43,7 @@ import (
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/cluster"
 	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/proxy/overload"
 	"github.com/fairlead/fairlead/internal/proxy/streams"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
@@ -65,6 +66,7 @@ type Options struct {
 	// AnswerFields reports whether records are to come with the fields of endpoints'
 	// answers, which have to be kept for that; nil: never.
 	AnswerFields func() bool
+	Memory       *overload.Guard // refuses requests while it is over its limit; nil: never
 }
 
 // A Server serves HTTP on connections that listeners hand it. It is safe for
@@ -76,6 +78,7 @@ type Server struct {
 	logger   *slog.Logger
 
 	answerFields func() bool // or nil
+	guard        *overload.Guard
 
 	headTimeout time.Duration
 	memory      streams.Memory
@@ -88,7 +91,7 @@ type Server struct {
 
 // New returns a Server.
 func New(o Options) *Server {
-	s := &Server{config: o.Config, clusters: o.Clusters, log: o.Log, logger: o.Logger, answerFields: o.AnswerFields, headTimeout: headTimeout}
+	s := &Server{config: o.Config, clusters: o.Clusters, log: o.Log, logger: o.Logger, answerFields: o.AnswerFields, guard: o.Memory, headTimeout: headTimeout}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}

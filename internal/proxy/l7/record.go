@@ -43,6 +43,7 @@ var (
 	clientGone     = outcome{0, decision.ClientGone, decision.DC, "downstream_remote_disconnect"}
 	clientReset    = outcome{0, decision.ClientGone, decision.DR, "http2.remote_reset"}
 	brokenStream   = outcome{0, decision.BadRequest, decision.DPE, "http2.violation.of.messaging.rule"}
+	overloaded     = outcome{503, decision.Overload, decision.OM, "overload"}
 	tooManyStreams = outcome{0, decision.Overload, decision.DPE, "http2.local_refused_stream"}
 	internalError  = outcome{500, decision.Internal, 0, "internal_error"}
 

@@ -207,6 +207,56 @@ func TestFault64TheConnectionsOverTheLimitAreRefusedByName(t *testing.T) {
 	}
 }
 
+// TestFault64RequestsOverTheLimitAreAnswered asks where requests are answered by
+// the proxy itself: the one too many is told why.
+func TestFault64RequestsOverTheLimitAreAnswered(t *testing.T) {
+	b := newBed(t, options{closed: true, tune: func(o *Options) { o.Limit = 1 }})
+	const ask = "GET / HTTP/1.1\r\nHost: undeclared.example\r\n\r\n"
+	one := b.dial("93.184.216.34:80")
+	io.WriteString(one, ask)
+	from := bufio.NewReader(one)
+	if res, err := http.ReadResponse(from, nil); err != nil || res.StatusCode != 502 {
+		t.Fatal(res, err)
+	} else if _, err := io.Copy(io.Discard, res.Body); err != nil {
+		t.Fatal(err)
+	}
+	b.records.next(t)
+	two := b.dial("93.184.216.34:80")
+	defer two.Close()
+	io.WriteString(two, ask)
+	res, err := http.ReadResponse(bufio.NewReader(two), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != 503 || !res.Close || !strings.Contains(string(body), "1 connections are served already") {
+		t.Errorf("%d %t %q, %v", res.StatusCode, res.Close, body, err)
+	}
+	if rec := b.records.next(t); rec.Flags != decision.OM || rec.Details != "connection_limit" || rec.Status != 503 {
+		t.Errorf("record %+v", rec)
+	}
+	one.Close()
+}
+
+func TestATenthAboveTheLimitNobodyIsHeard(t *testing.T) {
+	l := New(Options{Limit: 20, Logger: slog.New(slog.DiscardHandler)})
+	for n := 1; n <= 30; n++ {
+		want := some
+		switch {
+		case n > 22:
+			want = none
+		case n > 20:
+			want = word
+		}
+		if got := l.enter(); got != want || l.Open() != n {
+			t.Errorf("connection %d of %d: room %d, want %d", n, l.Open(), got, want)
+		}
+	}
+	if got := New(Options{}).enter(); got != some {
+		t.Error("no limit is a limit")
+	}
+}
+
 type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }

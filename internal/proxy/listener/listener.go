@@ -30,6 +30,7 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/l4"
 	"github.com/fairlead/fairlead/internal/proxy/l7"
+	"github.com/fairlead/fairlead/internal/proxy/overload"
 	"github.com/fairlead/fairlead/internal/proxy/sniff"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 	"github.com/fairlead/fairlead/internal/xds"
@@ -50,9 +51,13 @@ type Options struct {
 	// Sweeper keeps the timeouts of what is accepted; it has to be running. Nil:
 	// Serve runs one of its own.
 	Sweeper *transport.Sweeper
-	// Limit is how many connections are served at once, over all sockets; others
-	// are reset, and recorded as refused. 0: as many as descriptors allow.
+	// Limit is how many connections are served at once, over all sockets. Requests
+	// on one more are answered with 503, bytes are reset, and both are recorded as
+	// refused; so that this costs little, what is more than a tenth above is reset at
+	// once. 0: as many as descriptors allow.
 	Limit int
+	// Memory keeps connections waiting outside while it is over its limit; nil: never.
+	Memory *overload.Guard
 	// Drain is how long connections may go on after the end of Serve's context.
 	// 0: 5 s.
 	Drain time.Duration
@@ -123,6 +128,9 @@ func (s *server) accept(ctx context.Context, ln net.Listener) error {
 	defer func() { stop(); _ = ln.Close() }()
 	var wait pause
 	for {
+		if s.o.Memory.Over() > 0 && s.o.Memory.Await(ctx) != nil {
+			return nil
+		}
 		c, err := ln.Accept()
 		switch {
 		case err == nil:
@@ -173,13 +181,11 @@ func (s *server) serve(ctx context.Context, c net.Conn) {
 		}
 	}()
 	room := s.enter()
-	if room {
-		defer s.open.Add(-1)
-	}
+	defer s.open.Add(-1)
 	chain, g := s.admit(ctx, conn, rec, room)
 	defer g.drop()
 	switch {
-	case chain == nil:
+	case chain == nil, room != some && chain.HTTP == nil:
 		_ = conn.Reset() // the record says why
 	case chain.HTTP != nil:
 		g.drop()
@@ -196,7 +202,7 @@ func (s *server) serve(ctx context.Context, c net.Conn) {
 
 // admit finds the chain for a connection, or nil and the reason in rec. With a
 // chain it may return a connection made on a guess.
-func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.Record, room bool) (*config.FilterChain, *guess) {
+func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.Record, room room) (*config.FilterChain, *guess) {
 	original, err := s.o.Original(conn.Conn)
 	if err != nil {
 		rec.Reason, rec.Err = decision.Internal, err.Error()
@@ -207,10 +213,8 @@ func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.
 	if Policy(cfg) {
 		rec.Policy = mesh.RegistryOnly
 	}
-	if !room {
-		rec.Flags |= decision.OM
-		rec.Reason, rec.Details = decision.Overload, "connection_limit"
-		rec.Err = fmt.Sprintf("%d connections are served already, as many as it may", s.o.Limit)
+	if room == none {
+		s.crowded(rec)
 		return nil, nil
 	}
 	if s.isLoop(rec.Original) {
@@ -254,31 +258,13 @@ func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.
 		chain = nil
 	default:
 		rec.Chain = chain.Name
+		if room != some {
+			s.crowded(rec)
+		}
 		return chain, g
 	}
 	g.drop()
 	return nil, nil
-}
-
-// enter counts a connection, unless there are too many already.
-func (l *Listener) enter() bool {
-	limit := int64(l.o.Limit)
-	for {
-		n := l.open.Load()
-		if limit > 0 && n >= limit {
-			if l.full.CompareAndSwap(false, true) {
-				l.o.Logger.Warn("refusing connections: as many are served as may be", "limit", limit)
-			}
-			return false
-		}
-		if !l.open.CompareAndSwap(n, n+1) {
-			continue
-		}
-		if limit > 0 && n < limit-limit/10-1 && l.full.Load() {
-			l.full.Store(false) // well below: the next time is worth telling again
-		}
-		return true
-	}
 }
 
 // Meant returns the declared name that a connection to an address means: the
