@@ -69,7 +69,8 @@ func (s *Server) serveStream(ctx context.Context, stream *streams.Stream, m *con
 		x.clear()
 		s.streams.Put(session)
 	}()
-	from.stream, from.idle = stream, m.StreamIdleTimeout
+	from.stream = stream
+	stream.SetPatience(m.StreamIdleTimeout) // the caller's, which is waited for only here
 	x.begin(from, m, base)
 	x.serve(ctx, stream.Head(), from.parse())
 }
@@ -77,11 +78,10 @@ func (s *Server) serveStream(ctx context.Context, stream *streams.Stream, m *con
 // An h2Caller is a caller on a stream of HTTP/2.
 type h2Caller struct {
 	stream *streams.Stream
-	idle   time.Duration // of streams; 0: none
-	req    *h1.Request   // the exchange's, parsed here
-	resp   *h1.Response  // likewise, free while the proxy answers
-	block  []byte        // the header block that goes out
-	text   []byte        // of an answer of the proxy
+	req    *h1.Request  // the exchange's, parsed here
+	resp   *h1.Response // likewise, free while the proxy answers
+	block  []byte       // the header block that goes out
+	text   []byte       // of an answer of the proxy
 
 	ownBlock [1 << 10]byte // what block usually refers to
 	ownText  [512]byte
@@ -176,13 +176,8 @@ func (c *h2Caller) answer(r *h1.Response, text []byte, p piece) error {
 
 func (c *h2Caller) write(_ *buffer, p piece) error { return c.send(nil, p) }
 
-// send sends a header block, if there is one, and a piece. It bounds how long the
-// caller may take nothing.
+// send sends a header block, if there is one, and a piece.
 func (c *h2Caller) send(block []byte, p piece) error {
-	if c.idle > 0 {
-		c.stream.SetTimeout(c.idle)
-		defer c.stream.SetTimeout(0) // it is not the caller that is waited for
-	}
 	if sendPiece(c.stream, block, p, &c.block) != nil {
 		return errGone
 	}

@@ -113,11 +113,11 @@ func TestFault43NothingReachesTheEndpointThatCouldSplitARequest(t *testing.T) {
 			if code := f.reset(1); code != protocol {
 				t.Errorf("reset with %v", code)
 			}
-			// The connection to the endpoint ends with less than a whole request on it,
-			// and is never used again.
+			// The connection to the endpoint ends with less than a whole request on it, or
+			// nothing if the body was faster, and is never used again.
 			got := <-ended
 			head, body, _ := strings.Cut(got, "\r\n\r\n")
-			if !strings.HasSuffix(head, "content-length: "+tt.length) || body != "" && body != tt.body || strings.Contains(got, "evil") {
+			if got != "" && !strings.HasSuffix(head, "content-length: "+tt.length) || body != "" && body != tt.body || strings.Contains(got, "evil") {
 				t.Errorf("the endpoint got %q", got)
 			}
 			if rec := r.record(); rec.Flags != decision.DPE || rec.Details != "http2.violation.of.messaging.rule" || rec.Status != 0 {

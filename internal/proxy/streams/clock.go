@@ -63,18 +63,39 @@ func (c *conn) expire() {
 	c.short = false
 	c.core.Each(func(core *h2.Stream) {
 		s := core.Owner.(*Stream) //nolint:forcetypeassert // newStream sets it
-		step := longTick          // active may be as old when it is set
-		if s.timeout < longTimeout {
+		d := s.limit()
+		step := longTick // active may be as old when it is set
+		if d < longTimeout {
 			step = tick
 		}
 		switch {
-		case s.timeout <= 0:
-		case c.clock-s.active >= int64(s.timeout+step):
+		case d <= 0:
+		case c.clock-s.active >= int64(d+step):
 			s.end(errLate, h2.Cancel)
-		case s.timeout < longTimeout:
+		case d < longTimeout:
 			c.short = true
 		}
 	})
+}
+
+// limit is for how long nothing may move on s now; 0: without end.
+func (s *Stream) limit() time.Duration {
+	if s.waiting && s.patience > 0 && (s.timeout <= 0 || s.patience < s.timeout) {
+		return s.patience
+	}
+	return s.timeout
+}
+
+// expect begins a time of d in which something has to move on s.
+func (c *conn) expect(s *Stream, d time.Duration) {
+	if d > 0 && d < longTimeout {
+		c.advance(time.Now())
+		if !c.short {
+			c.short = true
+			c.timer.Reset(tick)
+		}
+	}
+	s.active = c.clock
 }
 
 // rearm decides when tick is called next.

@@ -13,7 +13,8 @@ import (
 
 // A Stream is one request and its answer. One goroutine may read it while
 // another one writes; Tie and Untie are its owner's. Reset, Cut, StopRead, Err,
-// SetTimeout and SetDeadline may be called at any time before it is closed.
+// SetTimeout and SetDeadline may be called at any time before it is closed;
+// SetPatience is the writer's.
 type Stream struct {
 	conn *conn
 	core h2.Stream // guarded, as all below, by conn.mu
@@ -34,7 +35,9 @@ type Stream struct {
 	cutting bool // tied is being cut
 
 	timeout  time.Duration
-	active   int64 // on conn.clock
+	active   int64         // on conn.clock
+	patience time.Duration // the sender's
+	waiting  bool          // Send waits for room
 	deadline time.Time
 	timer    *time.Timer
 	armed    bool // the timer may call still
@@ -246,15 +249,25 @@ func (s *Stream) send(p []byte, end bool) (n int, err error) {
 		}
 		c.next()
 		c.kick()
-		if c.core.Blocked(&s.core) {
-			s.writable.Wait()
-		} else {
-			c.await(s)
-		}
+		s.waitForRoom()
 		if err := s.sendable(); err != nil {
 			return n, err
 		}
 	}
+}
+
+func (s *Stream) waitForRoom() {
+	c := s.conn
+	s.waiting = true
+	if s.patience > 0 {
+		c.expect(s, s.patience)
+	}
+	if c.core.Blocked(&s.core) {
+		s.writable.Wait()
+	} else {
+		c.await(s)
+	}
+	s.waiting = false
 }
 
 // Reset ends the stream at once, in both directions.
@@ -334,13 +347,13 @@ func (s *Stream) SetTimeout(d time.Duration) {
 	c := s.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.advance(time.Now())
-	s.timeout, s.active = d, c.clock
-	if d > 0 && d < longTimeout && !c.short {
-		c.short = true
-		c.timer.Reset(tick)
-	}
+	s.timeout = d
+	c.expect(s, d)
 }
+
+// SetPatience is SetTimeout for the time in which Send waits for room alone. It
+// costs nothing where there is room, and is the sender's to call.
+func (s *Stream) SetPatience(d time.Duration) { s.patience = d }
 
 // SetDeadline ends the stream at t; the zero t means never.
 func (s *Stream) SetDeadline(t time.Time) {
@@ -409,7 +422,7 @@ func (s *Stream) Close() {
 	s.core.Reset()
 	s.over, s.bodyless, s.waited, s.deaf, s.queued = false, false, false, false, false
 	s.err, s.stopped, s.tied = nil, nil, nil
-	s.timeout, s.deadline = 0, time.Time{}
+	s.timeout, s.patience, s.deadline = 0, 0, time.Time{}
 	if again {
 		s.conn, s.readable.L, s.writable.L = nil, nil, nil
 	}

@@ -610,3 +610,38 @@ func (s *Stream) filled(n int) bool {
 	defer s.conn.mu.Unlock()
 	return s.body.n >= n
 }
+
+// TestASenderHasPatience sees that time runs only where a peer leaves no room.
+func TestASenderHasPatience(t *testing.T) {
+	var met error
+	var after time.Duration
+	inBubble(t, Options{}, func(s *Stream) {
+		s.SetPatience(5 * time.Second)
+		time.Sleep(time.Minute) // nothing moves, and nothing is sent
+		if _, met = s.Send(h2.AppendStatus(nil, 200), make([]byte, 65535), false); met != nil {
+			return // all of that fits the window
+		}
+		time.Sleep(time.Minute)
+		start := time.Now() // a second before the peer makes room
+		_, met = s.Send(nil, make([]byte, 3), true)
+		after = time.Since(start)
+	}, func(p *peer, _, _ context.CancelFunc) {
+		p.greet()
+		p.headers(1, true, aRequest...)
+		time.Sleep(2*time.Minute + time.Second)
+		p.was() // a head, and as much data as the windows hold
+		more := func() {
+			p.check(p.fr.WriteWindowUpdate(0, 1))
+			p.check(p.fr.WriteWindowUpdate(1, 1))
+		}
+		more()
+		time.Sleep(4 * time.Second)
+		p.want("DATA")
+		more()
+		time.Sleep(10 * time.Second)
+		p.want("DATA", "RST_STREAM CANCEL")
+	})
+	if !errors.Is(met, os.ErrDeadlineExceeded) || after < 9*time.Second || after > 10300*time.Millisecond {
+		t.Errorf("%v after %v", met, after)
+	}
+}
