@@ -138,6 +138,13 @@ type Stats struct {
 	DNSShed    uint64 `json:"dns_shed"`    // questions dropped at the proxy's own limit
 	DNSIgnored uint64 `json:"dns_ignored"` // datagrams from a name server's address that answered nothing asked
 	Panics     uint64 `json:"panics"`      // faults of the proxy's own that ended one request, question or answer
+
+	// What the proxy uses of its limits; a limit of 0 is none.
+	ConnectionsOpen int    `json:"connections_open"`
+	ConnectionLimit int    `json:"connection_limit"`
+	MemoryInUse     uint64 `json:"memory_in_use_bytes"` // at the last look; 0 without a limit
+	MemoryLimit     uint64 `json:"memory_limit_bytes"`
+	MemoryRefused   uint64 `json:"memory_refused"` // requests answered with 503 because memory was short
 }
 
 // A Status says who the proxy is and whether it serves.

@@ -43,8 +43,16 @@ type Proxy struct {
 	XDS       string        `json:"xds"`        // abstract socket of the control plane
 	AccessLog string        `json:"access_log"` // path, opened for appending
 	LogForm   string        `json:"log_form"`   // of its lines; empty: as the mesh says
-	Own       []netip.Addr  `json:"own"`        // the workload's own addresses: not to be reached through the proxy
-	Sockets   []SocketKind  `json:"sockets"`    // one for each file that is sent along
+	Limits    Limits        `json:"limits"`
+	Own       []netip.Addr  `json:"own"`     // the workload's own addresses: not to be reached through the proxy
+	Sockets   []SocketKind  `json:"sockets"` // one for each file that is sent along
+}
+
+// Limits are what a proxy may use. A zero leaves that to the proxy, a negative
+// number is no limit.
+type Limits struct {
+	Connections int   `json:"connections"` // served at once
+	Memory      int64 `json:"memory"`      // bytes in use
 }
 
 // maxMessage bounds a bootstrap.

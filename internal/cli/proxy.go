@@ -82,6 +82,9 @@ func proxyOptions(boot bootstrap.Proxy, files []*os.File, log *slog.Logger) (o p
 			return o, err
 		}
 	}
+	if o.MaxConnections, o.MaxMemory, err = limits(boot.Limits); err != nil {
+		return o, err
+	}
 	o.Dial = func(ctx context.Context) (net.Conn, error) { return peer.Dial(ctx, boot.XDS) }
 	o.Workload = boot.Workload
 	o.Search = o.Resolve.Search // the sandbox keeps the host's search list

@@ -21,6 +21,8 @@ func newRun(env Env) *cobra.Command {
 		policy string
 		closed bool
 		labels []string
+		memory string
+		conns  int
 	)
 	cmd := &cobra.Command{
 		Use:   "run [-f FILE|DIR|-]... [flags] -- COMMAND [ARG]...",
@@ -67,6 +69,9 @@ cannot be executed, 127 if it is not found, 128+n if signal n ended it.`,
 					return fmt.Errorf("--access-log-format: %w", err)
 				}
 			}
+			if o.Limits, err = parseLimits(memory, conns); err != nil {
+				return err
+			}
 			if o.State, err = state.RootFor(env.StateHome, env.Home); err != nil {
 				return fmt.Errorf("no folder for the logs of the run: %w", err)
 			}
@@ -93,8 +98,10 @@ cannot be executed, 127 if it is not found, 128+n if signal n ended it.`,
 	f.BoolVar(&closed, "closed", false, "short for --outbound-policy REGISTRY_ONLY")
 	f.StringVar(&o.AccessLog, "access-log", "", "file for the access log, one line per request or connection (default: in the run's state folder)")
 	f.StringVar(&o.LogForm, "access-log-format", "", "form of its lines: json, text (Istio's), or a text with Envoy's operators (default: as the mesh says, else json)")
+	f.StringVar(&memory, "max-memory", "", "memory the proxy may use, such as 64MiB, or none; above it new requests get 503 (default: half of what there is)")
+	f.IntVar(&conns, "max-connections", 0, "connections the proxy serves at once; more get 503 or a reset (default: as descriptors allow)")
 	must(cmd.RegisterFlagCompletionFunc("access-log-format", cobra.FixedCompletions([]cobra.Completion{"json", "text"}, cobra.ShellCompDirectiveNoFileComp)))
-	for _, name := range []string{"name", "namespace", "label"} {
+	for _, name := range []string{"name", "namespace", "label", "max-memory", "max-connections"} {
 		must(cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions))
 	}
 	return cmd

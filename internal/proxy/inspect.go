@@ -33,6 +33,12 @@ func (p *proxy) stats() admin.Stats {
 		DNSShed:    p.dns.Shed(),
 		DNSIgnored: p.dns.Ignored() + p.resolver.Ignored(),
 		Panics:     p.http.Panics() + p.dns.Panics() + p.resolver.Panics(),
+
+		ConnectionsOpen: p.listener.Open(),
+		ConnectionLimit: p.o.MaxConnections,
+		MemoryInUse:     p.guard.Used(),
+		MemoryLimit:     p.guard.Limit(),
+		MemoryRefused:   p.guard.Refused(),
 	}
 }
 

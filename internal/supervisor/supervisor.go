@@ -48,6 +48,7 @@ type Options struct {
 	Env       []string            // of the command
 	AccessLog string              // path; empty: in the run's folder
 	LogForm   string              // of its lines, as proxy.ParseLogForm has it; empty: as the mesh says
+	Limits    bootstrap.Limits    // of the proxy
 	State     state.Root
 	Stdin     *os.File // the command's, and what "-" reads
 	Stdout    *os.File
@@ -362,6 +363,7 @@ func (w *workload) bootProxies(admin *os.File) {
 		XDS:       socket(w.Options, "xds"),
 		AccessLog: w.AccessLog,
 		LogForm:   w.LogForm,
+		Limits:    w.Limits,
 		Own:       sandbox.Addresses(),
 	}
 	var files []*os.File
