@@ -3,6 +3,7 @@ package telemetry
 import (
 	"net/netip"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/fairlead/fairlead/internal/decision"
@@ -17,145 +18,146 @@ const (
 	maxWhy   = 4 << 10
 )
 
-const startFormat = "2006-01-02T15:04:05.000Z"
+// startFormat is that of the start, to the second.
+const startFormat = "2006-01-02T15:04:05."
 
-// appendLine appends rec as one line of JSON, newline included. scratch is
-// room for one sentence; it is returned for the next call. The keys are Istio's
+// An encoder makes lines. Its zero value is ready; it is not safe for concurrent use.
+type encoder struct {
+	dst     []byte // the line
+	scratch []byte // room for one sentence
+	stamp   []byte // second, as startFormat has it
+	second  int64  // most lines begin in the same one as the line before
+}
+
+// encode returns rec as one line of JSON, newline included, which is valid until
+// the next call. The keys are Istio's
 // where it has one. What is empty is left out, so that a line about a TCP
 // connection does not carry the keys of a request.
-func appendLine(dst, scratch []byte, rec *decision.Record) (line, room []byte) {
-	o := object{dst: append(dst, '{')}
-	o.key("start_time")
-	o.dst = append(o.dst, '"')
-	o.dst = rec.Start.UTC().AppendFormat(o.dst, startFormat)
-	o.dst = append(o.dst, '"')
-	o.value("method", rec.Method, maxValue)
-	o.value("path", rec.Path, maxPath)
-	o.text("protocol", rec.Protocol.String())
-	o.number("response_code", int64(rec.Status))
-	o.key("response_flags")
-	o.dst = append(o.dst, '"')
-	o.dst = rec.Flags.Append(o.dst)
-	o.dst = append(o.dst, '"')
-	o.text("response_code_details", rec.Details)
-	o.text("upstream_transport_failure_reason", rec.Err)
-	o.number("bytes_received", rec.Received)
-	o.number("bytes_sent", rec.Sent)
-	o.number("duration", rec.Duration.Milliseconds())
+func (e *encoder) encode(rec *decision.Record) []byte {
+	e.dst = append(e.dst[:0], `{"start_time":"`...)
+	e.start(rec.Start)
+	e.value(`,"method":"`, rec.Method, maxValue)
+	e.value(`,"path":"`, rec.Path, maxPath)
+	e.text(`,"protocol":"`, rec.Protocol.String())
+	e.number(`,"response_code":`, int64(rec.Status))
+	e.dst = append(e.dst, `,"response_flags":"`...)
+	e.dst = rec.Flags.Append(e.dst)
+	e.dst = append(e.dst, '"')
+	e.text(`,"response_code_details":"`, rec.Details)
+	e.text(`,"upstream_transport_failure_reason":"`, rec.Err)
+	e.number(`,"bytes_received":`, rec.Received)
+	e.number(`,"bytes_sent":`, rec.Sent)
+	e.number(`,"duration":`, rec.Duration.Milliseconds())
 	if rec.UpstreamTime > 0 {
-		o.number("upstream_service_time", rec.UpstreamTime.Milliseconds())
+		e.number(`,"upstream_service_time":`, rec.UpstreamTime.Milliseconds())
 	}
-	o.value("user_agent", rec.UserAgent, maxValue)
-	o.value("request_id", rec.RequestID, maxValue)
-	o.value("authority", rec.Authority, maxValue)
+	e.value(`,"user_agent":"`, rec.UserAgent, maxValue)
+	e.value(`,"request_id":"`, rec.RequestID, maxValue)
+	e.value(`,"authority":"`, rec.Authority, maxValue)
 	if rec.Endpoint.IsValid() {
-		o.address("upstream_host", rec.Endpoint)
+		e.address(`,"upstream_host":"`, rec.Endpoint)
 	} else {
-		o.text("upstream_host", rec.EndpointName)
+		e.text(`,"upstream_host":"`, rec.EndpointName)
 	}
-	o.text("upstream_cluster", rec.Cluster)
-	o.address("upstream_local_address", rec.Upstream)
-	o.address("downstream_local_address", rec.Original)
-	o.address("downstream_remote_address", rec.Downstream)
-	o.text("requested_server_name", rec.SNI)
-	o.text("route_name", rec.Route)
-	o.ours(rec)
+	e.text(`,"upstream_cluster":"`, rec.Cluster)
+	e.address(`,"upstream_local_address":"`, rec.Upstream)
+	e.address(`,"downstream_local_address":"`, rec.Original)
+	e.address(`,"downstream_remote_address":"`, rec.Downstream)
+	e.text(`,"requested_server_name":"`, rec.SNI)
+	e.text(`,"route_name":"`, rec.Route)
+	e.ours(rec)
 	if rec.Reason != decision.OK {
-		scratch = rec.AppendSentence(scratch[:0])
-		o.value("why", scratch, maxWhy)
+		e.scratch = rec.AppendSentence(e.scratch[:0])
+		e.value(`,"why":"`, e.scratch, maxWhy)
 	}
-	return append(o.dst, '}', '\n'), scratch
+	e.dst = append(e.dst, '}', '\n')
+	return e.dst
 }
 
 // ours appends what only this proxy knows.
-func (o *object) ours(rec *decision.Record) {
+func (e *encoder) ours(rec *decision.Record) {
 	if rec.Entry != (mesh.Ref{}) {
-		o.key("entry")
-		o.dst = append(o.dst, '"')
-		o.dst = appendText(o.dst, rec.Entry.Kind, maxValue)
-		o.dst = append(o.dst, ' ')
-		o.dst = appendText(o.dst, rec.Entry.Namespace, maxValue)
-		o.dst = append(o.dst, '/')
-		o.dst = appendText(o.dst, rec.Entry.Name, maxValue)
-		o.dst = append(o.dst, '"')
+		e.dst = append(e.dst, `,"entry":"`...)
+		e.dst = appendText(e.dst, rec.Entry.Kind, maxValue)
+		e.dst = append(e.dst, ' ')
+		e.dst = appendText(e.dst, rec.Entry.Namespace, maxValue)
+		e.dst = append(e.dst, '/')
+		e.dst = appendText(e.dst, rec.Entry.Name, maxValue)
+		e.dst = append(e.dst, '"')
 	}
 	if rec.Entry.File != "" {
-		o.key("entry_place")
-		o.dst = append(o.dst, '"')
-		o.dst = appendText(o.dst, rec.Entry.File, maxValue)
+		e.dst = append(e.dst, `,"entry_place":"`...)
+		e.dst = appendText(e.dst, rec.Entry.File, maxValue)
 		if rec.Entry.Line > 0 {
-			o.dst = append(o.dst, ':')
-			o.dst = strconv.AppendInt(o.dst, int64(rec.Entry.Line), 10)
+			e.dst = append(e.dst, ':')
+			e.dst = strconv.AppendInt(e.dst, int64(rec.Entry.Line), 10)
 		}
-		o.dst = append(o.dst, '"')
+		e.dst = append(e.dst, '"')
 	}
 	if rec.Endpoint.IsValid() {
-		o.text("upstream_name", rec.EndpointName)
+		e.text(`,"upstream_name":"`, rec.EndpointName)
 	}
-	o.text("listener", rec.Listener)
-	o.text("filter_chain", rec.Chain)
-	o.text("virtual_host", rec.VirtualHost)
+	e.text(`,"listener":"`, rec.Listener)
+	e.text(`,"filter_chain":"`, rec.Chain)
+	e.text(`,"virtual_host":"`, rec.VirtualHost)
 	if rec.Tries > 1 {
-		o.number("tries", int64(rec.Tries))
+		e.number(`,"tries":`, int64(rec.Tries))
 	}
 	if rec.DNS != decision.NotResolved {
-		o.text("dns", rec.DNS.String())
+		e.text(`,"dns":"`, rec.DNS.String())
 	}
-	o.text("dns_error", rec.DNSError)
-	o.text("policy", rec.Policy.String())
-	o.text("name", rec.Name)
+	e.text(`,"dns_error":"`, rec.DNSError)
+	e.text(`,"policy":"`, rec.Policy.String())
+	e.text(`,"name":"`, rec.Name)
 }
 
-// An object is a JSON object that is being appended to dst.
-type object struct {
-	dst []byte
-	any bool // a key is there already
-}
-
-func (o *object) key(k string) {
-	if o.any {
-		o.dst = append(o.dst, ',')
+// start appends the end of a value that tells t, UTC, to the millisecond.
+func (e *encoder) start(t time.Time) {
+	if s := t.Unix(); s != e.second || len(e.stamp) == 0 {
+		e.stamp, e.second = t.UTC().AppendFormat(e.stamp[:0], startFormat), s
 	}
-	o.any = true
-	o.dst = append(o.dst, '"')
-	o.dst = append(o.dst, k...)
-	o.dst = append(o.dst, '"', ':')
+	ms := t.Nanosecond() / 1e6
+	e.dst = append(e.dst, e.stamp...)
+	e.dst = append(e.dst, '0'+byte(ms/100), '0'+byte(ms/10%10), '0'+byte(ms%10), 'Z', '"')
 }
 
-func (o *object) number(k string, v int64) {
-	o.key(k)
-	o.dst = strconv.AppendInt(o.dst, v, 10)
+// In what follows, before is what stands before a value: comma, key, colon and,
+// if it is a string, the quote.
+
+func (e *encoder) number(before string, v int64) {
+	e.dst = append(e.dst, before...)
+	e.dst = strconv.AppendInt(e.dst, v, 10)
 }
 
-func (o *object) text(k, v string) {
+func (e *encoder) text(before, v string) {
 	if v == "" {
 		return
 	}
-	o.key(k)
-	o.dst = append(o.dst, '"')
-	o.dst = appendText(o.dst, v, maxValue)
-	o.dst = append(o.dst, '"')
+	e.dst = append(e.dst, before...)
+	e.dst = appendText(e.dst, v, maxValue)
+	e.dst = append(e.dst, '"')
 }
 
-func (o *object) value(k string, v []byte, limit int) {
+func (e *encoder) value(before string, v []byte, limit int) {
 	if len(v) == 0 {
 		return
 	}
-	o.key(k)
-	o.dst = append(o.dst, '"')
-	o.dst = appendText(o.dst, v, limit)
-	o.dst = append(o.dst, '"')
+	e.dst = append(e.dst, before...)
+	e.dst = appendText(e.dst, v, limit)
+	e.dst = append(e.dst, '"')
 }
 
-func (o *object) address(k string, a netip.AddrPort) {
+func (e *encoder) address(before string, a netip.AddrPort) {
 	if !a.IsValid() {
 		return
 	}
 	// The zone of an IPv6 address is the only part that is not ours to spell.
-	o.key(k)
-	o.dst = append(o.dst, '"')
-	o.dst = netip.AddrPortFrom(a.Addr().WithZone(""), a.Port()).AppendTo(o.dst)
-	o.dst = append(o.dst, '"')
+	if a.Addr().Is6() {
+		a = netip.AddrPortFrom(a.Addr().WithZone(""), a.Port())
+	}
+	e.dst = append(e.dst, before...)
+	e.dst = a.AppendTo(e.dst)
+	e.dst = append(e.dst, '"')
 }
 
 const hex = "0123456789abcdef"
@@ -168,7 +170,13 @@ func appendText[S []byte | string](dst []byte, s S, limit int) []byte {
 		s = s[:limit]
 	}
 	plain := 0 // s[plain:i] needs no change
-	for i := 0; i < len(s); {
+	for i := 0; ; {
+		for i+8 <= len(s) && plainWord(s, i) {
+			i += 8
+		}
+		if i >= len(s) {
+			break
+		}
 		c := s[i]
 		if c >= utf8.RuneSelf {
 			// Four bytes hold any rune, and on the stack they cost nothing.
@@ -210,4 +218,18 @@ func appendText[S []byte | string](dst []byte, s S, limit int) []byte {
 		dst = append(dst, "…"...)
 	}
 	return dst
+}
+
+// plainWord reports whether the eight bytes of s from i on are ASCII that stands
+// for itself in a JSON string. It looks at all of them at once.
+func plainWord[S []byte | string](s S, i int) bool {
+	const (
+		ones  = 0x0101010101010101
+		highs = 0x8080808080808080
+	)
+	s = s[i : i+8]
+	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	quote, slash, del := x^ones*'"', x^ones*'\\', x^ones*0x7f
+	return (x|(x-ones*' ')&^x|(quote-ones)&^quote|(slash-ones)&^slash|(del-ones)&^del)&highs == 0
 }

@@ -67,7 +67,7 @@ func TestLine(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, _ := appendLine(nil, nil, &tt.rec)
+			got := new(encoder).encode(&tt.rec)
 			if string(got) != tt.want {
 				t.Errorf("line:\n got %s\nwant %s", got, tt.want)
 			}
@@ -84,6 +84,8 @@ func TestTextIsEscapedAndCut(t *testing.T) {
 		limit          int
 	}{
 		{"plain", "abc", "abc", 10},
+		{"plain, of several words", "GET /a/long/path?with=query HTTP/1.1", "GET /a/long/path?with=query HTTP/1.1", 100},
+		{"one byte in a word", "abc\"efghijk\\lmnopqrs\x7ftuvwxyz é", `abc\"efghijk\\lmnopqrs\u007ftuvwxyz é`, 100},
 		{"quotes and backslash", `a"b\`, `a\"b\\`, 10},
 		{"line breaks", "a\r\nb\tc", `a\r\nb\tc`, 10},
 		{"control bytes", "\x00\x1b\x7f", `\u0000\u001b\u007f`, 10},
@@ -101,13 +103,44 @@ func TestTextIsEscapedAndCut(t *testing.T) {
 	}
 }
 
+// Every byte, wherever it stands in a word, is told as it is told alone.
+func TestTextIsTheSameWherever(t *testing.T) {
+	for c := range 256 {
+		alone := string(appendText(nil, []byte{byte(c)}, 10))
+		for i := range 16 {
+			before, after := strings.Repeat("~", i), strings.Repeat(" ", 16-i)
+			want := before + alone + after
+			if got := string(appendText(nil, []byte(before+string([]byte{byte(c)})+after), 100)); got != want {
+				t.Errorf("byte %#x at %d: %q, want %q", c, i, got, want)
+			}
+		}
+	}
+}
+
+// The second of a line is not that of the line before it.
+func TestLinesTellTheirOwnTime(t *testing.T) {
+	var e encoder
+	rec := request()
+	for _, ms := range []int{0, 7, 999, 1000, 1001, 60_000, 86_400_000, 0} {
+		rec.Start = time.Date(2026, 12, 31, 23, 59, 59, 0, time.UTC).Add(time.Duration(ms) * time.Millisecond)
+		want := `{"start_time":"` + rec.Start.Format("2006-01-02T15:04:05.000Z") + `",`
+		if got := e.encode(&rec); !bytes.HasPrefix(got, []byte(want)) {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	rec.Start = time.Unix(0, 0)
+	if got := new(encoder).encode(&rec); !bytes.HasPrefix(got, []byte(`{"start_time":"1970-01-01T00:00:00.000Z"`)) {
+		t.Errorf("%s", got)
+	}
+}
+
 func TestFault48ALineIsBoundedWhateverItsParts(t *testing.T) {
 	rec := request()
 	huge := strings.Repeat("\x00", 1<<20)
 	rec.Method, rec.Path, rec.Authority = []byte(huge), []byte(huge), []byte(huge)
 	rec.UserAgent, rec.RequestID = []byte(huge), []byte(huge)
 	rec.SNI, rec.Err, rec.DNSError, rec.Name, rec.Reason = huge, huge, huge, huge, decision.NoEndpoint
-	line, _ := appendLine(nil, nil, &rec)
+	line := new(encoder).encode(&rec)
 	if !json.Valid(line) || len(line) > 256<<10 {
 		t.Errorf("line of %d bytes, valid %v", len(line), json.Valid(line))
 	}
@@ -126,7 +159,7 @@ func FuzzLogLine(f *testing.F) {
 		rec.Entry.Name, rec.Entry.File, rec.EndpointName = name, agent, failure
 		rec.Err, rec.DNSError, rec.Details = failure, failure, failure
 		rec.Reason, rec.Flags = decision.Reason(reason), decision.Flags(flags)
-		line, _ := appendLine(nil, nil, &rec)
+		line := new(encoder).encode(&rec)
 		if !json.Valid(line) {
 			t.Errorf("not JSON: %q", line)
 		}
@@ -142,9 +175,9 @@ func FuzzLogLine(f *testing.F) {
 func BenchmarkLine(b *testing.B) {
 	rec := request()
 	rec.Reason = decision.OK
-	var line, scratch []byte
+	var e encoder
 	b.ReportAllocs()
 	for b.Loop() {
-		line, scratch = appendLine(line[:0], scratch, &rec)
+		e.encode(&rec)
 	}
 }

@@ -40,8 +40,6 @@ type Log struct {
 	count uint64 // guarded by mu; lines in lines
 }
 
-type encoder struct{ line, scratch []byte }
-
 // NewLog returns a Log to w, or one that only counts if w is nil. Lines are
 // written in batches, at the latest 100 ms after they were added; Run must be
 // running. The Log does not close w.
@@ -117,13 +115,13 @@ func (l *Log) Add(rec *decision.Record) {
 
 func (l *Log) add(e *encoder, rec *decision.Record) {
 	if f := l.format.Load(); f != nil {
-		if e.line = f.AppendLine(e.line[:0], rec); len(e.line) == 0 {
+		if e.dst = f.AppendLine(e.dst[:0], rec); len(e.dst) == 0 {
 			return // there is to be no log
 		}
 	} else {
-		e.line, e.scratch = appendLine(e.line[:0], e.scratch, rec)
+		e.encode(rec)
 	}
-	l.queue(e.line)
+	l.queue(e.dst)
 }
 
 func (l *Log) queue(line []byte) {
