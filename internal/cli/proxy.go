@@ -8,7 +8,9 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"runtime/debug"
+	"syscall"
 
 	"github.com/fairlead/fairlead/internal/bootstrap"
 	"github.com/fairlead/fairlead/internal/eventlog"
@@ -51,8 +53,11 @@ func serveProxy(log *slog.Logger) error {
 		// A supervisor that has gone is noticed below.
 		_, _ = io.WriteString(control, bootstrap.ReadyLine)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	// Sent SIGTERM, a proxy drains, and the next one takes its sockets over; a
+	// second one ends it at once.
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
 	go func() { // ends with the process: nothing it owns outlives it
 		_, _ = io.Copy(io.Discard, control)
 		cancel()

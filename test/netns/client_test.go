@@ -30,7 +30,7 @@ func clientMain(verb string, args []string) int {
 	verbs := map[string]func(context.Context, []string) error{
 		"get": clientGet, "load": clientLoad, "hold": clientHold, "raw": clientRaw, "udp": clientUDP,
 		"mptcp": clientMPTCP, "many": clientMany, "echo": clientEcho, "fetch": clientFetch,
-		"upgrade": clientUpgrade, "expect": clientExpect, "lookup": clientLookup,
+		"stall": clientStall, "upgrade": clientUpgrade, "expect": clientExpect, "lookup": clientLookup,
 	}
 	do := verbs[verb]
 	if do == nil {
@@ -81,15 +81,17 @@ func once(ctx context.Context, c *http.Client, url string) string {
 	return strconv.Itoa(a.StatusCode) + " " + line
 }
 
-// load URL: requests without a pause until standard input ends; prints when
-// each began, when it ended (both in ns), and what came.
+// load URL [fresh]: requests without a pause until standard input ends, each on
+// a connection of its own if they are to be fresh; prints when each began, when
+// it ended (both in ns), and what came.
 func clientLoad(ctx context.Context, args []string) error {
 	ctx, stop := untilStdin(ctx)
 	defer stop()
 	out := bufio.NewWriter(os.Stdout)
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: len(args) > 1 && args[1] == "fresh"}}
 	for more := true; more; more = ctx.Err() == nil {
 		begin := time.Now()
-		what := once(context.WithoutCancel(ctx), http.DefaultClient, args[0])
+		what := once(context.WithoutCancel(ctx), c, args[0])
 		fmt.Fprintln(out, begin.UnixNano(), time.Now().UnixNano(), what)
 		if err := out.Flush(); err != nil {
 			return err
@@ -126,6 +128,26 @@ func clientHold(ctx context.Context, args []string) error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// stall N ADDR HOST PATH: N requests whose answers nobody reads, until standard
+// input ends.
+func clientStall(ctx context.Context, args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	for range n {
+		c, err := dial(ctx, "tcp", args[1])
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", args[3], args[2])
+	}
+	fmt.Println("stalling")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
 }
 
 func untilStdin(ctx context.Context) (context.Context, context.CancelFunc) {
