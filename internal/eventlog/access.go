@@ -13,7 +13,7 @@ import (
 //	20:36:44 GET http://www.baidu.com/path 503 UF,URX 12ms -> 192.168.0.100:80 outbound|80||www.baidu.com  ServiceEntry default/a …
 //	20:36:45 TLS www.baidu.com 240.0.0.1:443 - 30ms -> 103.235.46.115:443 outbound|443||www.baidu.com
 //
-// What is not known is left out, and a line that is no record is copied. The
+// Where no flag tells that Fairlead ended it, a word does. What is not known is left out, and a line that is no record is copied. The
 // last line need not be whole.
 func ShowAccess(w io.Writer, r io.Reader) error { return show(w, r, humanAccess) }
 
@@ -41,7 +41,7 @@ func humanAccess(line []byte) string {
 		say(cmp.Or(v["requested_server_name"], v["name"]))
 		say(v["downstream_local_address"])
 	}
-	say(v["response_flags"])
+	say(ended(v))
 	if v["duration"] != "" {
 		say(v["duration"] + "ms")
 	}
@@ -53,4 +53,18 @@ func humanAccess(line []byte) string {
 		say(" " + v["why"])
 	}
 	return Printable(strings.Join(words, " "))
+}
+
+// ended is how a request or connection ended in one word: its flags, or, where
+// Envoy has none for what happened, what Envoy's details or ours call it. A dash
+// says that nothing happened.
+func ended(v map[string]string) string {
+	flags, details := v["response_flags"], v["response_code_details"]
+	switch {
+	case flags != "-" || v["why"] == "":
+		return flags
+	case details == "direct_response": // with a reason: the policy's
+		return "undeclared"
+	}
+	return cmp.Or(details, "refused")
 }

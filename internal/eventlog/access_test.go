@@ -27,6 +27,26 @@ func TestRecordsAreShownOnOneLine(t *testing.T) {
 			"HTTP/1.1 http://192.0.2.1:80 400 DPE 1ms",
 		},
 		{
+			"a connection to a port that another host holds",
+			start + `"protocol":"TCP","response_code":0,"response_flags":"-","response_code_details":"port_held","duration":0,"downstream_local_address":"192.0.2.1:3306","why":"port 3306 is refused"}`,
+			"TCP 192.0.2.1:3306 port_held 0ms  port 3306 is refused",
+		},
+		{
+			"a call of gRPC that the policy refused, whose status is always 200",
+			start + `"method":"POST","path":"/a.B/C","protocol":"HTTP/2","response_code":200,"response_flags":"-","response_code_details":"direct_response","duration":0,"authority":"a","why":"a is not declared"}`,
+			"POST http://a/a.B/C 200 undeclared 0ms  a is not declared",
+		},
+		{
+			"an answer that the configuration gives is no refusal",
+			start + `"method":"GET","path":"/","protocol":"HTTP/1.1","response_code":200,"response_flags":"-","response_code_details":"direct_response","duration":0,"authority":"a"}`,
+			"GET http://a/ 200 - 0ms",
+		},
+		{
+			"a loop",
+			start + `"protocol":"TCP","response_code":0,"response_flags":"-","duration":0,"downstream_local_address":"127.0.0.1:80","why":"a loop"}`,
+			"TCP 127.0.0.1:80 refused 0ms  a loop",
+		},
+		{
 			"control characters do not reach the terminal",
 			start + `"method":"GET","path":"/\u001b[2J\n","protocol":"HTTP/1.1","response_code":200,"response_flags":"-","duration":1,"authority":"a"}`,
 			"GET http://a/\uFFFD[2J\uFFFD 200 - 1ms",
