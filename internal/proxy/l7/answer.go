@@ -46,9 +46,10 @@ func (x *exchange) start(p piece) error {
 // passDown passes the rest of the body on.
 func (x *exchange) passDown() error {
 	b := x.server.buffers.Get().(*buffer)
-	defer x.server.buffers.Put(b)
+	defer func() { x.server.buffers.Put(b) }()
 	for {
 		x.renew()
+		b = x.server.rest(x.up, b)
 		p, err := x.up.read(b)
 		if err != nil {
 			return err

@@ -132,6 +132,9 @@ func pieceNow(from *streams.Stream, b []byte) piece {
 	return p
 }
 
+func (c *h2Caller) ready() bool { return c.stream.Readable() }
+func (c *h2Caller) wait()       { _ = c.stream.WaitReadable() } // read tells
+
 func (c *h2Caller) read(b *buffer) (piece, error) {
 	n, err := c.stream.Read(b.data())
 	if err != nil && err != io.EOF { //nolint:errorlint // as io.Reader has it

@@ -175,6 +175,9 @@ func (u *h2Upstream) readHead(r *h1.Response, toHEAD bool) (text []byte, err err
 
 func (u *h2Upstream) open() (piece, error) { return pieceNow(u.stream.Load(), u.ahead[:]), nil }
 
+func (u *h2Upstream) ready() bool { return u.stream.Load().Readable() }
+func (u *h2Upstream) wait()       { _ = u.stream.Load().WaitReadable() } // read tells
+
 func (u *h2Upstream) read(b *buffer) (piece, error) {
 	s := u.stream.Load()
 	n, err := s.Read(b.data())

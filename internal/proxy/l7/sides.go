@@ -110,6 +110,26 @@ type upstream interface {
 	done(whole bool)
 }
 
+// A waiter is a side that can wait for more of its body without a buffer to read
+// it into, so that a long-lived stream holds none while it is silent.
+type waiter interface {
+	// ready reports whether read would return at once.
+	ready() bool
+	// wait parks until it would.
+	wait()
+}
+
+// rest gives b back while from has nothing to say. It returns another one then.
+func (s *Server) rest(from any, b *buffer) *buffer {
+	w, can := from.(waiter)
+	if !can || w.ready() {
+		return b
+	}
+	s.buffers.Put(b)
+	w.wait()
+	return s.buffers.Get().(*buffer)
+}
+
 // A piece is what is at hand of a body.
 type piece struct {
 	data    []byte

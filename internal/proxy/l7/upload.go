@@ -59,6 +59,7 @@ func (x *exchange) passUp(from caller, to upstream) {
 		u.done <- struct{}{}
 	}()
 	for last := false; !last; {
+		b = x.server.rest(from, b)
 		p, err := from.read(b)
 		if err != nil {
 			u.err = err

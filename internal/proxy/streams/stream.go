@@ -111,16 +111,26 @@ func (s *Stream) ReadNow(p []byte) (n int, ended bool) {
 	return n, s.over && s.body.n == 0
 }
 
-// WaitReadable parks until a Read would return at once.
+// Readable reports whether a Read would return at once.
+func (s *Stream) Readable() bool {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.hasSay()
+}
+
+// WaitReadable parks until a Read would return at once. Its error is always nil:
+// how the stream ended is the Read's to tell.
 func (s *Stream) WaitReadable() error {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	for s.body.n == 0 && s.err == nil && !s.over && !s.deaf {
+	for !s.hasSay() {
 		s.waited = true
 		s.readable.Wait()
 	}
 	return nil
 }
+
+func (s *Stream) hasSay() bool { return s.body.n > 0 || s.err != nil || s.over || s.deaf }
 
 // Read reads of the body. It returns io.EOF once the peer has ended the stream
 // in order; Trailers then holds what it sent last.

@@ -1,0 +1,57 @@
+package l7
+
+import (
+	"io"
+	"net/http"
+	"sync/atomic"
+	"testing"
+)
+
+// TestASilentStreamHoldsNoBuffer has conversations that fell silent.
+func TestASilentStreamHoldsNoBuffer(t *testing.T) {
+	if raceEnabled {
+		t.Log("pools forget under the race detector; counted without it")
+		return
+	}
+	const conversations = 30
+	r, c := across(t, 2, 2, func(w http.ResponseWriter, req *http.Request) {
+		b := make([]byte, 10)
+		for {
+			n, err := req.Body.Read(b)
+			w.Write(b[:n])
+			http.NewResponseController(w).Flush()
+			if err != nil {
+				return
+			}
+		}
+	})
+	var made atomic.Int64
+	r.server.buffers.New = func() any {
+		made.Add(1)
+		return new(buffer)
+	}
+	one := make([]byte, 1)
+	for range conversations {
+		body, say := io.Pipe()
+		req := must(http.NewRequest("POST", "http://x.example/", body))
+		go say.Write([]byte("a"))
+		res, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		defer say.Close()
+		for range 3 { // each through a buffer that is free again
+			if _, err := io.ReadFull(res.Body, one); err != nil {
+				t.Fatal(err)
+			}
+			go say.Write([]byte("b"))
+		}
+		if _, err := io.ReadFull(res.Body, one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := made.Load(); n > conversations/2 {
+		t.Errorf("%d buffers were made for %d conversations", n, conversations)
+	}
+}
