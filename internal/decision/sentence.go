@@ -73,7 +73,7 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 		dst = r.appendEntry(dst)
 		dst = append(dst, ": endpoint "...)
 		dst = r.appendEndpoint(dst)
-		dst = append(dst, " sent an answer that is not valid HTTP"...)
+		dst = append(dst, " sent an answer that is not valid in the protocol spoken with it"...)
 		dst = r.appendErr(dst)
 	case BadRequest:
 		dst = append(dst, "the request breaks HTTP and was refused"...)

@@ -83,7 +83,7 @@ func TestSentence(t *testing.T) {
 		{
 			"unix endpoint",
 			Record{Reason: UpstreamBroken, Cluster: "c", EndpointName: "/run/x.sock", Err: "status line without version"},
-			"cluster c: endpoint /run/x.sock sent an answer that is not valid HTTP: status line without version.",
+			"cluster c: endpoint /run/x.sock sent an answer that is not valid in the protocol spoken with it: status line without version.",
 		},
 		{
 			"a port that another host holds",

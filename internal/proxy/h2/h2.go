@@ -101,6 +101,7 @@ func streamBad(c Code, text string) *Error { return &Error{c, false, text} }
 // Faults that end the connection.
 var (
 	ErrPreface      = connBad(ProtocolError, "the connection does not begin with the preface of HTTP/2 and SETTINGS")
+	ErrHTTP1        = connBad(ProtocolError, "it answered in HTTP/1.1, and HTTP/2 is spoken with it; declare the port with protocol HTTP")
 	ErrFrameSize    = connBad(FrameSizeError, "a frame is larger than 16 KiB, or not as large as its type has it")
 	ErrFrameStream  = connBad(ProtocolError, "a frame is on a stream where its type has no place")
 	ErrPadding      = connBad(ProtocolError, "a frame is padded with more than it holds")

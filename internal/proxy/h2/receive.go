@@ -21,6 +21,9 @@ func (c *Conn) Next(b []byte) (ev Event, used int, err *Error) {
 	for len(b)-used >= headerLen {
 		p := b[used:]
 		n := size(p)
+		if !c.settled && !c.cfg.Server && string(p[:len(http1)]) == http1 {
+			return Event{}, used, c.die(ErrHTTP1)
+		}
 		if n > headerLen+MaxFrame {
 			return Event{}, used, c.die(ErrFrameSize)
 		}
@@ -38,6 +41,10 @@ func (c *Conn) Next(b []byte) (ev Event, used int, err *Error) {
 	}
 	return Event{}, used, nil
 }
+
+// http1 is how a server begins that does not speak HTTP/2. As a frame it would be
+// far too large.
+const http1 = "HTTP/1."
 
 func (c *Conn) takePreface(b []byte) (used int, err *Error) {
 	n := min(len(b), len(Preface)-c.preface)

@@ -164,6 +164,28 @@ func TestWhatAnHTTP2EndpointHearsAndSays(t *testing.T) {
 	}
 }
 
+// An endpoint that is declared to speak HTTP/2, or is taken to because its caller
+// does, and speaks HTTP/1 is found out by how it begins.
+func TestAnEndpointOfHTTP1IsToldByItsAnswer(t *testing.T) {
+	for _, version := range []config.HTTPVersion{config.HTTP2, config.AsCaller} {
+		r := newRig(t, entry{host: "x.example", http: version, endpoints: []netip.AddrPort{newEndpoint(t, func(c *client) {
+			c.hear(h2.Preface)
+			c.say("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+		}).addr}})
+		f := r.frames()
+		f.get(1, "/")
+		for {
+			if _, ok := f.next().(*http2.DataFrame); ok {
+				break
+			}
+		}
+		const want = "it answered in HTTP/1.1, and HTTP/2 is spoken with it; declare the port with protocol HTTP"
+		if rec := r.record(); rec.Status != 502 || rec.Flags != decision.UPE || rec.Err != want {
+			t.Errorf("version %d: record %d %s %q", version, rec.Status, rec.Flags, rec.Err)
+		}
+	}
+}
+
 func TestAnAnswerThatIsTornIsSeenTorn(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tear  func(f *framer, id uint32)
