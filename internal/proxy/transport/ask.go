@@ -83,7 +83,7 @@ func (c *Conn) askSlowly(question, answer []byte, kept bool) (wrote, n int, err 
 func (c *Conn) askStep(fd uintptr) bool {
 	a := &c.asking
 	if !a.sent {
-		a.err = a.put(int(fd)) //nolint:gosec // G115: a descriptor is an int
+		a.err = a.put(fd)
 		a.sent = a.err == nil && a.wrote == len(a.question)
 		if !a.sent {
 			return true
@@ -93,7 +93,7 @@ func (c *Conn) askStep(fd uintptr) bool {
 			return false
 		}
 	}
-	a.read, a.err = readOnce(int(fd), a.answer) //nolint:gosec // likewise
+	a.read, a.err = readOnce(fd, a.answer)
 	if a.err == syscall.EAGAIN {
 		a.err = nil
 		return false
@@ -102,15 +102,15 @@ func (c *Conn) askStep(fd uintptr) bool {
 }
 
 // put looks, if it has to, and writes what can be written.
-func (a *asking) put(fd int) error {
+func (a *asking) put(fd uintptr) error {
 	if a.kept {
 		// A read that finds something spoils it: the Conn is of no more use then.
-		if _, err := syscall.Read(fd, a.answer); err != syscall.EAGAIN {
+		if _, err := read(fd, a.answer); err != syscall.EAGAIN {
 			return ErrStale
 		}
 	}
 	for {
-		n, err := syscall.Write(fd, a.question)
+		n, err := write(fd, a.question)
 		switch {
 		case err == syscall.EINTR:
 			continue

@@ -95,7 +95,7 @@ type now struct {
 }
 
 func (c *Conn) nowStep(fd uintptr) {
-	c.now.n, c.now.err = readOnce(int(fd), c.now.p) //nolint:gosec // G115: a descriptor is an int
+	c.now.n, c.now.err = readOnce(fd, c.now.p)
 	if c.now.err == syscall.EAGAIN {
 		c.now.err = nil
 	}
@@ -153,9 +153,9 @@ func quiet(fd uintptr) bool {
 
 // readOnce reads without waiting, with the errors of a net.Conn but for EAGAIN, which says
 // that there is nothing.
-func readOnce(fd int, p []byte) (int, error) {
+func readOnce(fd uintptr, p []byte) (int, error) {
 	for {
-		n, err := syscall.Read(fd, p)
+		n, err := read(fd, p)
 		switch {
 		case err == syscall.EINTR:
 			continue

@@ -39,6 +39,8 @@ type Conn struct {
 	asking asking
 	now    now
 
+	writing writing // guarded by broken.writing
+
 	deadline atomic.Int64  // on the sweeper's clock; 0: never
 	fate     atomic.Uint32 // 0: none
 	sweeper  *Sweeper      // nil: not adopted
@@ -105,12 +107,57 @@ func (c *Conn) Read(p []byte) (int, error) {
 // Write writes all of p. Its error tells a timeout as Read's does.
 func (c *Conn) Write(p []byte) (int, error) {
 	c.BeginWrite()
-	n, err := c.Conn.Write(p)
+	var n int
+	var err error
+	if c.raw != nil {
+		n, err = c.writing.write(c.raw, p)
+	} else {
+		n, err = c.Conn.Write(p)
+	}
 	c.EndWrite(err)
 	if err != nil {
 		err = c.explain(err)
 	}
 	return n, err
+}
+
+// writing is a Write in progress to a socket: what a net.Conn does, but by write.
+type writing struct {
+	step func(fd uintptr) bool // w.next, bound when it is first needed
+	p    []byte                // what is left
+	err  error
+}
+
+func (w *writing) write(raw syscall.RawConn, p []byte) (int, error) {
+	if w.step == nil {
+		w.step = w.next
+	}
+	w.p, w.err = p, nil
+	err := raw.Write(w.step)
+	if err == nil {
+		err = w.err
+	}
+	n := len(p) - len(w.p)
+	w.p, w.err = nil, nil
+	return n, err
+}
+
+// next writes what can be written, and reports whether that was the last.
+func (w *writing) next(fd uintptr) bool {
+	for len(w.p) > 0 {
+		n, err := write(fd, w.p)
+		switch err {
+		case nil:
+			w.p = w.p[n:]
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			return false
+		default:
+			w.err = os.NewSyscallError("write", err)
+			return true
+		}
+	}
+	return true
 }
 
 // errTimedOut is what reads and writes of a swept Conn end with.

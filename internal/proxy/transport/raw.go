@@ -1,0 +1,31 @@
+//go:build !race
+
+package transport
+
+import (
+	"syscall"
+	"unsafe"
+)
+
+// read and write are those of package syscall for a descriptor that does not
+// block, without telling the scheduler: there is no wait in them that others
+// would have to be let in for, and telling it costs a good part of such a call.
+
+func read(fd uintptr, p []byte) (int, error) {
+	return result(syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))))
+}
+
+func write(fd uintptr, p []byte) (int, error) {
+	return result(syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))))
+}
+
+// result boxes no error that is to be expected.
+func result(n, _ uintptr, errno syscall.Errno) (int, error) {
+	switch errno {
+	case 0:
+		return int(n), nil //nolint:gosec // G115: at most a length
+	case syscall.EAGAIN:
+		return -1, syscall.EAGAIN
+	}
+	return -1, errno
+}
