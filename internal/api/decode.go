@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -85,7 +87,48 @@ func (d *decoder) syntax(err error, data []byte) {
 	if strings.Contains(text, "cannot start any token") {
 		text += " (if it is a tab: YAML is indented with spaces)"
 	}
+	switch {
+	case text == "mapping values are not allowed in this context":
+		text += " (check the indentation; text with a colon and a space in it needs quotes)"
+	case text == "did not find expected key" || text == "did not find expected '-' indicator":
+		switch at := stoppedAt(err, data, line); {
+		case at > line+1:
+			text, line = "this line does not fit what begins in line "+strconv.Itoa(line+1)+" ("+text+")", at
+		case at > 0:
+			text, line = "this line does not fit what is above it ("+text+")", at
+		}
+		text += "; check the indentation"
+	}
 	d.report(Error, mesh.Ref{}, line, "", "not YAML or JSON: "+text+"; the rest of the file was not read")
+}
+
+// maxSearched bounds the text in which a fault is looked for by reading it again.
+const maxSearched = 256 << 10
+
+// stoppedAt returns the line at which the reader gave up, or 0. What it says
+// itself is the line above the mapping or list that did not go on, or above the
+// fault: so the shortest text is looked for that has the same fault.
+func stoppedAt(fault error, data []byte, line int) int {
+	lines := bytes.SplitAfter(data, []byte("\n"))
+	start := min(line, len(lines)-1) // of the document
+	for start > 0 && !bytes.HasPrefix(lines[start], []byte("---")) {
+		start--
+	}
+	document := bytes.Join(lines[start:], nil)
+	if len(document) > maxSearched {
+		return 0
+	}
+	_, what, _ := strings.Cut(fault.Error(), ": line ")
+	_, what, _ = strings.Cut(what, ": ")
+	has := func(upTo int) bool {
+		var n yaml.Node
+		err := yaml.NewDecoder(bytes.NewReader(bytes.Join(lines[start:upTo], nil))).Decode(&n)
+		return err != nil && strings.HasSuffix(err.Error(), fmt.Sprintf("line %d: %s", line-start, what))
+	}
+	if !has(len(lines)) {
+		return 0
+	}
+	return line + 1 + sort.Search(len(lines)-line-1, func(i int) bool { return has(line + 1 + i) })
 }
 
 // jsonFault returns what is wrong with JSON, and its line; 0 if the text is no
@@ -149,8 +192,7 @@ func (d *decoder) object(n *yaml.Node) {
 	}
 	apiVersion, kind := w.envelope(fields, "apiVersion"), w.envelope(fields, "kind")
 	if apiVersion == "" || kind == "" {
-		d.problems = append(d.problems, w.problems...)
-		d.report(Error, mesh.Ref{}, n.Line, "", missing(apiVersion, kind))
+		d.nameless(w, fields, n.Line, apiVersion, kind)
 		return
 	}
 	if items, ok := listItems(apiVersion, kind, fields); ok {
@@ -175,17 +217,20 @@ func (d *decoder) object(n *yaml.Node) {
 	case kube != "":
 	case isMesh:
 		spec = w.configMap(find(fields, "data"))
-	case apiVersion == "v1" && kind == KindConfigMap && o.Name == meshName:
-		d.report(Warning, o.Source, n.Line, "metadata.namespace", "ignored: the mesh-wide configuration is read from namespace "+meshNamespace)
-		return
 	case !known:
-		d.report(Warning, o.Source, n.Line, "", "ignored: Fairlead does not read "+apiVersion+" "+kind)
+		field, why := unreadKind(o, apiVersion, find(fields, "data"))
+		d.report(Warning, o.Source, n.Line, field, why)
+		w.sort()
+		o.lines = w.lines
+		d.problems = append(d.problems, ownOnUnread(o)...)
 		return
 	case fault != "":
 		d.report(Error, o.Source, n.Line, "", fault)
 		return
 	}
-	w.needName(o, n.Line)
+	if find(fields, "name").value == nil { // which is no field there, and says what was meant
+		w.needName(o, n.Line)
+	}
 	if kube != "" {
 		o.Spec = w.kube(kube, fields)
 	} else {
@@ -196,7 +241,7 @@ func (d *decoder) object(n *yaml.Node) {
 		p.Object = o.Source
 		d.problems = append(d.problems, p)
 	}
-	slices.SortFunc(w.lines, func(a, b fieldLine) int { return strings.Compare(a.field, b.field) })
+	w.sort()
 	o.lines = slices.Clip(w.lines)
 	if HasError(w.problems) {
 		d.partial = append(d.partial, partial{o, w.unread})
@@ -214,23 +259,85 @@ func (w *walker) body(fields []field, spec proto.Message, isMesh bool) {
 	}
 	for _, f := range fields {
 		switch {
-		case !slices.Contains(known, f.name):
+		case f.name == "spec" && !isMesh:
+			w.message(f.value, spec.ProtoReflect(), "spec")
+		case slices.Contains(known, f.name):
+		case !isMesh && spec.ProtoReflect().Descriptor().Fields().ByJSONName(f.name) != nil:
+			w.misplaced(f, f.name, "spec", join("spec", f.name))
+		case isMetadata(f.name):
+			w.misplaced(f, f.name, "metadata", join("metadata", f.name))
+		default:
 			w.report(f.line, f.name, unknownField(f.name, known))
 			w.meant(fields, known, "")
-		case f.name == "spec":
-			w.message(f.value, spec.ProtoReflect(), "spec")
 		}
 	}
 }
 
+// nameless reports that what an object is called does not say what it is.
+func (d *decoder) nameless(w *walker, fields []field, line int, apiVersion, kind string) {
+	var source mesh.Ref
+	faults := w.problems
+	if apiVersion+kind != "" {
+		o := &Object{Key: Key{Kind: kind, Namespace: d.namespace}}
+		w.metadata(o, find(fields, "metadata"))
+		source = mesh.Ref{Kind: kind, Namespace: o.Namespace, Name: o.Name, File: d.file, Line: line}
+		if kind == "" || o.Name == "" {
+			source = mesh.Ref{}
+		}
+	}
+	d.problems = append(d.problems, faults...)
+	d.report(Error, source, line, "", missing(apiVersion, kind))
+}
+
+// missing says what an object lacks and, where that can be known, what to write.
 func missing(apiVersion, kind string) string {
 	switch {
 	case apiVersion != "":
-		return "has no kind"
+		domain, _, _ := strings.Cut(apiVersion, "/")
+		if domain == "networking.istio.io" {
+			return "has no kind; write it beside apiVersion, such as kind: " + KindServiceEntry
+		}
+		return "has no kind; write it beside apiVersion"
 	case kind != "":
-		return "has no apiVersion"
+		if of := apiVersionOf(kind); of != "" {
+			return "has no apiVersion; write apiVersion: " + of
+		}
+		return "has no apiVersion; write it beside kind"
 	}
 	return "has neither apiVersion nor kind: this is no object"
+}
+
+// unreadKind says that an object of a kind that is not read is left out, and
+// what it was perhaps meant to be.
+func unreadKind(o *Object, apiVersion string, data field) (fieldPath, why string) {
+	if apiVersion != "v1" || o.Kind != KindConfigMap {
+		return "", "ignored: Fairlead does not read " + apiVersion + " " + o.Kind
+	}
+	why = "ignored: of ConfigMaps only " + meshNamespace + "/" + meshName + ", the mesh-wide configuration, is read"
+	hasMesh := false
+	if data.value != nil && data.value.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(data.value.Content); i += 2 {
+			hasMesh = hasMesh || data.value.Content[i].Value == "mesh"
+		}
+	}
+	switch near := Nearest(o.Name, []string{meshName}); {
+	case o.Name == meshName:
+		return "metadata.namespace", why + "; did you mean namespace " + meshNamespace + "?"
+	case near != "" || hasMesh:
+		return "metadata.name", why + "; did you mean " + meshNamespace + "/" + meshName + "?"
+	}
+	return "", why
+}
+
+// ownOnUnread finds the extensions of Fairlead's own on an object that is left out.
+func ownOnUnread(o *Object) []Problem {
+	v := &validator{object: o}
+	for _, key := range slices.Sorted(maps.Keys(o.Annotations)) {
+		if strings.HasPrefix(key, annotationPrefix) {
+			v.extension(join("metadata.annotations", key), key, o.Annotations[key])
+		}
+	}
+	return v.problems
 }
 
 // listItems returns the items of a v1 List, or of a ServiceEntryList and the like.
@@ -296,11 +403,19 @@ func (w *walker) metadata(o *Object, m field) {
 			o.Created = w.time(f.value, path)
 		case "uid", "resourceVersion", "generation", "generateName", "managedFields", "ownerReferences", "finalizers",
 			"selfLink", "clusterName", "deletionTimestamp", "deletionGracePeriodSeconds":
+		case "spec", "apiVersion", "kind":
+			w.report(f.line, path, "belongs beside metadata, not in it: check the indentation")
+			w.unread = append(w.unread, f.name)
 		default:
-			w.report(f.line, path, unknownField(f.name, []string{"name", "namespace", "labels", "annotations"}))
+			w.report(f.line, path, unknownField(f.name, metadataFields()))
 		}
 	}
 }
+
+// metadataFields are those of metadata that an operator writes.
+func metadataFields() []string { return []string{"name", "namespace", "labels", "annotations"} }
+
+func isMetadata(name string) bool { return slices.Contains(metadataFields(), name) }
 
 func (w *walker) needName(o *Object, line int) {
 	switch fault := subdomainFault(o.Name); {

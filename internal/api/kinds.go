@@ -62,6 +62,23 @@ func lookupGroup(name string) (group, bool) {
 	return group{}, false
 }
 
+// apiVersionOf returns the version to write for a kind that is read, or "".
+func apiVersionOf(name string) string {
+	switch name {
+	case KindConfigMap, KindService:
+		return "v1"
+	case KindEndpointSlice:
+		return "discovery.k8s.io/v1"
+	}
+	for _, domain := range []string{"networking.istio.io", "security.istio.io", "telemetry.istio.io", "extensions.istio.io"} {
+		g, _ := lookupGroup(domain)
+		if slices.ContainsFunc(g.kinds, func(k kind) bool { return k.name == name }) {
+			return domain + "/" + g.versions[0]
+		}
+	}
+	return ""
+}
+
 // newSpec returns an empty message for an apiVersion and kind. known says
 // whether the group is one of Istio's; fault, if not empty, what is wrong with
 // the pair.

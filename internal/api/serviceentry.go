@@ -10,7 +10,6 @@ import (
 
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
-	"github.com/fairlead/fairlead/internal/xds"
 )
 
 // The most that lists of a ServiceEntry may hold, as Istio's schema has it.
@@ -26,6 +25,7 @@ const (
 type entryFacts struct {
 	*networking.ServiceEntry
 	resolution mesh.Resolution
+	unsaid     bool            // has no resolution, and so that of Istio's default
 	selects    bool            // has a workloadSelector
 	doubles    int             // hosts that are listed before
 	protocols  []mesh.Protocol // of each port; Unset where it did not parse
@@ -36,6 +36,7 @@ type entryFacts struct {
 func (v *validator) serviceEntry(se *networking.ServiceEntry) {
 	e := &entryFacts{
 		ServiceEntry: se,
+		unsaid:       !v.object.has("spec.resolution") && v.object.has("spec"),
 		resolution:   resolutionOf(se.Resolution),
 		selects:      se.WorkloadSelector != nil,
 		portNames:    map[string]bool{},
@@ -118,90 +119,6 @@ func ownedByCluster(n hostname.Name) bool {
 	return n == "kubernetes.default" || n == "kubernetes.default.svc" || n == "kubernetes.default.svc.cluster.local"
 }
 
-func (v *validator) ports(e *entryFacts) {
-	switch {
-	case len(e.Ports) == 0:
-		v.warn("spec.ports", "declares no port, so the entry changes nothing; add the ports its callers use")
-	case len(e.Ports) > maxPorts:
-		v.err("spec.ports", "declares %d ports, at most %d are allowed; split the entry", len(e.Ports), maxPorts)
-	}
-	numbers := map[uint32]int{}
-	names := map[string]int{}
-	for i, p := range e.Ports {
-		field := index("spec.ports", i)
-		e.portNames[p.Name] = true
-		v.portNumber(field+".number", p.Number, numbers, i)
-		v.portName(field+".name", p.Name, names, i)
-		v.targetPort(field+".targetPort", p.TargetPort)
-		protocol, ok := mesh.ParseProtocol(p.Protocol)
-		if !ok {
-			v.err(field+".protocol", "%s is no protocol; use HTTP, HTTPS, GRPC, GRPC-Web, HTTP2, TLS, TCP, MONGO, REDIS or MYSQL", quote(p.Protocol))
-		}
-		e.protocols = append(e.protocols, protocol)
-		e.unknown = append(e.unknown, !ok)
-		if protocol != mesh.UDP {
-			v.reserved(field+".number", p.Number, "declare another number, with targetPort: %d if that is what the server listens on")
-		}
-		switch protocol { //nolint:exhaustive // the others need no word
-		case mesh.UDP:
-			v.warn(field+".protocol", "UDP is not acted on yet; the port is left out")
-		case mesh.Postgres:
-			v.warn(field+".protocol", "Istio does not know POSTGRES and refuses the entry; write TCP where it must be portable")
-		}
-	}
-}
-
-// reserved warns of the ports by which no connection to a destination comes to
-// the proxy. The advice may name the port.
-func (v *validator) reserved(field string, number uint32, advice string) {
-	var why string
-	switch number {
-	case xds.OutboundPort:
-		why = "port %d is where the proxy itself takes connections in"
-	case xds.DNSPort:
-		why = "port %d of every address is the workload's name server"
-	default:
-		return
-	}
-	v.warn(field, why+", so this one is left out; "+advice, number, number)
-}
-
-func (v *validator) targetPort(field string, number uint32) {
-	switch {
-	case number > 65535:
-		v.err(field, "%d is no port; use 1 to 65535", number)
-	case number == 0 && v.object.has(field):
-		v.err(field, "0 is no port; remove targetPort if the endpoints serve the same port as is declared")
-	}
-}
-
-func (v *validator) portNumber(field string, number uint32, seen map[uint32]int, i int) {
-	if number == 0 || number > 65535 {
-		v.err(field, "%d is no port; use 1 to 65535", number)
-		return
-	}
-	if j, ok := seen[number]; ok {
-		v.err(field, "port %d is declared by %s already; declare each number once", number, index("spec.ports", j))
-		return
-	}
-	seen[number] = i
-}
-
-func (v *validator) portName(field, name string, seen map[string]int, i int) {
-	if name == "" {
-		v.err(field, `the port has no name; give it one, such as "http"`)
-		return
-	}
-	if fault := labelFault(name); fault != "" {
-		v.err(field, "%s is no name of a port: %s", quote(name), fault)
-	}
-	if j, ok := seen[name]; ok {
-		v.err(field, "%s has the name %s already; give each port its own", index("spec.ports", j), quote(name))
-		return
-	}
-	seen[name] = i
-}
-
 func (v *validator) addresses(e *entryFacts) {
 	if len(e.Addresses) > maxAddresses {
 		v.err("spec.addresses", "has %d addresses, at most %d are allowed; split the entry", len(e.Addresses), maxAddresses)
@@ -228,8 +145,12 @@ func (v *validator) addresses(e *entryFacts) {
 	if len(e.Addresses) > 0 || e.resolution == mesh.DynamicDNS {
 		return
 	}
+	if e.unsaid && len(e.Ports) > 0 && slices.ContainsFunc(e.Hosts, func(h string) bool { return !strings.HasPrefix(h, "*") }) {
+		v.warn("spec.resolution", "is missing, which means NONE: callers reach any address on the ports of this entry; most external services want resolution: DNS")
+		return // of every port, in other words
+	}
 	for i, protocol := range e.protocols {
-		if protocol == mesh.UDP || e.unknown[i] {
+		if protocol == mesh.UDP || e.unknown[i] || isReserved(e.Ports[i].Number) {
 			continue // left out, or refused already
 		}
 		named := protocol.IsTLS() || protocol.IsHTTP() // connections say whom they mean
@@ -240,7 +161,7 @@ func (v *validator) addresses(e *entryFacts) {
 		case e.resolution == mesh.None:
 			v.warn(field, "without spec.addresses any address is reachable on port %d to a client that claims the name; list the addresses that are meant", number)
 		case !named && !e.virtual(v.object):
-			v.warn(field, "without addresses, and with no virtual one, every connection to port %d, whatever its address, goes to this host; list its addresses", number)
+			v.warn(field, "without addresses, and with no virtual one (%s), every connection to port %d, whatever its address, goes to this host; list its addresses", e.whyNotVirtual(v.object), number)
 		}
 	}
 }
@@ -248,6 +169,14 @@ func (v *validator) addresses(e *entryFacts) {
 // virtual reports whether every host of the entry is given a virtual address.
 func (e *entryFacts) virtual(o *Object) bool {
 	return o.Labels[noVIP] != "false" && !slices.ContainsFunc(e.Hosts, func(h string) bool { return strings.HasPrefix(h, "*") })
+}
+
+// whyNotVirtual says which rule keeps a host of the entry from a virtual address.
+func (e *entryFacts) whyNotVirtual(o *Object) string {
+	if o.Labels[noVIP] == "false" {
+		return "by the label " + noVIP
+	}
+	return "a wildcard host gets none"
 }
 
 // parseAddress reads an IP address, as a prefix of its full length, or a CIDR.

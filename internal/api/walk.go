@@ -19,6 +19,44 @@ type walker struct {
 	lines    []fieldLine
 	problems []Problem
 	unread   []string // fields that cannot be judged: see partial
+	open     []level  // messages being read, the outermost first
+}
+
+// A level is a message being read.
+type level struct {
+	path   string
+	fields protoreflect.FieldDescriptors
+}
+
+func (w *walker) sort() {
+	slices.SortFunc(w.lines, func(a, b fieldLine) int { return strings.Compare(a.field, b.field) })
+}
+
+// misplaced reports a field that exists under another one than that in which it
+// stands. What it means cannot be judged.
+func (w *walker) misplaced(f field, path, under, means string) {
+	w.report(f.line, path, "belongs under "+under+": check the indentation")
+	w.unread = append(w.unread, means)
+}
+
+// elsewhere returns the path of the message, one of those that hold the innermost
+// or a part of it, that has a field of the name, "" if none has; and what of the
+// object the field means.
+func (w *walker) elsewhere(name string) (under, means string) {
+	here := w.open[len(w.open)-1]
+	for i := len(w.open) - 2; i >= 0; i-- {
+		if w.open[i].fields.ByJSONName(name) != nil {
+			return w.open[i].path, join(w.open[i].path, name)
+		}
+	}
+	for _, part := range jsonNames(here.fields) {
+		fd := here.fields.ByJSONName(part)
+		if fd.Message() != nil && !fd.IsMap() && fd.Message().Fields().ByJSONName(name) != nil &&
+			!strings.HasPrefix(string(fd.Message().FullName()), "google.protobuf.") {
+			return join(here.path, part), join(here.path, part)
+		}
+	}
+	return "", ""
 }
 
 // A field is one pair of a mapping; value is what an alias stands for. The zero
@@ -145,12 +183,18 @@ func (w *walker) message(n *yaml.Node, m protoreflect.Message, path string) {
 		return
 	}
 	descriptors := m.Descriptor().Fields()
+	w.open = append(w.open, level{path, descriptors})
+	defer func() { w.open = w.open[:len(w.open)-1] }()
 	fields := w.fields(n, path)
 	unknown := false
 	for _, f := range fields {
 		fieldPath := join(path, f.name)
 		fd := descriptors.ByJSONName(f.name)
 		if fd == nil {
+			if under, means := w.elsewhere(f.name); under != "" && Nearest(f.name, jsonNames(descriptors)) == "" {
+				w.misplaced(f, fieldPath, under, means)
+				continue
+			}
 			w.report(f.line, fieldPath, unknownField(f.name, jsonNames(descriptors)))
 			unknown = true
 			continue
