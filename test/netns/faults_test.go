@@ -300,9 +300,38 @@ func (b *bed) localPorts(from string) {
 	}
 }
 
+// TestFault69ADrainedProxyAnswersWhatItWasAsked sends SIGTERM to one proxy
+// after the other while a request is with the site.
+func TestFault69ADrainedProxyAnswersWhatItWasAsked(t *testing.T) {
+	asOrdinary(t, func(b *bed) {
+		f := b.file("e.yaml", dnsEntry)
+		p := b.background("client", "-f "+f)
+		for n := int64(1); n <= 3; n++ {
+			old := b.proxyOf(p)
+			slow := b.start("exec", "client", "--", "curl", "-sS", "http://www.baidu.com/slow/1s")
+			b.eventually("the request at the site", func() error {
+				if got := b.baidu.Requests(); got < 2*n-1 {
+					return fmt.Errorf("%d requests", got)
+				}
+				return nil
+			})
+			if err := syscall.Kill(old, syscall.SIGTERM); err != nil {
+				b.Fatal(err)
+			}
+			b.want("a request meanwhile", b.in("client", "curl -sS -m 20 http://www.baidu.com"), 0, "the page")
+			if code := slow.wait(); code != 0 || slow.out.String() != "the page\n" {
+				b.Errorf("the request in progress: code %d, %q %q", code, &slow.out, &slow.errs)
+			}
+			if now := b.proxyOf(p); now == old {
+				b.Errorf("the proxy is still process %d", old)
+			}
+		}
+	})
+}
+
 // TestFault70TheNextProxyTakesTheSocketsOver ends one proxy after the other
-// under load. No connection is refused; one that is drained answers what it was
-// asked, and only a caller who has not asked yet meets the end.
+// under load. No connection is refused and no answer made up; a caller who has
+// not asked yet may meet the end.
 func TestFault70TheNextProxyTakesTheSocketsOver(t *testing.T) {
 	asOrdinary(t, func(b *bed) {
 		f := b.file("e.yaml", dnsEntry)
