@@ -12,6 +12,7 @@ func (x *exchange) respond(ctx context.Context) (more bool) {
 	if err != nil { // nothing has been sent yet
 		return x.fail(ctx, err)
 	}
+	x.dress()
 	if x.resp.Status == 101 {
 		return x.relay(ctx, p)
 	}
@@ -69,7 +70,7 @@ func (x *exchange) passDown() error {
 // broken ends an exchange whose answer cannot be completed.
 func (x *exchange) broken(ctx context.Context, cause error) (more bool) {
 	x.breakOff(ctx, cause)
-	x.caller.abort()
+	x.caller.abort(cause)
 	return x.finish()
 }
 

@@ -134,7 +134,7 @@ func (x *exchange) crashed(p any) {
 	}
 	x.judge(internalError, fmt.Sprint(p))
 	if x.started {
-		x.caller.abort()
+		x.caller.abort(errPanic)
 		x.record()
 		return
 	}

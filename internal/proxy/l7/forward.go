@@ -35,6 +35,7 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 		if !x.deadline.IsZero() {
 			x.up.setDeadline(x.deadline)
 		}
+		x.decorate()
 		x.renew()
 		err := x.up.send(&x.req, x.in, x.first)
 		x.sentAt = time.Now()
@@ -196,7 +197,7 @@ func (x *exchange) fail(ctx context.Context, cause error) (more bool) {
 	if status := x.breakOff(ctx, cause); status != 0 {
 		return x.reply(status)
 	}
-	x.caller.abort()
+	x.caller.abort(cause)
 	return x.finish()
 }
 

@@ -299,7 +299,7 @@ func (c *h1Caller) reply(head, body []byte) error {
 
 // abort ends the connection: with a reset where its end would otherwise tell
 // that the answer is whole.
-func (c *h1Caller) abort() {
+func (c *h1Caller) abort(error) {
 	c.closing, c.linger = true, false
 	if c.untold {
 		_ = c.conn.down.Reset() // the connection is given up either way

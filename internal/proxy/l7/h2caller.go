@@ -213,7 +213,19 @@ func (c *h2Caller) reply(head, body []byte) error {
 	return c.answer(c.resp, c.text, piece{data: body, last: true})
 }
 
-func (c *h2Caller) abort() { c.stream.Reset(h2.InternalError) }
+// abort passes on what an endpoint says of the request with a reset: that it was
+// cancelled, or was too much. Other codes are of its connection, which is not the
+// caller's.
+func (c *h2Caller) abort(cause error) {
+	code := h2.InternalError
+	var reset streams.ResetError
+	if errors.As(cause, &reset) {
+		if its := h2.Code(reset); its == h2.Cancel || its == h2.EnhanceYourCalm {
+			code = its
+		}
+	}
+	c.stream.Reset(code)
+}
 
 // end leaves the stream to be closed; there is never another request on it.
 func (c *h2Caller) end() (more bool) { return false }

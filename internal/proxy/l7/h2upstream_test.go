@@ -186,18 +186,33 @@ func TestAnEndpointOfHTTP1IsToldByItsAnswer(t *testing.T) {
 	}
 }
 
+const lateReset = "upstream_reset_after_response_started{remote_reset}"
+
+// resets is an endpoint's reset.
+func resets(code http2.ErrCode) func(*framer, uint32) {
+	return func(f *framer, id uint32) { f.must(f.WriteRSTStream(id, code)) }
+}
+
 func TestAnAnswerThatIsTornIsSeenTorn(t *testing.T) {
 	for name, tt := range map[string]struct {
 		tear  func(f *framer, id uint32)
 		flags decision.Flags
 		notes string
+		code  http2.ErrCode // that a caller in HTTP/2 is told
 	}{
-		"reset": {
-			func(f *framer, id uint32) { f.must(f.WriteRSTStream(id, http2.ErrCodeInternal)) },
-			decision.UR, "upstream_reset_after_response_started{remote_reset}",
+		"reset":           {resets(http2.ErrCodeInternal), decision.UR, lateReset, http2.ErrCodeInternal},
+		"cancelled":       {resets(http2.ErrCodeCancel), decision.UR, lateReset, http2.ErrCodeCancel},
+		"too much":        {resets(http2.ErrCodeEnhanceYourCalm), decision.UR, lateReset, http2.ErrCodeEnhanceYourCalm},
+		"refused at last": {resets(http2.ErrCodeRefusedStream), decision.UR, lateReset, http2.ErrCodeInternal},
+		"its own trouble": {resets(http2.ErrCodeFlowControl), decision.UR, lateReset, http2.ErrCodeInternal},
+		"end": {
+			func(f *framer, _ uint32) { f.c.Close() },
+			decision.UC, "upstream_reset_after_response_started{connection_termination}", http2.ErrCodeInternal,
 		},
-		"end":   {func(f *framer, _ uint32) { f.c.Close() }, decision.UC, "upstream_reset_after_response_started{connection_termination}"},
-		"fault": {func(f *framer, id uint32) { f.head(id, false, "a", "b") }, decision.UPE, "upstream_reset_after_response_started{protocol_error}"},
+		"fault": {
+			func(f *framer, id uint32) { f.head(id, false, "a", "b") },
+			decision.UPE, "upstream_reset_after_response_started{protocol_error}", http2.ErrCodeInternal,
+		},
 	} {
 		heard := make(chan struct{}, 1)
 		begin := func(f *framer) {
@@ -232,7 +247,7 @@ func TestAnAnswerThatIsTornIsSeenTorn(t *testing.T) {
 				}
 			}
 			heard <- struct{}{}
-			if code := f.reset(1); code != http2.ErrCodeInternal {
+			if code := f.reset(1); code != tt.code {
 				t.Error(code)
 			}
 			check(t, r)

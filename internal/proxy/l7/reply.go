@@ -37,6 +37,7 @@ func (x *exchange) sendLocal(status int) (more bool) {
 	default:
 		x.local = appendHead(x.local, status, text)
 	}
+	x.local = x.appendServer(x.local)
 	head := x.local[n:]
 	x.told.text = head
 	x.rec.Response = &x.told
@@ -46,7 +47,7 @@ func (x *exchange) sendLocal(status int) (more bool) {
 	x.rec.Status, x.rec.Sent = status, int64(len(text))
 	if x.caller.reply(head, text) != nil {
 		x.rec.Flags |= decision.DC
-		x.caller.abort()
+		x.caller.abort(errGone)
 	}
 	return x.finish()
 }

@@ -44,8 +44,9 @@ type caller interface {
 	// reply sends an answer of the proxy: a head that lacks its last, empty line,
 	// and the body.
 	reply(head, body []byte) error
-	// abort says that the answer cannot be completed. The caller must see that.
-	abort()
+	// abort says that the answer cannot be completed because of cause. The caller
+	// must see that.
+	abort(cause error)
 	// end ends the exchange, and reports whether another may follow.
 	end() (more bool)
 

@@ -84,7 +84,7 @@ func (s *stream) reply(head, body []byte) error {
 	return nil
 }
 
-func (s *stream) abort()                                         { s.told.WriteString("abort\n") }
+func (s *stream) abort(error)                                    { s.told.WriteString("abort\n") }
 func (s *stream) end() bool                                      { s.told.WriteString("end\n"); return false }
 func (s *stream) tie(context.Context, upstream)                  { s.tied = true }
 func (s *stream) untie() bool                                    { tied := s.tied; s.tied = false; return tied }
