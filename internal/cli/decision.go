@@ -61,7 +61,7 @@ func sayHost(out io.Writer, d admin.Decision) {
 	}
 }
 
-func sayDetails(out io.Writer, s admin.Standing, real bool) {
+func sayDetails(out io.Writer, s admin.Standing, actual bool) {
 	if len(s.Merged) > 0 {
 		fmt.Fprintf(out, "  merged from %s\n", strings.Join(s.Merged, ", "))
 	}
@@ -71,7 +71,7 @@ func sayDetails(out io.Writer, s admin.Standing, real bool) {
 	}
 	switch {
 	case len(s.Virtual) == 0:
-	case real:
+	case actual:
 		fmt.Fprintf(out, "  virtual addresses %s\n", strings.Join(s.Virtual, ", "))
 	default:
 		fmt.Fprintf(out, "  virtual addresses in a run: %s\n", strings.Join(s.Virtual, ", "))

@@ -21,7 +21,8 @@ type target struct {
 // parseTarget reads a host, host:port, an address of either family with or
 // without a port, or a URL, of which host and port are what counts.
 func parseTarget(s string) (target, error) {
-	text, byDefault := s, uint16(0)
+	var text string
+	var byDefault uint16
 	if scheme, _, ok := strings.Cut(s, "://"); ok {
 		u, err := url.Parse(s)
 		if err != nil {

@@ -64,8 +64,10 @@ type followed struct {
 // proxies are those of a followed Plane.
 func proxies() []ads.Node {
 	return []ads.Node{
-		{ID: "0", Namespace: "a"}, {ID: "1", Namespace: "a", Labels: map[string]string{"app": "x"}},
-		{ID: "2", Namespace: "b"}, {ID: "3", Namespace: "elsewhere", DNSUnsaid: true},
+		{ID: "0", Namespace: "a"},
+		{ID: "1", Namespace: "a", Labels: map[string]string{"app": "x"}},
+		{ID: "2", Namespace: "b"},
+		{ID: "3", Namespace: "elsewhere", DNSUnsaid: true},
 	}
 }
 
