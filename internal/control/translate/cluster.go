@@ -1,14 +1,13 @@
 package translate
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -19,7 +18,7 @@ import (
 
 // contribute makes what a service adds by itself; asked says whether the
 // workload's questions come to the proxy.
-func contribute(s *mesh.Service, m config.Mesh, asked bool) *contribution {
+func (f *forms) contribute(s *mesh.Service, asked bool) *contribution {
 	c := &contribution{}
 	var claims []*claim
 	claims, c.problems = claimsOf(s)
@@ -39,114 +38,202 @@ func contribute(s *mesh.Service, m config.Mesh, asked bool) *contribution {
 		if claim.isName() {
 			put(serverNameOf(claim))
 		}
-		cluster, assignment := clusterOf(s, p, m)
+		cluster, endpoints := f.clusterOf(s, p)
 		if cluster != nil {
-			put(encode(xds.ClusterType, cluster.GetName(), cluster))
+			put(cluster)
 		}
-		if assignment != nil {
-			put(encode(xds.EndpointType, assignment.GetClusterName(), assignment))
+		if endpoints != nil {
+			put(endpoints)
 		}
 	}
 	return c
 }
 
+// Fields of Cluster and of the messages in it.
+const (
+	clusterName       protowire.Number = 1
+	clusterEDS        protowire.Number = 3
+	clusterMetadata   protowire.Number = 25
+	clusterAssignment protowire.Number = 33
+	edsServiceName    protowire.Number = 2
+)
+
 // clusterOf makes the cluster of one port, and its endpoints where those are a
 // resource of their own. Both are nil where there is nothing to resolve.
-func clusterOf(s *mesh.Service, p mesh.Port, m config.Mesh) (*clusterv3.Cluster, *endpointv3.ClusterLoadAssignment) {
+func (f *forms) clusterOf(s *mesh.Service, p mesh.Port) (cluster, endpoints *Resource) {
 	name := xds.OutboundCluster(p.Number, "", string(s.Host))
-	c := &clusterv3.Cluster{
-		Name:           name,
-		ConnectTimeout: durationpb.New(m.ConnectTimeout),
-		LbPolicy:       clusterv3.Cluster_LEAST_REQUEST,
-		Metadata:       serviceMetadata(s, p),
-
-		TypedExtensionProtocolOptions: spoken(p.Protocol),
-	}
+	serving := serving(s, p)
 	switch s.Resolution {
 	case mesh.None:
-		originalDst(c)
-		if p.TargetPort != 0 && p.TargetPort != p.Number {
-			c.LbConfig = &clusterv3.Cluster_OriginalDstLbConfig_{OriginalDstLbConfig: &clusterv3.Cluster_OriginalDstLbConfig{
-				UpstreamPortOverride: wrapperspb.UInt32(uint32(p.TargetPort)),
-			}}
-		}
-		return c, nil
 	case mesh.Static:
-		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
-		c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads(), ServiceName: name}
-		return c, assignment(name, serving(s.Endpoints, p), p)
+		w := f.blank()
+		w.assignment(name, serving, p)
+		endpoints = f.resource(xds.EndpointType, name, w)
 	case mesh.DNS, mesh.DNSRoundRobin:
-		endpoints := serving(s.Endpoints, p)
-		if len(endpoints) == 0 {
+		if len(serving) == 0 {
 			return nil, nil // nothing to resolve, as in Istio: a route to it is a route to no cluster
 		}
+	case mesh.DynamicDNS:
+		return nil, nil
+	}
+	w := f.blank()
+	w.text(clusterName, name)
+	if s.Resolution == mesh.Static {
+		at := w.open(clusterEDS)
+		w.raw(f.eds)
+		w.text(edsServiceName, name)
+		w.close(at)
+	}
+	at := w.open(clusterMetadata)
+	var chosen []netip.Prefix
+	if s.Resolution == mesh.None {
+		chosen = s.Addresses
+	}
+	w.declared(s.Source, chosen)
+	w.telemetry(s, p)
+	w.close(at)
+	if s.Resolution == mesh.DNS || s.Resolution == mesh.DNSRoundRobin {
+		at := w.open(clusterAssignment)
+		w.assignment(name, serving, p)
+		w.close(at)
+	}
+	w.raw(f.cluster(clusterLike{s.Resolution, p.Protocol}))
+	if s.Resolution == mesh.None && p.TargetPort != 0 && p.TargetPort != p.Number {
+		w.raw(marshal(&clusterv3.Cluster{LbConfig: &clusterv3.Cluster_OriginalDstLbConfig_{OriginalDstLbConfig: &clusterv3.Cluster_OriginalDstLbConfig{
+			UpstreamPortOverride: wrapperspb.UInt32(uint32(p.TargetPort)),
+		}}}))
+	}
+	return f.resource(xds.ClusterType, name, w), endpoints
+}
+
+// clusterForm makes what clusters that are alike have in common.
+func clusterForm(like clusterLike, m config.Mesh) *clusterv3.Cluster {
+	c := &clusterv3.Cluster{
+		ConnectTimeout: durationpb.New(m.ConnectTimeout),
+		LbPolicy:       clusterv3.Cluster_LEAST_REQUEST,
+
+		TypedExtensionProtocolOptions: spoken(like.protocol),
+	}
+	switch like.resolution {
+	case mesh.None:
+		originalDst(c)
+	case mesh.Static:
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
+	case mesh.DNS, mesh.DNSRoundRobin:
 		kind := clusterv3.Cluster_STRICT_DNS
-		if s.Resolution == mesh.DNSRoundRobin {
+		if like.resolution == mesh.DNSRoundRobin {
 			kind = clusterv3.Cluster_LOGICAL_DNS
-			endpoints = endpoints[:1]
 		}
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}
-		c.LoadAssignment = assignment(name, endpoints, p)
 		c.RespectDnsTtl = true
 		c.DnsRefreshRate = durationpb.New(m.DNSRefreshRate)
 		c.DnsLookupFamily = clusterv3.Cluster_ALL
-		return c, nil
 	case mesh.DynamicDNS:
 	}
-	return nil, nil
+	return c
 }
 
-// serving returns the endpoints that serve the port.
-func serving(all []mesh.Endpoint, p mesh.Port) []mesh.Endpoint {
-	return slices.DeleteFunc(slices.Clone(all), func(e mesh.Endpoint) bool {
+// serving returns the endpoints that serve the port and of which a cluster has
+// use, those of one locality together.
+func serving(s *mesh.Service, p mesh.Port) []mesh.Endpoint {
+	if s.Resolution == mesh.None {
+		return nil // the caller says where
+	}
+	all := slices.DeleteFunc(slices.Clone(s.Endpoints), func(e mesh.Endpoint) bool {
 		_, ok := e.PortFor(p)
 		return !ok || e.Address == ""
 	})
+	if s.Resolution == mesh.DNSRoundRobin {
+		all = all[:min(len(all), 1)]
+	}
+	slices.SortStableFunc(all, func(a, b mesh.Endpoint) int { return strings.Compare(a.Locality, b.Locality) })
+	return all
 }
 
-// assignment lists the endpoints for one port, those of one locality together.
-func assignment(name string, endpoints []mesh.Endpoint, p mesh.Port) *endpointv3.ClusterLoadAssignment {
-	groups := make(map[string]*endpointv3.LocalityLbEndpoints)
-	for _, e := range endpoints {
-		g := groups[e.Locality]
-		if g == nil {
-			g = &endpointv3.LocalityLbEndpoints{Locality: locality(e.Locality), LoadBalancingWeight: wrapperspb.UInt32(0)}
-			groups[e.Locality] = g
+// Fields of ClusterLoadAssignment and of the messages in it.
+const (
+	assignmentCluster   protowire.Number = 1
+	assignmentEndpoints protowire.Number = 2
+	localityName        protowire.Number = 1
+	localityEndpoints   protowire.Number = 2
+	localityWeight      protowire.Number = 3
+	lbEndpoint          protowire.Number = 1
+	lbEndpointWeight    protowire.Number = 4
+	endpointAddress     protowire.Number = 1
+	addressSocket       protowire.Number = 1
+	addressPipe         protowire.Number = 2
+	socketHost          protowire.Number = 2
+	socketPort          protowire.Number = 3
+	pipePath            protowire.Number = 1
+	wrappedValue        protowire.Number = 1
+)
+
+// assignment appends the fields of a ClusterLoadAssignment with the endpoints for
+// one port; those of one locality lie together.
+func (w *wire) assignment(name string, endpoints []mesh.Endpoint, p mesh.Port) {
+	w.text(assignmentCluster, name)
+	for len(endpoints) > 0 {
+		at := w.open(assignmentEndpoints)
+		here := endpoints[0].Locality
+		w.locality(here)
+		var total uint32
+		for len(endpoints) > 0 && endpoints[0].Locality == here {
+			weight := max(endpoints[0].Weight, 1)
+			w.endpoint(endpoints[0], p, weight)
+			total += weight
+			endpoints = endpoints[1:]
 		}
-		weight := max(e.Weight, 1)
-		g.LoadBalancingWeight.Value += weight
-		g.LbEndpoints = append(g.LbEndpoints, &endpointv3.LbEndpoint{
-			HostIdentifier:      &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: endpointAddress(e, p)}},
-			LoadBalancingWeight: wrapperspb.UInt32(weight),
-		})
+		w.wrapped(localityWeight, total)
+		w.close(at)
 	}
-	a := &endpointv3.ClusterLoadAssignment{ClusterName: name}
-	for _, l := range slices.Sorted(maps.Keys(groups)) {
-		a.Endpoints = append(a.Endpoints, groups[l])
-	}
-	return a
 }
 
-func endpointAddress(e mesh.Endpoint, p mesh.Port) *corev3.Address {
+func (w *wire) endpoint(e mesh.Endpoint, p mesh.Port, weight uint32) {
+	all := w.open(localityEndpoints)
+	endpoint := w.open(lbEndpoint)
+	address := w.open(endpointAddress)
 	if path, ok := strings.CutPrefix(e.Address, "unix://"); ok {
-		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}
+		pipe := w.open(addressPipe)
+		w.text(pipePath, path)
+		w.close(pipe)
+	} else {
+		socket := w.open(addressSocket)
+		port, _ := e.PortFor(p)
+		w.text(socketHost, e.Address)
+		w.number(socketPort, uint64(port))
+		w.close(socket)
 	}
-	at, _ := e.PortFor(p)
-	return socketAddress(e.Address, at)
+	w.close(address)
+	w.close(endpoint)
+	w.wrapped(lbEndpointWeight, weight)
+	w.close(all)
+}
+
+// wrapped appends a field that is a UInt32Value.
+func (w *wire) wrapped(field protowire.Number, n uint32) {
+	at := w.open(field)
+	w.number(wrappedValue, uint64(n))
+	w.close(at)
+}
+
+// locality appends region, zone and sub-zone, which are its fields 1 to 3.
+func (w *wire) locality(s string) {
+	if s == "" {
+		return
+	}
+	at := w.open(localityName)
+	for i, part := range strings.SplitN(s, "/", 3) {
+		if part != "" {
+			w.text(protowire.Number(i+1), part)
+		}
+	}
+	w.close(at)
 }
 
 func socketAddress(host string, port uint16) *corev3.Address {
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 		Address: host, PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(port)},
 	}}}
-}
-
-func locality(s string) *corev3.Locality {
-	if s == "" {
-		return nil
-	}
-	part := append(strings.SplitN(s, "/", 3), "", "")
-	return &corev3.Locality{Region: part[0], Zone: part[1], SubZone: part[2]}
 }
 
 func originalDst(c *clusterv3.Cluster) {

@@ -28,17 +28,31 @@ type Resource struct {
 
 // encode makes a Resource of a message.
 func encode(typeURL, name string, m proto.Message) *Resource {
+	return newResource(typeURL, name, marshal(m))
+}
+
+// marshal always makes the same bytes of one message.
+func marshal(m proto.Message) []byte {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
 		// Only text that is not UTF-8 can fail here, and every string was parsed before.
-		panic(fmt.Sprintf("translate: encode %s %s: %v", xds.ShortType(typeURL), name, err))
+		panic(fmt.Sprintf("translate: encode %s: %v", m.ProtoReflect().Descriptor().Name(), err))
 	}
-	sum := sha256.Sum256(b)
-	return &Resource{
-		Key:     Key{typeURL, name},
-		Version: hex.EncodeToString(sum[:8]),
-		Body:    &anypb.Any{TypeUrl: typeURL, Value: b},
-	}
+	return b
+}
+
+// newResource makes a Resource of an encoded message, which is its own from then on.
+func newResource(typeURL, name string, body []byte) *Resource {
+	sum := sha256.Sum256(body)
+	var version [16]byte
+	hex.Encode(version[:], sum[:len(version)/2])
+	r := &struct { // one piece for the collector, not two
+		Resource
+		body anypb.Any
+	}{Resource: Resource{Key: Key{typeURL, name}, Version: string(version[:])}}
+	r.body.TypeUrl, r.body.Value = typeURL, body
+	r.Body = &r.body
+	return &r.Resource
 }
 
 // A Set is every resource of one view at one moment. It is immutable and safe

@@ -5,6 +5,7 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	previoushostsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -53,23 +54,48 @@ func undeclared(policy mesh.OutboundPolicy) *routev3.VirtualHost {
 	}}}
 }
 
+// Fields of VirtualHost and of the messages in it.
+const (
+	hostName     protowire.Number = 1
+	hostDomains  protowire.Number = 2
+	hostRoutes   protowire.Number = 3
+	hostAttempts protowire.Number = 14
+	hostMetadata protowire.Number = 24
+	routeAction  protowire.Number = 2
+	routeCluster protowire.Number = 1
+)
+
 // virtualHost makes the virtual host of a service on a port.
-func virtualHost(port uint16, s *mesh.Service, domains []string) *Resource {
-	h := &routev3.VirtualHost{
-		Name:     string(s.Host) + ":" + tableName(port),
-		Domains:  domains,
-		Metadata: entryMetadata(s.Source),
-		Routes: []*routev3.Route{{
-			Name:  "default",
-			Match: everyPath(),
-			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-				ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: xds.OutboundCluster(port, "", string(s.Host))},
-				Timeout:          durationpb.New(0),
-				RetryPolicy:      defaultRetry(),
-			}},
-		}},
+func (f *forms) virtualHost(port uint16, s *mesh.Service, domains []string) *Resource {
+	w := f.blank()
+	w.text(hostName, string(s.Host)+":"+tableName(port))
+	for _, d := range domains {
+		w.text(hostDomains, d)
 	}
-	return encode(xds.VirtualHostType, xds.VirtualHostResource(tableName(port), string(s.Host)), h)
+	route := w.open(hostRoutes)
+	w.raw(f.route)
+	action := w.open(routeAction)
+	w.raw(f.action)
+	w.text(routeCluster, xds.OutboundCluster(port, "", string(s.Host)))
+	w.close(action)
+	w.close(route)
+	if f.mesh.Headers.AttemptCount && s.Location != mesh.External {
+		w.number(hostAttempts, 1)
+	}
+	if s.Source != (mesh.Ref{}) {
+		at := w.open(hostMetadata)
+		w.declared(s.Source, nil)
+		w.close(at)
+	}
+	return f.resource(xds.VirtualHostType, xds.VirtualHostResource(tableName(port), string(s.Host)), w)
+}
+
+// routeForm makes what the routes of all declared hosts have in common.
+func routeForm() *routev3.Route { return &routev3.Route{Name: "default", Match: everyPath()} }
+
+// actionForm makes what the actions of those routes do.
+func actionForm() *routev3.RouteAction {
+	return &routev3.RouteAction{Timeout: durationpb.New(0), RetryPolicy: defaultRetry()}
 }
 
 func everyPath() *routev3.RouteMatch {

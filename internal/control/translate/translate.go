@@ -49,6 +49,7 @@ type Translator struct {
 	view  View
 	mesh  config.Mesh
 	how   *setting
+	forms *forms
 	hosts map[hostname.Name]*contribution
 	ports map[uint16]*port
 	set   *Set
@@ -94,7 +95,7 @@ func New(view View, src Source) (t *Translator, problems []api.Problem) {
 		ports: make(map[uint16]*port),
 		holds: make(holds),
 	}
-	t.how = settingOf(view, t.mesh)
+	t.how, t.forms = settingOf(view, t.mesh), newForms(t.mesh)
 	r := t.round()
 	for _, b := range base(t.how, t.mesh) {
 		r.put(b)
@@ -161,7 +162,7 @@ func (r *round) replace(host hostname.Name, s *mesh.Service) {
 	if s == nil {
 		delete(r.hosts, host)
 	} else {
-		now = contribute(s, r.mesh, r.view.Capture.DNS())
+		now = r.forms.contribute(s, r.view.Capture.DNS())
 		for _, c := range now.claims {
 			c.short = api.ShortNames(host, r.view.Namespace)
 		}
@@ -246,7 +247,7 @@ func (r *round) finishPort(p *port, t *touch) {
 			r.changed[Key{xds.VirtualHostType, xds.VirtualHostResource(tableName(p.number), string(h))}] = nil
 			continue
 		}
-		r.put(virtualHost(p.number, c.service, p.domains(c)))
+		r.put(r.forms.virtualHost(p.number, c.service, p.domains(c)))
 	}
 	r.finishListeners(p, t)
 	if len(p.claims) == 0 {
