@@ -81,6 +81,32 @@ type Fields interface {
 	Field(name string) []byte
 }
 
+// A Declaration is what is known of a declared host, so that what is refused all
+// the same can be told why. It is immutable.
+type Declaration struct {
+	Host    string
+	Entry   mesh.Ref
+	Ports   []DeclaredPort // none: they are not known
+	Sidecar mesh.Ref       // that withholds some of them
+}
+
+// A DeclaredPort is one port of a Declaration.
+type DeclaredPort struct {
+	Number   uint16
+	Protocol mesh.Protocol
+	Withheld bool // by the Sidecar, from the workload
+}
+
+// port returns the port of a number; nil if there is none.
+func (d *Declaration) port(number uint16) *DeclaredPort {
+	for i := range d.Ports {
+		if d.Ports[i].Number == number {
+			return &d.Ports[i]
+		}
+	}
+	return nil
+}
+
 // A Record is filled while one connection or request passes and read once it
 // is over. It is of fixed size and holds no memory of its own: strings belong
 // to the configuration, byte slices to the exchange's buffers, so a Record is
@@ -111,6 +137,7 @@ type Record struct {
 	Route        string
 	Cluster      string
 	Entry        mesh.Ref // the object that declared the destination
+	Declared     *Declaration // of the host that was meant, if Reason is NotDeclared; nil: nothing declares it
 	Holder       string   // host that holds the port, and what declared it, if Reason is PortHeld
 	HolderEntry  mesh.Ref
 	Endpoint     netip.AddrPort

@@ -17,8 +17,12 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 	case OK:
 		return dst
 	case NotDeclared:
-		dst = r.appendTarget(dst)
-		dst = append(dst, " is not declared by any ServiceEntry visible here and the outbound policy is REGISTRY_ONLY; declare the host and port in a ServiceEntry to allow it"...)
+		dst = r.AppendUndeclared(dst)
+		if r.Declared != nil {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, " and the outbound policy is REGISTRY_ONLY; "...)
+		dst = r.appendAdvice(dst)
 		dst = r.appendErr(dst)
 	case NoRoute:
 		dst = append(dst, "no route of "...)
@@ -170,7 +174,7 @@ func (r *Record) appendEntry(dst []byte) []byte {
 	case "":
 	case xds.PassthroughCluster, xds.BlackHoleCluster:
 		dst = append(dst, r.Cluster...)
-		return append(dst, " (no ServiceEntry visible here declares the destination)"...)
+		return append(dst, " (for what no ServiceEntry visible here declares, by host, port and protocol)"...)
 	default:
 		dst = append(dst, "cluster "...)
 		return append(dst, r.Cluster...)

@@ -11,6 +11,17 @@ import (
 
 var entry = mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: "svc-entry", File: "entries/svc-entry.yaml", Line: 1}
 
+// declared and withheld are hosts of which something is not to be had.
+var (
+	declared = &Declaration{Host: "grpc.test", Entry: entry, Ports: []DeclaredPort{
+		{Number: 50051, Protocol: mesh.TLS}, {Number: 80, Protocol: mesh.HTTP}, {Number: 9}, {Number: 3306, Protocol: mesh.MySQL}, {Number: 25, Protocol: mesh.TCP},
+	}}
+	withheld = &Declaration{
+		Host: "grpc.test", Entry: entry, Ports: []DeclaredPort{{Number: 80, Protocol: mesh.HTTP}, {Number: 5432, Protocol: mesh.TCP, Withheld: true}},
+		Sidecar: mesh.Ref{Kind: "Sidecar", Namespace: "shop", Name: "narrow", File: "s.yaml", Line: 3},
+	}
+)
+
 func TestSentence(t *testing.T) {
 	original := netip.MustParseAddrPort("240.240.0.1:80")
 	endpoint := netip.MustParseAddrPort("192.168.0.100:80")
@@ -39,6 +50,56 @@ func TestSentence(t *testing.T) {
 			"address for a name",
 			Record{Reason: NotDeclared, Authority: []byte("240.240.0.1"), Original: original},
 			"240.240.0.1:80 is not declared by any ServiceEntry visible here and the outbound policy is REGISTRY_ONLY; declare the host and port in a ServiceEntry to allow it.",
+		},
+		{
+			"declared for another port alone",
+			Record{Reason: NotDeclared, Authority: []byte("grpc.test:81"), Protocol: HTTP11, Original: netip.MustParseAddrPort("240.240.0.1:81"), Declared: declared},
+			"grpc.test:81 (240.240.0.1:81) is not declared: ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares host grpc.test with ports 50051 TLS, 80 HTTP, 9, 3306 MySQL, 25 TCP only, and the outbound policy is REGISTRY_ONLY; declare port 81 there to allow it.",
+		},
+		{
+			"a request where TLS is declared",
+			Record{Reason: NotDeclared, Authority: []byte("grpc.test:50051"), Protocol: HTTP11, Original: netip.MustParseAddrPort("240.240.0.1:50051"), Declared: declared},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares port 50051 of host grpc.test for TLS and this is plain HTTP/1.1, and the outbound policy is REGISTRY_ONLY; speak TLS there, or declare the port with the protocol that is spoken.",
+		},
+		{
+			"TLS where requests are declared",
+			Record{Reason: NotDeclared, SNI: "grpc.test", Protocol: TLS, Original: netip.MustParseAddrPort("240.240.0.1:80"), Declared: declared},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares port 80 of host grpc.test for HTTP and this is TLS, and the outbound policy is REGISTRY_ONLY; speak HTTP there, or declare the port with the protocol that is spoken.",
+		},
+		{
+			"TLS without a name",
+			Record{Reason: NotDeclared, Name: "grpc.test", Protocol: TLS, Original: netip.MustParseAddrPort("240.240.0.1:50051"), Declared: declared},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares port 50051 of host grpc.test for TLS and this TLS names no server, and the outbound policy is REGISTRY_ONLY; let the caller send the host as server name (SNI).",
+		},
+		{
+			"bytes where requests are declared",
+			Record{Reason: NotDeclared, Name: "grpc.test", Protocol: TCP, Original: netip.MustParseAddrPort("240.240.0.1:80"), Declared: declared},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares port 80 of host grpc.test for HTTP and this is neither HTTP nor TLS, and the outbound policy is REGISTRY_ONLY; speak HTTP there, or declare the port with the protocol that is spoken.",
+		},
+		{
+			"another address than those of the host",
+			Record{Reason: NotDeclared, Authority: []byte("grpc.test:3306"), Protocol: HTTP11, Original: netip.MustParseAddrPort("192.0.2.1:3306"), Declared: declared},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares port 3306 of host grpc.test for MySQL, which goes by address, and 192.0.2.1 is none that leads to it, and the outbound policy is REGISTRY_ONLY; use an address that DNS gives for the host here, or list this one in spec.addresses.",
+		},
+		{
+			"withheld by a Sidecar",
+			Record{Reason: NotDeclared, Name: "grpc.test", Protocol: TCP, Original: netip.MustParseAddrPort("240.240.0.1:5432"), Declared: withheld},
+			"Sidecar shop/narrow (s.yaml:3) imports host grpc.test of ServiceEntry default/svc-entry (entries/svc-entry.yaml:1), but not for port 5432, and the outbound policy is REGISTRY_ONLY; add the host to the listener of that port there to allow it.",
+		},
+		{
+			"an undeclared port beside a withheld one",
+			Record{Reason: NotDeclared, Name: "grpc.test", Protocol: TCP, Original: netip.MustParseAddrPort("240.240.0.1:1"), Declared: withheld},
+			"grpc.test (240.240.0.1:1) is not declared: ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares host grpc.test with ports 80 HTTP, 5432 TCP only, and the outbound policy is REGISTRY_ONLY; declare port 1 there to allow it.",
+		},
+		{
+			"one port",
+			Record{Reason: NotDeclared, Name: "a.test", Original: netip.MustParseAddrPort("240.240.0.1:1"), Declared: &Declaration{Host: "a.test", Entry: entry, Ports: []DeclaredPort{{Number: 80}}}},
+			"a.test (240.240.0.1:1) is not declared: ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares host a.test with port 80 only, and the outbound policy is REGISTRY_ONLY; declare port 1 there to allow it.",
+		},
+		{
+			"ports that are not known",
+			Record{Reason: NotDeclared, Name: "a.test", Original: netip.MustParseAddrPort("240.240.0.1:1"), Declared: &Declaration{Host: "a.test", Entry: entry}},
+			"a.test (240.240.0.1:1) is not declared with this port and protocol by ServiceEntry default/svc-entry (entries/svc-entry.yaml:1), which declares the host, and the outbound policy is REGISTRY_ONLY; declare them there to allow it.",
 		},
 		{
 			"no route",
@@ -73,7 +134,7 @@ func TestSentence(t *testing.T) {
 		{
 			"passed through in vain",
 			Record{Reason: ConnectFailed, Cluster: xds.PassthroughCluster, Endpoint: endpoint, Err: "no route to host", Tries: 1},
-			"PassthroughCluster (no ServiceEntry visible here declares the destination): connection to endpoint 192.168.0.100:80 failed: no route to host.",
+			"PassthroughCluster (for what no ServiceEntry visible here declares, by host, port and protocol): connection to endpoint 192.168.0.100:80 failed: no route to host.",
 		},
 		{
 			"named endpoint",
@@ -119,8 +180,12 @@ func TestEveryReasonHasASentenceEvenOnAnEmptyRecord(t *testing.T) {
 }
 
 func TestSentenceDoesNotAllocate(t *testing.T) {
-	rec := Record{Reason: ConnectFailed, Entry: entry, Endpoint: netip.MustParseAddrPort("192.168.0.100:80"), Err: "connection refused", Tries: 3}
 	buf := make([]byte, 0, 1024)
+	rec := Record{Reason: NotDeclared, Name: "grpc.test", Original: netip.MustParseAddrPort("240.240.0.1:1"), Declared: declared}
+	if n := testing.AllocsPerRun(100, func() { buf = rec.AppendSentence(buf[:0]) }); n != 0 {
+		t.Errorf("AppendSentence allocates %v times for what is declared", n)
+	}
+	rec = Record{Reason: ConnectFailed, Entry: entry, Endpoint: netip.MustParseAddrPort("192.168.0.100:80"), Err: "connection refused", Tries: 3}
 	if n := testing.AllocsPerRun(100, func() { buf = rec.AppendSentence(buf[:0]) }); n != 0 {
 		t.Errorf("AppendSentence allocates %v times", n)
 	}

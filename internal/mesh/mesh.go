@@ -202,6 +202,10 @@ type Service struct {
 	SubjectAltNames []string
 	Created         time.Time // zero for objects of files that a run started with
 	Source          Ref
+	// Withheld are further ports that the object declares and WithheldBy, a Sidecar,
+	// keeps from the workload for which the service was narrowed.
+	Withheld   []Port
+	WithheldBy Ref
 }
 
 // A Workload is one running program with a proxy beside it.

@@ -36,5 +36,8 @@ func Reach(s *Service, own string, sidecar *Sidecar, capture Capture) *Service {
 	if len(vips) > 0 {
 		narrowed.VIPs = vips
 	}
+	if len(taken) < len(s.Ports) {
+		narrowed.Withheld, narrowed.WithheldBy = sidecar.withheld(own, s), sidecar.Source
+	}
 	return &narrowed
 }

@@ -143,3 +143,14 @@ func (s *Sidecar) ports(own string, service *Service) (taken []Port, past, impor
 	}
 	return taken, past, past || len(taken) > 0
 }
+
+// withheld returns the ports of a service that no listener imports.
+func (s *Sidecar) withheld(own string, service *Service) []Port {
+	var all []Port
+	for _, p := range service.Ports {
+		if s.Listener(own, service.Namespace, service.Host, p.Number) < 0 {
+			all = append(all, p)
+		}
+	}
+	return all
+}

@@ -123,7 +123,8 @@ func sameOutcome(c, keeper *claim) bool {
 }
 
 // rename makes the names anew that are concerned: those of the hosts that this
-// round replaced, and of those whose refusals on a port came, changed or went.
+// round replaced, and of those whose refusals on a port came, changed or went. Their
+// short names are those that routes have.
 func (r *round) rename() {
 	for host := range r.renamed {
 		c := r.hosts[host]
@@ -136,13 +137,14 @@ func (r *round) rename() {
 				refused = append(refused, p.refusals(claim)...)
 			}
 		}
-		if len(refused) == 0 {
+		short := api.ShortNames(host, r.view.Namespace)
+		if len(refused)+len(short) == 0 {
 			r.put(c.resource(Key{xds.NameType, string(host)}))
 			continue
 		}
 		slices.SortStableFunc(refused, func(a, b *fairleadpb.RefusedPort) int { return int(a.GetPort()) - int(b.GetPort()) })
 		n := nameOf(c.service, r.view.Capture.DNS())
-		n.Refused = refused
+		n.Refused, n.ShortNames = refused, short
 		r.put(encode(xds.NameType, n.GetHost(), n))
 	}
 }

@@ -21,6 +21,7 @@ type Config struct {
 	names     *immutable.Map[string, *Name]
 	wild      *immutable.Map[string, *Name] // those with a star, by what stands behind it
 	wildNames lengths                       // of the keys of wild
+	short     *immutable.Map[string, *Name] // by their short names
 	virtual   *immutable.Map[netip.Addr, *Name]
 	told      serverNames
 }
@@ -107,6 +108,25 @@ func (c *Config) forgetVirtual(host string) {
 	}
 }
 
+func (c *Config) addShort(n *Name) {
+	for _, short := range n.Short {
+		c.short = change(c.short, nil, []*Name{n}, func(*Name) string { return short })
+	}
+}
+
+// forgetShort takes a host's short names back.
+func (c *Config) forgetShort(host string) {
+	old, ok := get(c.names, host)
+	if !ok {
+		return
+	}
+	for _, short := range old.Short {
+		if n, ok := get(c.short, short); ok && n == old {
+			c.short = c.short.Delete(short)
+		}
+	}
+}
+
 func (c *Config) addWild(n *Name) {
 	suffix, ok := wildcard(n.Host)
 	if !ok {
@@ -132,14 +152,17 @@ func (c *Config) applyNames(d Delta) {
 	name := func(x *Name) string { return x.Host }
 	for _, host := range d.RemovedNames {
 		c.forgetWild(host)
+		c.forgetShort(host)
 		c.forgetVirtual(host)
 		c.names = change(c.names, []string{host}, nil, name)
 	}
 	for _, n := range d.Names {
 		c.forgetWild(n.Host)
+		c.forgetShort(n.Host)
 		c.forgetVirtual(n.Host)
 		c.names = change(c.names, nil, []*Name{n}, name)
 		c.addWild(n)
+		c.addShort(n)
 		if !n.Virtual {
 			continue
 		}
@@ -270,12 +293,15 @@ func (c *Config) ListenerFor(dst netip.AddrPort) *Listener {
 	return l
 }
 
-// Name returns the declared name that host falls under: itself, else the
-// longest wildcard, else nil. Host is lower case without a trailing dot. It does
+// Name returns the declared name that host falls under: itself, else the one that
+// it is short for, else the longest wildcard, else nil: as routes have it. Host is lower case without a trailing dot. It does
 // not allocate.
 func (c *Config) Name(host string) *Name {
 	c = c.or()
 	if n, ok := get(c.names, host); ok {
+		return n
+	}
+	if n, ok := get(c.short, host); ok {
 		return n
 	}
 	for _, l := range c.wildNames {

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/proxy/accesslog"
 )
@@ -195,6 +196,8 @@ type Name struct {
 	Virtual   bool         // the addresses exist nowhere, they stand for the host
 	Refused   []RefusedPort
 	Entry     mesh.Ref
+	Declared  decision.Declaration // what it is declared with
+	Short     []string             // by which the workload knows it too, unless another Name is called so
 	Raw       []byte
 }
 

@@ -30,6 +30,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/proxy/config"
@@ -39,14 +40,16 @@ import (
 
 // Bounds on what one resource may hold.
 const (
-	maxEndpoints = 100_000
-	maxChains    = 100_000
-	maxDomains   = 10_000
-	maxRoutes    = 10_000
-	maxAddresses = 1_000
-	maxRefused   = 100_000 // ports of a host, by who holds them
-	maxWithin    = 10_000
-	maxName      = 4_096 // bytes of any name
+	maxEndpoints  = 100_000
+	maxChains     = 100_000
+	maxDomains    = 10_000
+	maxRoutes     = 10_000
+	maxAddresses  = 1_000
+	maxRefused    = 100_000 // ports of a host, by who holds them
+	maxWithin     = 10_000
+	maxPorts      = 64 // of a host, as far as they are told
+	maxShortNames = 8
+	maxName       = 4_096 // bytes of any name
 )
 
 // resource begins an error about a resource.
@@ -84,7 +87,11 @@ func nameOf(name string, raw []byte) (*config.Name, error) {
 	if err := unmarshal(raw, &m); err != nil {
 		return nil, err
 	}
-	if err := (fieldSet{"host": acted, "addresses": acted, "source": acted, "virtual": acted, "refused": acted}).check("", &m); err != nil {
+	fields := fieldSet{
+		"host": acted, "addresses": acted, "source": acted, "virtual": acted, "refused": acted,
+		"ports": acted, "narrowed_by": acted, "short_names": acted,
+	}
+	if err := fields.check("", &m); err != nil {
 		return nil, err
 	}
 	if err := named(m.GetHost(), name); err != nil {
@@ -115,7 +122,42 @@ func nameOf(name string, raw []byte) (*config.Name, error) {
 		}
 		n.Refused = append(n.Refused, p)
 	}
+	var err error
+	if n.Declared, err = declaration(&m, n.Entry); err != nil {
+		return nil, err
+	}
+	if len(m.GetShortNames()) > maxShortNames {
+		return nil, fmt.Errorf("short_names: more than %d", maxShortNames)
+	}
+	for i, short := range m.GetShortNames() {
+		if err := canonical(short); err != nil {
+			return nil, fmt.Errorf("%s: %w", index("short_names", i), err)
+		}
+	}
+	n.Short = m.GetShortNames()
 	return n, nil
+}
+
+// declaration is what a name says that its host is declared with.
+func declaration(m *fairleadpb.Name, by mesh.Ref) (d decision.Declaration, err error) {
+	d = decision.Declaration{Host: m.GetHost(), Entry: by, Sidecar: entryOf(m.GetNarrowedBy())}
+	if len(m.GetPorts()) > maxPorts {
+		return d, fmt.Errorf("ports: more than %d", maxPorts)
+	}
+	for i, x := range m.GetPorts() {
+		path := index("ports", i)
+		protocol, ok := mesh.ParseProtocol(x.GetProtocol())
+		switch err := (fieldSet{"number": acted, "protocol": acted, "withheld": acted}).check(path, x); {
+		case err != nil:
+			return d, err
+		case x.GetNumber() == 0 || x.GetNumber() > math.MaxUint16:
+			return d, fmt.Errorf("%s.number: %d is no port", path, x.GetNumber())
+		case !ok:
+			return d, fmt.Errorf("%s.protocol: %q is none", path, x.GetProtocol())
+		}
+		d.Ports = append(d.Ports, decision.DeclaredPort{Number: uint16(x.GetNumber()), Protocol: protocol, Withheld: x.GetWithheld()})
+	}
+	return d, nil
 }
 
 func refusedPort(path string, m *fairleadpb.RefusedPort) (config.RefusedPort, error) {

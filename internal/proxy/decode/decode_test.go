@@ -167,6 +167,11 @@ func TestWhatIsNotUnderstoodIsRefusedByName(t *testing.T) {
 		{xds.NameType, "A.x", `{"host":"A.x"}`, `Name "A.x": host: "A.x" is not in canonical form (a.x)`},
 		{xds.NameType, "a.x", `{"host":"a.x","addresses":["10.0.0"]}`, `Name "a.x": addresses[0]: "10.0.0" is no IP address`},
 		{xds.NameType, "a.x", `{"host":"a.x","refused":[{"port":70000}]}`, `Name "a.x": refused[0].port: 70000 is no port`},
+		{xds.NameType, "a.x", `{"host":"a.x","ports":[{"number":80},{"number":70000}]}`, `Name "a.x": ports[1].number: 70000 is no port`},
+		{xds.NameType, "a.x", `{"host":"a.x","ports":[{"number":80,"protocol":"SMTP"}]}`, `Name "a.x": ports[0].protocol: "SMTP" is none`},
+		{xds.NameType, "a.x", `{"host":"a.x","ports":[` + strings.Repeat(`{"number":1},`, 64) + `{"number":1}]}`, `Name "a.x": ports: more than 64`},
+		{xds.NameType, "a.x", `{"host":"a.x","shortNames":["b","C"]}`, `Name "a.x": short_names[1]: "C" is not in canonical form (c)`},
+		{xds.NameType, "a.x", `{"host":"a.x","shortNames":["a","a","a","a","a","a","a","a","a"]}`, `Name "a.x": short_names: more than 8`},
 		{xds.NameType, "a.x", `{"host":"a.x","refused":[{"port":5432,"within":["10.0.0.1"]}]}`, `Name "a.x": refused[0].within[0]: "10.0.0.1" is no range of addresses`},
 	} {
 		if err := decode(c.typ, c.name, raw(t, message(c.typ), c.text)); err == nil || err.Error() != c.want {
@@ -250,7 +255,7 @@ func FuzzDecode(f *testing.F) {
 		xds.RouteType:       `{"name":"n","virtual_hosts":[{"name":"v","domains":["*.a"],"routes":[{"match":{"prefix":"/"},"direct_response":{"status":502}}]}]}`,
 		xds.VirtualHostType: `{"name":"v","domains":["*"],"routes":[{"match":{"prefix":"/"},"route":{"cluster":"c","retry_policy":{"retry_on":"connect-failure"}}}]}`,
 		xds.ServerNameType:  `{"port":443,"host":"n","cluster":"c"}`,
-		xds.NameType:        `{"host":"n","addresses":["::1"],"refused":[{"port":1,"within":["::/0"],"holder":"m"}]}`,
+		xds.NameType:        `{"host":"n","addresses":["::1"],"refused":[{"port":1,"within":["::/0"],"holder":"m"}],"ports":[{"number":80,"protocol":"HTTP","withheld":true}],"narrowed_by":{"name":"s"},"short_names":["m"]}`,
 	} {
 		f.Add(byte(xds.TypeIndex(typ)), raw(f, message(typ), text)) //nolint:gosec // a small index
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,6 +73,9 @@ func (s *Server) answer(ctx context.Context, q *dns.Msg) *dns.Msg {
 		return say(q, dns.RcodeServerFailure, dns.ExtendedErrorCodeNotReady, "the proxy has no configuration yet")
 	}
 	declared := find(c, name)
+	if isShort(declared, name) {
+		name, foreign = declared.Host, true
+	}
 	if declared != nil && len(declared.Addresses) > 0 {
 		if reply := fromDeclared(q, declared.Addresses); reply != nil {
 			s.remember(reply, name, true)
@@ -127,6 +131,9 @@ func (s *Server) searched(q *dns.Msg, c *config.Config, name string) *dns.Msg {
 		if reply == nil {
 			return nil
 		}
+		if isShort(declared, host) {
+			host = declared.Host
+		}
 		for _, rr := range reply.Answer {
 			rr.Header().Name = dns.Fqdn(host)
 		}
@@ -164,6 +171,12 @@ func find(c *config.Config, name string) *config.Name {
 		return nil
 	}
 	return c.Name(name)
+}
+
+// isShort reports whether it is by a short name that a name declares what is
+// called so.
+func isShort(declared *config.Name, name string) bool {
+	return declared != nil && declared.Host != name && slices.Contains(declared.Short, name)
 }
 
 // unsupported replies to questions that are none about a host; nil otherwise.
@@ -285,7 +298,7 @@ func expands(c *config.Config, name string) bool {
 			return false
 		}
 		name = name[:i]
-		if find(c, name) != nil {
+		if n := find(c, name); n != nil && !isShort(n, name) {
 			return true
 		}
 	}

@@ -100,6 +100,51 @@ func TestEveryFormOfADeclaredHost(t *testing.T) {
 	}
 }
 
+// TestAServiceIsAnsweredUnderItsShortNames whatever the search list, as the Service
+// it is short for; an entry with that very host keeps the name, a wildcard does not.
+func TestAServiceIsAnsweredUnderItsShortNames(t *testing.T) {
+	two := []netip.Addr{vip4, vip6}
+	c := (*config.Config)(nil).Apply(config.Delta{Names: []*config.Name{
+		{Host: "cart.shop.svc.cluster.local", Addresses: two, Virtual: true, Short: []string{"cart", "cart.shop", "cart.shop.svc"}},
+		{Host: "far.shop.svc.cluster.local", Short: []string{"far", "far.shop"}},
+		{Host: "web.shop.svc.cluster.local", Addresses: two, Virtual: true, Short: []string{"web", "web.shop"}},
+		{Host: "web"},
+		{Host: "*.shop"},
+	}})
+	for _, tt := range []struct{ name, qtype, want, means string }{
+		{"cart.", "A", "NOERROR; cart. 30 IN A 240.240.0.1", "cart.shop.svc.cluster.local"},
+		{"Cart.Shop.", "AAAA", "NOERROR; Cart.Shop. 30 IN AAAA 2001:2::1", "cart.shop.svc.cluster.local"},
+		{"cart.shop.svc.", "A", "NOERROR; cart.shop.svc. 30 IN A 240.240.0.1", "cart.shop.svc.cluster.local"},
+		{"cart.shop.svc.cluster.local.", "A", "NOERROR; cart.shop.svc.cluster.local. 30 IN A 240.240.0.1", "cart.shop.svc.cluster.local"},
+		{"cart.svc.local.", "A", "NOERROR; cart.svc.local. 30 IN CNAME cart.shop.svc.cluster.local.; cart.shop.svc.cluster.local. 30 IN A 240.240.0.1", "cart.shop.svc.cluster.local"},
+		{"cart.evil.net.", "A", "REFUSED; EDE 15", ""},
+		{"cart.other.", "A", "REFUSED; EDE 15", ""},
+		{"far.", "A", "NOERROR; far. 60 IN A 240.240.0.1", "far.shop.svc.cluster.local"},
+		{"web.", "A", "NOERROR; web. 60 IN A 240.240.0.1", "web"},
+		{"web.shop.", "AAAA", "NOERROR; web.shop. 30 IN AAAA 2001:2::1", "web.shop.svc.cluster.local"},
+	} {
+		w := &world{zone: map[string][]string{
+			"web. A":                        {"web. 60 A 240.240.0.1"},
+			"far.shop.svc.cluster.local. A": {"far.shop.svc.cluster.local. 60 A 240.240.0.1"},
+		}}
+		s := serverOf(w, c, mesh.RegistryOnly)
+		if got := ask(t, s, tt.name, tt.qtype, nil); got != tt.want {
+			t.Errorf("%s: got  %q\nwant %q", tt.name, got, tt.want)
+		}
+		asked := vip4
+		if tt.qtype == "AAAA" {
+			asked = vip6
+		}
+		if told := s.NameOf(asked); told != tt.means {
+			t.Errorf("%s: the address means %q, want %q", tt.name, told, tt.means)
+		}
+	}
+	gone := c.Apply(config.Delta{RemovedNames: []string{"cart.shop.svc.cluster.local"}})
+	if n := gone.Name("cart"); n != nil {
+		t.Errorf("without its Service cart is %s", n.Host)
+	}
+}
+
 // What the zone is asked is what zones hold, and one answer serves both spellings.
 func TestAnInternationalNameIsForwardedAsPunycode(t *testing.T) {
 	w := &world{zone: map[string][]string{"xn--bcher-kva.wild.org. A": {"xn--bcher-kva.wild.org. 60 CNAME cdn.net.", "cdn.net. 60 A 1.1.1.1"}}}

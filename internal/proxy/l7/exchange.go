@@ -194,6 +194,9 @@ var slash = []byte("/")
 // direct answers at the proxy, as the route says.
 func (x *exchange) direct(d *config.DirectResponse) (more bool) {
 	if x.rec.VirtualHost == xds.BlockAll {
+		if n := x.server.config().Name(string(x.host)); n != nil {
+			x.rec.Declared = &n.Declared
+		}
 		return x.settle(notDeclared.as(d.Status), "")
 	}
 	x.judge(directResponse, "")

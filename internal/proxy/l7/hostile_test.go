@@ -99,7 +99,7 @@ func TestFault38HostileAnswers(t *testing.T) {
 			res, body := c.answer("GET")
 			for ; res.StatusCode < 200; res, body = c.answer("GET") {
 			}
-			if res.StatusCode != 502 || !strings.Contains(body, "not valid HTTP") {
+			if res.StatusCode != 502 || !strings.Contains(body, "not valid in the protocol") {
 				t.Error(res.StatusCode, body)
 			}
 			if rec := r.record(); rec.Flags != decision.UPE || rec.Reason != decision.UpstreamBroken {

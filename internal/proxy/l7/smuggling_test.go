@@ -185,7 +185,7 @@ func TestFault38NothingMalformedReachesTheCaller(t *testing.T) {
 	for _, answer := range answers {
 		c.say(get)
 		res, body := c.answer("GET")
-		if res.StatusCode != 502 || res.Close || strings.Contains(body, "smuggled") || !strings.Contains(body, "not valid HTTP") {
+		if res.StatusCode != 502 || res.Close || strings.Contains(body, "smuggled") || !strings.Contains(body, "not valid in the protocol") {
 			t.Errorf("%.200q was answered %d %q, close %v", answer, res.StatusCode, body, res.Close)
 		}
 		if rec := r.record(); rec.Flags != decision.UPE || rec.Reason != decision.UpstreamBroken || rec.Status != 502 || rec.Tries != 1 {

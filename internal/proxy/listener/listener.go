@@ -258,6 +258,7 @@ func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.
 		chain = nil
 	default:
 		rec.Chain = chain.Name
+		undeclared(cfg, chain, meant, rec)
 		if room != some {
 			s.crowded(rec)
 		}
@@ -290,6 +291,20 @@ func Taken(chain *config.FilterChain) bool {
 func holds(rec *decision.Record, meant *config.Name, by *config.RefusedPort) {
 	rec.Reason, rec.Details = decision.PortHeld, "port_held"
 	rec.Entry, rec.Holder, rec.HolderEntry = meant.Entry, by.Holder, by.Entry
+}
+
+// undeclared fills rec, for a connection that the policy refuses, with what is
+// declared of the host that it means.
+func undeclared(c *config.Config, chain *config.FilterChain, meant *config.Name, rec *decision.Record) {
+	if chain.TCP == nil || chain.TCP.Cluster != xds.BlackHoleCluster {
+		return
+	}
+	if rec.SNI != "" {
+		meant = c.Name(rec.SNI)
+	}
+	if meant != nil {
+		rec.Declared = &meant.Declared
+	}
 }
 
 // inspect finds out what a connection is, as far as the choice of a chain for its

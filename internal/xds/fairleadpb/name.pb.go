@@ -34,7 +34,15 @@ type Name struct {
 	// one of them on a port that is not declared means the host's real address.
 	Virtual bool `protobuf:"varint,4,opt,name=virtual,proto3" json:"virtual,omitempty"`
 	// Ports that the host declares and does not get.
-	Refused       []*RefusedPort `protobuf:"bytes,5,rep,name=refused,proto3" json:"refused,omitempty"`
+	Refused []*RefusedPort `protobuf:"bytes,5,rep,name=refused,proto3" json:"refused,omitempty"`
+	// Ports that the host declares, so that a refusal can say what is declared. None
+	// if they are more than 64.
+	Ports []*DeclaredPort `protobuf:"bytes,6,rep,name=ports,proto3" json:"ports,omitempty"`
+	// The Sidecar that withholds some of them from the workload, if one does.
+	NarrowedBy *Source `protobuf:"bytes,7,opt,name=narrowed_by,json=narrowedBy,proto3" json:"narrowed_by,omitempty"`
+	// Shorter names by which the workload knows the host, exact ones. A host of that
+	// very name goes first.
+	ShortNames    []string `protobuf:"bytes,8,rep,name=short_names,json=shortNames,proto3" json:"short_names,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -104,6 +112,88 @@ func (x *Name) GetRefused() []*RefusedPort {
 	return nil
 }
 
+func (x *Name) GetPorts() []*DeclaredPort {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *Name) GetNarrowedBy() *Source {
+	if x != nil {
+		return x.NarrowedBy
+	}
+	return nil
+}
+
+func (x *Name) GetShortNames() []string {
+	if x != nil {
+		return x.ShortNames
+	}
+	return nil
+}
+
+// A DeclaredPort is a port of a host as its object declares it.
+type DeclaredPort struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Protocol      string                 `protobuf:"bytes,2,opt,name=protocol,proto3" json:"protocol,omitempty"`  // the API's spelling; empty: the first bytes decide
+	Withheld      bool                   `protobuf:"varint,3,opt,name=withheld,proto3" json:"withheld,omitempty"` // by the Sidecar
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeclaredPort) Reset() {
+	*x = DeclaredPort{}
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeclaredPort) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeclaredPort) ProtoMessage() {}
+
+func (x *DeclaredPort) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeclaredPort.ProtoReflect.Descriptor instead.
+func (*DeclaredPort) Descriptor() ([]byte, []int) {
+	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *DeclaredPort) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *DeclaredPort) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *DeclaredPort) GetWithheld() bool {
+	if x != nil {
+		return x.Withheld
+	}
+	return false
+}
+
 // A RefusedPort is a port of a host on which connections that mean this host
 // are refused: another host holds them, and nothing in them tells which is meant.
 type RefusedPort struct {
@@ -122,7 +212,7 @@ type RefusedPort struct {
 
 func (x *RefusedPort) Reset() {
 	*x = RefusedPort{}
-	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[1]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -134,7 +224,7 @@ func (x *RefusedPort) String() string {
 func (*RefusedPort) ProtoMessage() {}
 
 func (x *RefusedPort) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[1]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -147,7 +237,7 @@ func (x *RefusedPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedPort.ProtoReflect.Descriptor instead.
 func (*RefusedPort) Descriptor() ([]byte, []int) {
-	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{1}
+	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *RefusedPort) GetPort() uint32 {
@@ -202,7 +292,7 @@ type ServerName struct {
 
 func (x *ServerName) Reset() {
 	*x = ServerName{}
-	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[2]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -214,7 +304,7 @@ func (x *ServerName) String() string {
 func (*ServerName) ProtoMessage() {}
 
 func (x *ServerName) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[2]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -227,7 +317,7 @@ func (x *ServerName) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerName.ProtoReflect.Descriptor instead.
 func (*ServerName) Descriptor() ([]byte, []int) {
-	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{2}
+	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ServerName) GetPort() uint32 {
@@ -273,7 +363,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[3]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +375,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[3]
+	mi := &file_internal_xds_fairleadpb_name_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +388,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{3}
+	return file_internal_xds_fairleadpb_name_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Source) GetKind() string {
@@ -340,13 +430,22 @@ var File_internal_xds_fairleadpb_name_proto protoreflect.FileDescriptor
 
 const file_internal_xds_fairleadpb_name_proto_rawDesc = "" +
 	"\n" +
-	"\"internal/xds/fairleadpb/name.proto\x12\vfairlead.v1\"\xb3\x01\n" +
+	"\"internal/xds/fairleadpb/name.proto\x12\vfairlead.v1\"\xbb\x02\n" +
 	"\x04Name\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12+\n" +
 	"\x06source\x18\x03 \x01(\v2\x13.fairlead.v1.SourceR\x06source\x12\x18\n" +
 	"\avirtual\x18\x04 \x01(\bR\avirtual\x122\n" +
-	"\arefused\x18\x05 \x03(\v2\x18.fairlead.v1.RefusedPortR\arefused\"\xa3\x01\n" +
+	"\arefused\x18\x05 \x03(\v2\x18.fairlead.v1.RefusedPortR\arefused\x12/\n" +
+	"\x05ports\x18\x06 \x03(\v2\x19.fairlead.v1.DeclaredPortR\x05ports\x124\n" +
+	"\vnarrowed_by\x18\a \x01(\v2\x13.fairlead.v1.SourceR\n" +
+	"narrowedBy\x12\x1f\n" +
+	"\vshort_names\x18\b \x03(\tR\n" +
+	"shortNames\"^\n" +
+	"\fDeclaredPort\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1a\n" +
+	"\bprotocol\x18\x02 \x01(\tR\bprotocol\x12\x1a\n" +
+	"\bwithheld\x18\x03 \x01(\bR\bwithheld\"\xa3\x01\n" +
 	"\vRefusedPort\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\rR\x04port\x12\x16\n" +
 	"\x06within\x18\x02 \x03(\tR\x06within\x12#\n" +
@@ -378,23 +477,26 @@ func file_internal_xds_fairleadpb_name_proto_rawDescGZIP() []byte {
 	return file_internal_xds_fairleadpb_name_proto_rawDescData
 }
 
-var file_internal_xds_fairleadpb_name_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_internal_xds_fairleadpb_name_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_internal_xds_fairleadpb_name_proto_goTypes = []any{
-	(*Name)(nil),        // 0: fairlead.v1.Name
-	(*RefusedPort)(nil), // 1: fairlead.v1.RefusedPort
-	(*ServerName)(nil),  // 2: fairlead.v1.ServerName
-	(*Source)(nil),      // 3: fairlead.v1.Source
+	(*Name)(nil),         // 0: fairlead.v1.Name
+	(*DeclaredPort)(nil), // 1: fairlead.v1.DeclaredPort
+	(*RefusedPort)(nil),  // 2: fairlead.v1.RefusedPort
+	(*ServerName)(nil),   // 3: fairlead.v1.ServerName
+	(*Source)(nil),       // 4: fairlead.v1.Source
 }
 var file_internal_xds_fairleadpb_name_proto_depIdxs = []int32{
-	3, // 0: fairlead.v1.Name.source:type_name -> fairlead.v1.Source
-	1, // 1: fairlead.v1.Name.refused:type_name -> fairlead.v1.RefusedPort
-	3, // 2: fairlead.v1.RefusedPort.source:type_name -> fairlead.v1.Source
-	3, // 3: fairlead.v1.ServerName.source:type_name -> fairlead.v1.Source
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	4, // 0: fairlead.v1.Name.source:type_name -> fairlead.v1.Source
+	2, // 1: fairlead.v1.Name.refused:type_name -> fairlead.v1.RefusedPort
+	1, // 2: fairlead.v1.Name.ports:type_name -> fairlead.v1.DeclaredPort
+	4, // 3: fairlead.v1.Name.narrowed_by:type_name -> fairlead.v1.Source
+	4, // 4: fairlead.v1.RefusedPort.source:type_name -> fairlead.v1.Source
+	4, // 5: fairlead.v1.ServerName.source:type_name -> fairlead.v1.Source
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_internal_xds_fairleadpb_name_proto_init() }
@@ -408,7 +510,7 @@ func file_internal_xds_fairleadpb_name_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_xds_fairleadpb_name_proto_rawDesc), len(file_internal_xds_fairleadpb_name_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
