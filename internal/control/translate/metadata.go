@@ -6,6 +6,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
@@ -129,6 +130,21 @@ func entryMetadata(r mesh.Ref) *corev3.Metadata {
 	return m
 }
 
+// serverNames says that server names of a listener's port are looked up.
+func serverNames() *corev3.Metadata {
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{xds.MetadataKey: {Fields: map[string]*structpb.Value{
+		xds.ServerNamesKey: structpb.NewBoolValue(true),
+	}}}}
+}
+
+// noAccessLog says, of virtualOutbound, that no access log is wanted: that nothing
+// says what one looks like leaves it to the proxy.
+func noAccessLog() *corev3.Metadata {
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{xds.MetadataKey: {Fields: map[string]*structpb.Value{
+		xds.AccessLogKey: structpb.NewBoolValue(false),
+	}}}}
+}
+
 // nameOf makes the name by which DNS knows a service that gets all its ports. A
 // proxy that is not to be asked leaves its addresses to the workload's own DNS.
 func nameOf(s *mesh.Service, asked bool) *fairleadpb.Name {
@@ -139,7 +155,6 @@ func nameOf(s *mesh.Service, asked bool) *fairleadpb.Name {
 		}
 	}
 	n.Source = sourceOf(s.Source)
-	declare(n, s)
 	return n
 }
 
