@@ -155,6 +155,7 @@ func nameOf(s *mesh.Service, asked bool) *fairleadpb.Name {
 		}
 	}
 	n.Source = sourceOf(s.Source)
+	declare(n, s)
 	return n
 }
 
