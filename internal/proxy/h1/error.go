@@ -40,6 +40,7 @@ var (
 	ErrCoding         = bad("http1.invalid_transfer_encoding", "Transfer-Encoding is something else than chunked, once")
 	ErrCodingVersion  = bad("http1.transfer_encoding_not_allowed", "Transfer-Encoding is not part of HTTP/1.0")
 	ErrCodingStatus   = bad("http1.transfer_encoding_not_allowed", "Transfer-Encoding has no place in an answer that has no body")
+	ErrBodyLength     = bad("http1.codec_error", "the body is not what the head announces: there is none, or it has another length")
 	ErrBody           = bad("http1.body_disallowed", "TRACE and CONNECT have no body")
 )
 

@@ -196,8 +196,10 @@ func (d *decoder) beginRequest() {
 		if d.seen != sawMethod|sawAuthority {
 			d.bad(ErrConnect)
 		}
-	case extended && (!connect || !isToken(d.protocol) || d.seen&sawAuthority == 0):
+	case extended && (!connect || d.seen&sawAuthority == 0):
 		d.bad(ErrConnect)
+	case extended && !d.isWebSocket():
+		d.bad(ErrProtocol)
 	case d.seen&need != need:
 		d.bad(ErrPseudo)
 	case d.scheme != "http" && d.scheme != "https":
@@ -226,13 +228,17 @@ func (d *decoder) beginRequest() {
 		d.host = true
 	}
 	if extended {
-		t = append(t, "connection: Upgrade\r\n"...)
-		t = appendLine(t, "upgrade", d.protocol)
-	}
-	if d.protocol == "websocket" {
+		t = append(t, "connection: Upgrade\r\nupgrade: websocket\r\n"...)
 		t = appendKey(t, d.random)
 	}
 	d.text = t
+}
+
+// isWebSocket reports whether :protocol is websocket, in any letter case. Others
+// are refused here, where the bytes of a stream that is a tunnel and not a body
+// can still be told from one.
+func (d *decoder) isWebSocket() bool {
+	return isToken(d.protocol) && strings.EqualFold(d.protocol, "websocket")
 }
 
 // appendKey appends a Sec-WebSocket-Key. It only has to differ from others.
@@ -305,7 +311,7 @@ func (d *decoder) field(name, value string) {
 			return
 		}
 	case "sec-websocket-key":
-		if d.protocol == "websocket" {
+		if d.seen&sawProtocol != 0 {
 			return
 		}
 	case "sec-websocket-accept":

@@ -85,8 +85,8 @@ func TestRequestText(t *testing.T) {
 			"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: AQAAAAAAAAAVfEp/uXk3ng==\r\nsec-websocket-version: 13\r\n\r\n",
 		},
 		{
-			"another protocol", ":method=CONNECT | :protocol=connect-udp | :scheme=http | :path=/ | :authority=a", false,
-			"GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: connect-udp\r\n\r\n",
+			"websocket in other letters", ":method=CONNECT | :protocol=WebSocket | :scheme=http | :path=/ | :authority=a | sec-websocket-key=x", false,
+			"GET / HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: AQAAAAAAAAAVfEp/uXk3ng==\r\n\r\n",
 		},
 		{"no host, which h1 refuses", ":method=GET | :scheme=http | :path=/", true, "GET / HTTP/1.1\r\n\r\n"},
 	} {

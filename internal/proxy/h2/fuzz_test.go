@@ -12,12 +12,19 @@ import (
 // holds its text to what the block says: h1 reads exactly one head, and as many
 // fields as came in, or refuses it.
 func FuzzRequestBlock(f *testing.F) {
-	seed := func(list string) { f.Add([]byte(strings.NewReplacer("=", "\xff", " | ", "\xff").Replace(list)), true) }
+	seed := func(list string) {
+		b := []byte(strings.NewReplacer("=", "\xff", " | ", "\xff").Replace(list))
+		f.Add(b, true)
+		f.Add(b, false)
+	}
 	seed(get)
 	seed(get + " | cookie=a | cookie=b | host=a")
 	seed(":method=POST | :scheme=http | :path=/ | :authority=a | content-length=0 | te=trailers")
 	seed(":method=CONNECT | :authority=a:1")
 	seed(":method=CONNECT | :protocol=websocket | :scheme=http | :path=/ | :authority=a")
+	for _, protocol := range []string{"h2c", "H2C", "WebSocket", "connect-udp", "websocket, h2c"} {
+		seed(":method=CONNECT | :protocol=" + protocol + " | :scheme=http | :path=/ | :authority=a")
+	}
 	seed(get + " | x=a\r\nb: c")
 	f.Fuzz(func(t *testing.T, b []byte, end bool) {
 		parts := strings.Split(string(b), "\xff")
@@ -69,8 +76,13 @@ func checkOneHead(t *testing.T, d *decoder, text []byte, want int, host bool) {
 			got++
 		}
 	}
-	if d.protocol != "" {
-		return // some fields are made here; and what is no WebSocket is never sent on
+	if !d.end && !r.Connect && r.Framing == h1.NoBody && r.Upgrade != h1.WebSocket {
+		t.Fatalf("what comes on the stream would follow a head that announces nothing: %q", text)
+	}
+	if tunnel := d.seen&sawProtocol != 0; tunnel != (r.Upgrade == h1.WebSocket) || tunnel && string(r.Method.In(text)) != "GET" {
+		t.Fatalf("protocol %q became %q", d.protocol, text)
+	} else if tunnel {
+		return // some fields are made here
 	}
 	if got != want || host {
 		t.Fatalf("%d fields became %d: %q", want, got, text)

@@ -142,6 +142,7 @@ var (
 	ErrScheme        = streamBad(ProtocolError, ":scheme is neither http nor https")
 	ErrAuthority     = streamBad(ProtocolError, ":authority and Host differ, or there are two of them")
 	ErrConnect       = streamBad(ProtocolError, "CONNECT without :authority, or with what it must not have")
+	ErrProtocol      = streamBad(ProtocolError, "an extended CONNECT is for something else than a WebSocket (:protocol)")
 	ErrStatus        = streamBad(ProtocolError, ":status is not a number of three digits, or is 101")
 	ErrLength        = streamBad(ProtocolError, "Content-Length is not one decimal number, or not the length of the body")
 	ErrTrailer       = streamBad(ProtocolError, "a trailer has a field that has no place there, or does not end the stream")

@@ -15,6 +15,10 @@ func (x *exchange) respond(ctx context.Context) (more bool) {
 	if x.resp.Status == 101 {
 		return x.relay(ctx, p)
 	}
+	x.size.begin(&x.resp.Fields)
+	if err := x.size.take(p); err != nil {
+		return x.fail(ctx, err)
+	}
 	if !x.whole && !x.upload.running { // nobody reads the rest, and nobody will
 		x.caller.giveUp()
 	}
@@ -51,6 +55,9 @@ func (x *exchange) passDown() error {
 		x.renew()
 		b = x.server.rest(x.up, b)
 		p, err := x.up.read(b)
+		if err == nil {
+			err = x.size.take(p)
+		}
 		if err != nil {
 			return err
 		}

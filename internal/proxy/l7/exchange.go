@@ -44,7 +44,8 @@ type exchange struct {
 	tried    []*cluster.Endpoint
 	answer   []byte // begins with the head of the answer
 	resp     h1.Response
-	interim  int // 1xx answers so far
+	size     measure // of its body, as far as it was sent on
+	interim  int     // 1xx answers so far
 	sentAt   time.Time
 	timeout  time.Duration // of the route, from the last byte of the request on; 0: none
 	deadline time.Time     // when that ends, if the request was whole when it was sent
@@ -129,6 +130,10 @@ func (x *exchange) serve(ctx context.Context, text []byte, fault error) (more bo
 	}
 	if x.req.Upgrade == h1.WebSocket && (x.req.Framing == h1.Chunked || x.req.Length > 0) {
 		return x.refuse(h1.ErrBody)
+	}
+	x.upload.size.begin(&x.req.Fields)
+	if fault = x.upload.size.take(x.first); fault != nil {
+		return x.refuse(fault)
 	}
 	host, err := canonicalHost(x.rec.Authority, x.ownHost[:0])
 	if err != nil {

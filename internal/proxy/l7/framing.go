@@ -44,6 +44,34 @@ func appendPiece(dst []byte, p piece, chunked bool) []byte {
 	return dst
 }
 
+// A measure holds a body to what its head says of it, whatever the protocols on both
+// sides: what follows a head that announces less would be the next message to
+// whoever reads the bytes. It is the last that sees a piece before it is sent.
+type measure struct {
+	framing h1.Framing
+	left    int64 // of a body with a length: bytes still to come
+}
+
+// begin prepares for the body that follows a head.
+func (m *measure) begin(f *h1.Fields) { *m = measure{f.Framing, f.Length} }
+
+// take takes the next piece. Its error is h1.ErrBodyLength.
+func (m *measure) take(p piece) error {
+	n := int64(len(p.data))
+	switch m.framing {
+	case h1.NoBody:
+		if n > 0 || !p.last {
+			return h1.ErrBodyLength
+		}
+	case h1.Length:
+		if m.left -= n; m.left < 0 || p.last && m.left > 0 {
+			return h1.ErrBodyLength
+		}
+	case h1.Chunked, h1.UntilClose:
+	}
+	return nil
+}
+
 // An incoming is a body as it arrives on an HTTP/1 connection. It is the one
 // place that knows where such a body ends.
 type incoming struct {

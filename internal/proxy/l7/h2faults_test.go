@@ -69,6 +69,8 @@ func TestFault43NothingReachesTheEndpointThatCouldSplitARequest(t *testing.T) {
 		"no path":                            {":method", "POST", ":scheme", "http", ":authority", "x.example"},
 		"no method":                          {":scheme", "http", ":path", "/", ":authority", "x.example"},
 		":protocol without CONNECT":          with(":protocol", "websocket"),
+		":protocol that is no WebSocket":     {":method", "CONNECT", ":protocol", "connect-udp", ":scheme", "http", ":path", "/", ":authority", "x.example"},
+		":protocol that HTTP/1 ignores":      {":method", "CONNECT", ":protocol", "h2c", ":scheme", "http", ":path", "/", ":authority", "x.example"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWitness(t)
@@ -150,7 +152,6 @@ func TestAHeadThatHTTP1RefusesIsAnsweredOnItsStream(t *testing.T) {
 		{[]string{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "user@x.example"}, "400", "http2.violation.of.messaging.rule"},
 		{[]string{":method", "GET", ":scheme", "http", ":path", "/"}, "400", "missing_host_header"},
 		{[]string{":method", "CONNECT", ":authority", "x.example:443"}, "403", "upgrade_failed"},
-		{[]string{":method", "CONNECT", ":protocol", "other", ":scheme", "http", ":path", "/", ":authority", "x.example"}, "403", "upgrade_failed"},
 		{[]string{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "x.example", "x-large", strings.Repeat("x", 61<<10)}, "431", "http2.too_many_headers"},
 	} {
 		id := uint32(2*i + 1)

@@ -33,6 +33,7 @@ type h2Upstream struct {
 
 	answer []byte // begins with the head parsed last, or a head to parse
 	parsed int    // length of that head
+	bare   bool   // the answer has no body
 	failed error  // why there is no stream, once send was tried
 
 	block []byte // the header block that goes out
@@ -169,11 +170,17 @@ func (u *h2Upstream) readHead(r *h1.Response, toHEAD bool) (text []byte, err err
 	case !done:
 		return nil, h1.ErrHeadTooLarge // which cannot be: the text of a block is a whole head
 	}
-	u.parsed = r.Len
+	u.parsed, u.bare = r.Len, r.Framing == h1.NoBody && r.Status != 101
 	return u.answer, nil
 }
 
-func (u *h2Upstream) open() (piece, error) { return pieceNow(u.stream.Load(), u.ahead[:]), nil }
+// open says that an answer which has no body is over, though its stream may not be.
+func (u *h2Upstream) open() (piece, error) {
+	if u.bare {
+		return piece{last: true}, nil
+	}
+	return pieceNow(u.stream.Load(), u.ahead[:]), nil
+}
 
 func (u *h2Upstream) ready() bool { return u.stream.Load().Readable() }
 func (u *h2Upstream) wait()       { _ = u.stream.Load().WaitReadable() } // read tells

@@ -156,7 +156,7 @@ func TestACallerOfAnotherProtocolMeetsHTTP1(t *testing.T) {
 	}
 	t.Run("no route", func(t *testing.T) {
 		r := newRig(t)
-		got := r.serveStream(newStream(piece{}), "GET / HTTP/1.1\r\nHost: who.example\r\n\r\n")
+		got := r.serveStream(newStream(piece{}), "POST / HTTP/1.1\r\nHost: who.example\r\nTransfer-Encoding: chunked\r\n\r\n")
 		if !strings.HasPrefix(got, "give up\nreply HTTP/1.1 502 Bad Gateway \"who.example") || !strings.HasSuffix(got, "last\nend\n") {
 			t.Errorf("told %s", got)
 		}
@@ -248,6 +248,7 @@ func (r *rig) exchange(s *stream, f *far) *exchange {
 	}
 	x.describe()
 	x.whole = s.ahead.last
+	x.upload.size.begin(&x.req.Fields)
 	e, err := r.clusters.Get("outbound|80||x.example").Pick(netip.AddrPort{}, nil, &x.rec)
 	if err != nil {
 		r.t.Fatal(err)

@@ -20,10 +20,11 @@ var (
 
 // An upload is the body of a request on its way to the endpoint, from the
 // moment a goroutine takes it over until done is received from. Between these
-// the goroutine owns err and received, reads from the caller and writes to the
+// the goroutine owns size, err and received, reads from the caller and writes to the
 // upstream.
 type upload struct {
 	done     chan struct{}
+	size     measure // what passed so far
 	running  bool
 	stopping atomic.Bool
 	last     atomic.Bool // the last piece is at hand or gone
@@ -61,6 +62,11 @@ func (x *exchange) passUp(from caller, to upstream) {
 	for last := false; !last; {
 		b = x.server.rest(from, b)
 		p, err := from.read(b)
+		if err == nil {
+			if err = u.size.take(p); err != nil {
+				err = fmt.Errorf("%w: %w", errUpload, err)
+			}
+		}
 		if err != nil {
 			u.err = err
 			if errors.Is(err, errGone) && u.stopping.Load() {
