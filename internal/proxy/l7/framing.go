@@ -2,6 +2,11 @@ package l7
 
 import "github.com/fairlead/fairlead/internal/proxy/h1"
 
+// A sheet is what an answer lies in as it comes, or as it goes out with what
+// framing adds. It is taken once there is something to put into it: few are in
+// use at a time, and those are warm in the processor's cache.
+type sheet [answerSize + answerSize/16]byte
+
 // room is left before and after the data of a piece for framing made in place.
 const room = 24
 

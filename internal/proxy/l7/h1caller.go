@@ -43,16 +43,13 @@ type h1Caller struct {
 	closing bool // the connection ends with this exchange
 	linger  bool // … and the caller may still be sending
 
-	out []byte // what goes out in one write
-
-	ownIn  [headSize]byte // what in usually refers to
-	ownOut [answerSize]byte
-	large  *buffer // in when it outgrew its own
+	ownIn [headSize]byte // what in usually refers to
+	large *buffer        // in when it outgrew its own
 }
 
 // init prepares a new caller, which parses heads into req.
 func (c *h1Caller) init(req *h1.Request) {
-	c.req, c.in, c.out = req, c.ownIn[:], c.ownOut[:0]
+	c.req, c.in = req, c.ownIn[:]
 }
 
 // begin prepares for the next request.
@@ -68,7 +65,7 @@ func (c *h1Caller) clear() {
 		c.conn.server.buffers.Put(c.large)
 	}
 	c.conn, c.large, c.filled, c.spill = nil, nil, 0, nil
-	c.in, c.out = c.ownIn[:], c.ownOut[:0]
+	c.in = c.ownIn[:]
 }
 
 // next moves what came after the request to the front, and reports whether
@@ -235,14 +232,16 @@ func (c *h1Caller) interim(r *h1.Response, text []byte) error {
 	if c.req.Minor == 0 {
 		return nil
 	}
-	c.out = r.AppendTo(c.out[:0], text, h1.Reply{})
-	return c.send(c.out)
+	out := c.conn.server.sheets.Get().(*sheet)
+	defer c.conn.server.sheets.Put(out)
+	return c.send(r.AppendTo(out[:0], text, h1.Reply{}))
 }
 
 func (c *h1Caller) answer(r *h1.Response, text []byte, p piece) error {
-	c.out = r.AppendTo(c.out[:0], text, c.frame(r))
-	c.out = appendPiece(c.out, p, c.chunked)
-	return c.send(c.out)
+	out := c.conn.server.sheets.Get().(*sheet)
+	defer c.conn.server.sheets.Put(out)
+	head := r.AppendTo(out[:0], text, c.frame(r))
+	return c.send(appendPiece(head, p, c.chunked))
 }
 
 // frame decides how the answer is framed, and whether the connection survives it.
@@ -285,7 +284,9 @@ func (c *h1Caller) send(b []byte) error {
 }
 
 func (c *h1Caller) reply(head, body []byte) error {
-	out := append(c.out[:0], head...)
+	room := c.conn.server.sheets.Get().(*sheet)
+	defer c.conn.server.sheets.Put(room)
+	out := append(room[:0], head...)
 	switch {
 	case c.closing:
 		out = append(out, "connection: close\r\n"...)
@@ -293,8 +294,7 @@ func (c *h1Caller) reply(head, body []byte) error {
 		out = append(out, "connection: keep-alive\r\n"...)
 	}
 	out = append(out, "\r\n"...)
-	c.out = append(out, body...)
-	return c.send(c.out)
+	return c.send(append(out, body...))
 }
 
 // abort ends the connection: with a reset where its end would otherwise tell

@@ -25,7 +25,7 @@ type h1Upstream struct {
 	unsent   bool // the connection was broken before anything went out
 	chunked  bool // the request's body goes out in chunks
 
-	answer []byte
+	answer []byte // nil until something comes
 	filled int
 	resp   *h1.Response // what the head in answer was parsed into; nil: none was
 	body   incoming
@@ -33,22 +33,25 @@ type h1Upstream struct {
 
 	out []byte // what goes out in one write
 
-	ownAnswer [answerSize]byte // what answer usually refers to
-	ownOut    [requestSize]byte
-	large     *buffer // answer when it outgrew its own
+	ownOut [requestSize]byte
+	sheet  *sheet  // what answer usually refers to; nil: none was taken
+	large  *buffer // … when it outgrew that
 }
 
 // init prepares a new upstream.
 func (u *h1Upstream) init(s *Server) {
-	u.server, u.answer, u.out = s, u.ownAnswer[:], u.ownOut[:0]
+	u.server, u.out = s, u.ownOut[:0]
 }
 
-// clear drops what is more than usual.
+// clear gives back what answers lie in, and drops what is more than usual.
 func (u *h1Upstream) clear() {
+	if u.sheet != nil {
+		u.server.sheets.Put(u.sheet)
+	}
 	if u.large != nil {
 		u.server.buffers.Put(u.large)
 	}
-	u.large, u.answer, u.out = nil, u.ownAnswer[:], u.ownOut[:0]
+	u.sheet, u.large, u.answer, u.out = nil, nil, nil, u.ownOut[:0]
 }
 
 func (u *h1Upstream) attach(ctx context.Context, e *cluster.Endpoint, fresh bool, deadline time.Time) (err error) {
@@ -124,11 +127,7 @@ func (u *h1Upstream) readHead(r *h1.Response, toHEAD bool) ([]byte, error) {
 				return u.answer[:u.filled], nil
 			}
 		}
-		if u.filled == len(u.answer) {
-			u.grow()
-		}
-		n, err := u.hear(u.answer[u.filled:])
-		u.filled += n
+		n, err := u.hear()
 		if n == 0 && err != nil {
 			return nil, err
 		}
@@ -136,22 +135,37 @@ func (u *h1Upstream) readHead(r *h1.Response, toHEAD bool) ([]byte, error) {
 }
 
 // hear reads more of the answer, and sends the request first if that is still to be done.
-func (u *h1Upstream) hear(b []byte) (n int, err error) {
-	switch {
-	case u.stale:
+func (u *h1Upstream) hear() (n int, err error) {
+	if u.stale {
 		return 0, transport.ErrStale
-	case !u.staged:
-		return u.conn.Read(b)
 	}
-	u.staged = false
-	wrote, n, err := u.conn.Ask(u.out, b, u.reused)
-	if wrote < len(u.out) {
+	asked := u.staged
+	if asked {
+		u.staged = false
+		wrote, err := u.conn.Ask(u.out, u.reused)
 		u.stale = errors.Is(err, transport.ErrStale)
-		u.unsent = wrote == 0
-		if !u.stale {
-			return u.conn.Read(b) // it may have answered before it stopped reading
+		u.unsent = wrote == 0 && err != nil
+		switch {
+		case wrote < len(u.out) && !u.stale:
+			asked = false // it may have answered before it stopped reading
+		case err != nil:
+			return 0, err
 		}
 	}
+	switch {
+	case u.answer == nil:
+		u.sheet = u.server.sheets.Get().(*sheet)
+		u.answer = u.sheet[:answerSize]
+	case u.filled == len(u.answer):
+		u.grow()
+	}
+	if asked {
+		n, err = u.conn.ReadNow(u.answer)
+	}
+	if n == 0 && err == nil {
+		n, err = u.conn.Read(u.answer[u.filled:])
+	}
+	u.filled += n
 	return n, err
 }
 

@@ -85,6 +85,7 @@ type Server struct {
 	sessions    sync.Pool // of *session
 	streams     sync.Pool // of *streamSession
 	buffers     sync.Pool // of *buffer
+	sheets      sync.Pool // of *sheet
 	ids         atomic.Uint64
 	panics      atomic.Uint64
 }
@@ -98,6 +99,7 @@ func New(o Options) *Server {
 	s.sessions.New = func() any { return newSession(s) }
 	s.streams.New = func() any { return newStreamSession(s) }
 	s.buffers.New = func() any { return new(buffer) }
+	s.sheets.New = func() any { return new(sheet) }
 	return s
 }
 

@@ -23,16 +23,32 @@ func answering(t *testing.T, c net.Conn, answer string) {
 	say(t, c, answer)
 }
 
+// ask asks, and reads the first of the answer into b.
+func ask(c *Conn, question, b []byte, kept bool) (wrote, n int, err error) {
+	wrote, err = c.Ask(question, kept)
+	for n == 0 && err == nil {
+		if n, err = c.ReadNow(b); n == 0 && err == nil {
+			err = c.WaitEvent()
+		}
+	}
+	return wrote, n, err
+}
+
 func TestAskWritesAndReads(t *testing.T) {
 	for _, kind := range kinds {
 		for _, kept := range []bool{false, true} {
 			c, theirs := ends(t, kind)
-			go answering(t, theirs, "answer")
+			answered := make(chan struct{})
+			go func() { defer close(answered); answering(t, theirs, "answer") }()
 			b := make([]byte, 100)
-			wrote, n, err := c.Ask([]byte("question"), b, kept)
-			if wrote != 8 || err != nil || string(b[:n]) != "answer" {
+			wrote, n, err := ask(c, []byte("question"), b, kept)
+			if wrote != 8 || err != nil || n == 0 || !strings.HasPrefix("answer", string(b[:n])) {
 				t.Errorf("%s, kept %v: %d %q %v", kind, kept, wrote, b[:n], err)
 			}
+			if rest, err := io.ReadAll(io.LimitReader(c, int64(6-n))); string(b[:n])+string(rest) != "answer" {
+				t.Errorf("%s, kept %v: then %q %v", kind, kept, rest, err)
+			}
+			<-answered
 		}
 	}
 }
@@ -48,7 +64,7 @@ func TestAKeptConnIsNotAskedUnlessItsPeerIsQuiet(t *testing.T) {
 		c, theirs := ends(t, "tcp")
 		spoil(c, theirs)
 		eventually(t, name, func() bool { return !c.Alive() })
-		wrote, _, err := c.Ask([]byte("question"), make([]byte, 100), true)
+		wrote, err := c.Ask([]byte("question"), true)
 		if wrote != 0 || !errors.Is(err, ErrStale) {
 			t.Errorf("%s: wrote %d, %v", name, wrote, err)
 		}
@@ -66,7 +82,7 @@ func TestAskHearsWhatWasSaidBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := make([]byte, 100)
-	if _, n, err := c.Ask([]byte("question"), b, false); err != nil || string(b[:n]) != "early" {
+	if _, n, err := ask(c, []byte("question"), b, false); err != nil || string(b[:n]) != "early" {
 		t.Errorf("%q %v", b[:n], err)
 	}
 }
@@ -89,7 +105,7 @@ func TestAskEndsWithThePeer(t *testing.T) {
 			}
 			tt.end(c, theirs.(*net.TCPConn))
 		}()
-		wrote, n, err := c.Ask([]byte("question"), make([]byte, 100), true)
+		wrote, n, err := ask(c, []byte("question"), make([]byte, 100), true)
 		if wrote != 8 || n != 0 || !errors.Is(err, tt.want) {
 			t.Errorf("%s: wrote %d, read %d, %v", name, wrote, n, err)
 		}
@@ -99,7 +115,7 @@ func TestAskEndsWithThePeer(t *testing.T) {
 func TestAskOfAClosedConnSendsNothing(t *testing.T) {
 	c, _ := ends(t, "tcp")
 	c.Close()
-	if wrote, _, err := c.Ask([]byte("question"), make([]byte, 100), true); wrote != 0 || !errors.Is(err, net.ErrClosed) {
+	if wrote, err := c.Ask([]byte("question"), true); wrote != 0 || !errors.Is(err, net.ErrClosed) {
 		t.Errorf("wrote %d, %v", wrote, err)
 	}
 }
@@ -115,7 +131,7 @@ func TestAQuestionLargerThanTheWindowGoesOutWhole(t *testing.T) {
 		say(t, theirs, "answer")
 	}()
 	b := make([]byte, 100)
-	wrote, n, err := c.Ask(question, b, true)
+	wrote, n, err := ask(c, question, b, true)
 	if wrote != len(question) || err != nil || string(b[:n]) != "answer" {
 		t.Errorf("wrote %d, %q %v", wrote, b[:n], err)
 	}
@@ -161,7 +177,7 @@ func TestNoAnswerIsMissed(t *testing.T) {
 				if i == rounds-1 {
 					question = "last"
 				}
-				_, n, err := c.Ask([]byte(question), b, true)
+				_, n, err := ask(c, []byte(question), b, true)
 				for got := string(b[:n]); err == nil && !strings.HasSuffix(got, "wer"); got += string(b[:n]) {
 					n, err = c.Read(b)
 				}
@@ -253,7 +269,7 @@ func TestAskingAllocatesNothing(t *testing.T) {
 	b := make([]byte, 10)
 	question := []byte("q")
 	if n := testing.AllocsPerRun(100, func() {
-		if _, _, err := c.Ask(question, b, true); err != nil {
+		if _, _, err := ask(c, question, b, true); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := c.Write(question); err != nil {

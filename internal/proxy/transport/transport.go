@@ -27,7 +27,7 @@ type Conn struct {
 	net.Conn
 
 	head []byte  // given back: delivered before the socket is read
-	one  [1]byte // where head lies after waiting on a stream without a descriptor
+	one  [1]byte // where head lies after waiting on a stream without a descriptor; else room for a look
 
 	raw   syscall.RawConn       // nil: no socket
 	wait  func(fd uintptr) bool // c.waitStep, bound once so that waiting allocates nothing
@@ -35,7 +35,6 @@ type Conn struct {
 	quiet bool                  // what lookStep or eventStep found; the reader's
 
 	event  func(fd uintptr) bool // c.eventStep, bound when it is first needed
-	ask    func(fd uintptr) bool // c.askStep, likewise
 	asking asking
 	now    now
 
