@@ -43,7 +43,8 @@ type Plane struct {
 	log      *slog.Logger
 	source   *file.Source
 	server   *ads.Server
-	expected translate.View // the one that will be asked for first
+	expected translate.View    // the one that will be asked for first
+	labels   map[string]string // of the workload that will
 
 	mu       sync.Mutex // guards the following
 	registry *registry.Registry
@@ -52,6 +53,9 @@ type Plane struct {
 	problems map[api.Problem]struct{} // that hold of the objects together; each was logged
 	errors   int                      // how many of them are errors
 	foreseen []api.Problem            // those of them that the expected view will have once it is made
+
+	meshObject *api.Object // the mesh-wide configuration; nil: there is none
+	ruling     Ruling      // for the expected workload, as said last
 }
 
 // A view is what one kind of proxy gets, and who follows it.
@@ -80,6 +84,7 @@ func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	m.OutboundTrafficPolicy = o.Policy
 	p = &Plane{
 		policy:   o.Policy,
+		labels:   o.Labels,
 		log:      o.Log,
 		source:   source,
 		registry: registry.New(m),
@@ -89,7 +94,9 @@ func New(o Options) (p *Plane, warnings []api.Problem, err error) {
 	p.server = ads.New(p, o.Log)
 	snapshot, delta := p.registry.Apply(time.Now(), changes)
 	p.snapshot = snapshot
+	p.noteMeshLocked(changes)
 	p.expected = p.keyLocked(o.Namespace, o.Labels, p.snapshot.Mesh().Capture())
+	p.ruling = p.rulingLocked(o.Namespace, o.Labels)
 	p.foreseen = translate.Problems(p.servicesLocked(p.expected))
 	joined := slices.Concat(delta.Problems, p.foreseen)
 	for _, x := range joined {
@@ -151,6 +158,20 @@ func (p *Plane) Errors() int {
 	defer p.mu.Unlock()
 	return p.source.Errors() + p.errors
 }
+
+// Problems returns what is wrong now, in the files and in what their objects are
+// together for the proxies served: errors first, at most 100.
+func (p *Plane) Problems() []api.Problem {
+	p.mu.Lock()
+	all := slices.Concat(p.source.Problems(), slices.Collect(maps.Keys(p.problems)))
+	p.mu.Unlock()
+	api.Sort(all)
+	slices.SortStableFunc(all, func(a, b api.Problem) int { return cmp.Compare(b.Severity, a.Severity) })
+	return all[:min(len(all), maxProblems)]
+}
+
+// maxProblems bounds what Problems returns: who has more mends these first.
+const maxProblems = 100
 
 // Join implements ads.Catalog.
 func (p *Plane) Join(n ads.Node, publish func(*translate.Set, []translate.Key)) (leave func()) {
@@ -265,6 +286,7 @@ func (p *Plane) Apply(changes []registry.Change) {
 	defer p.mu.Unlock()
 	snapshot, delta := p.registry.Apply(time.Now(), changes)
 	p.snapshot = snapshot
+	p.noteMeshLocked(changes)
 	problems, ended := delta.Problems, delta.Ended
 	resources := 0
 	if delta.Mesh || delta.Sidecars {
@@ -292,6 +314,7 @@ func (p *Plane) Apply(changes []registry.Change) {
 		}
 	}
 	p.log.Info("configuration changed", "hosts", len(delta.Hosts), "resources", resources, "took", time.Since(began).Round(time.Microsecond))
-	p.overLocked(p.endLocked(ended), problems)
+	p.logPolicyLocked()
+	p.overLocked(p.endLocked(ended), problems, changes)
 	p.reportLocked(problems, changes)
 }

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"strings"
+
 	"github.com/fairlead/fairlead/internal/api"
 	"github.com/fairlead/fairlead/internal/control/file"
 	"github.com/fairlead/fairlead/internal/control/registry"
@@ -71,9 +73,9 @@ next:
 	return over
 }
 
-// overLocked logs that problems are over, unless the same field of their object
-// has another now.
-func (p *Plane) overLocked(over, problems []api.Problem) {
+// overLocked logs that problems are over and by which change, unless the same
+// field of their object has another now.
+func (p *Plane) overLocked(over, problems []api.Problem, changes []registry.Change) {
 	if len(over) == 0 {
 		return
 	}
@@ -87,7 +89,22 @@ func (p *Plane) overLocked(over, problems []api.Problem) {
 	}
 	for _, x := range over {
 		if !wrong[place{keyOf(x), x.Field}] {
-			p.log.Info("no longer so: "+x.Message, "object", x.Object.String(), "field", x.Field)
+			p.log.Info("solved"+by(x, changes)+"; it was: "+x.Message, "object", x.Object.String(), "field", x.Field)
 		}
 	}
+}
+
+// by names the change that a problem ended with: that of its own object, or of
+// one that it names.
+func by(x api.Problem, changes []registry.Change) string {
+	for _, c := range changes {
+		if c.Key != keyOf(x) && !strings.Contains(x.Message, c.Key.String()+" ") {
+			continue
+		}
+		if c.Object == nil {
+			return ", now that " + c.Key.String() + " is gone"
+		}
+		return ", now that " + c.Key.String() + " has changed"
+	}
+	return ""
 }

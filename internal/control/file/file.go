@@ -39,16 +39,17 @@ type Options struct {
 }
 
 // A Source reads objects from files. It is not safe for concurrent use, but for
-// Errors: call Run once, after Load.
+// Errors and Problems: call Run once, after Load.
 type Source struct {
 	options  Options
-	files    map[string]*tracked      // by absolute path
-	objects  map[api.Key]*api.Object  // as last handed over
-	since    map[api.Key]time.Time    // when those appeared that Load did not find
-	settle   time.Duration            // see the constant; tests wait longer
-	reported map[api.Problem]struct{} // said in the log, or by Load
-	errors   atomic.Int64             // what Errors returns
-	loaded   int                      // what Loaded returns
+	files    map[string]*tracked           // by absolute path
+	objects  map[api.Key]*api.Object       // as last handed over
+	since    map[api.Key]time.Time         // when those appeared that Load did not find
+	settle   time.Duration                 // see the constant; tests wait longer
+	reported map[api.Problem]struct{}      // said in the log, or by Load
+	errors   atomic.Int64                  // what Errors returns
+	current  atomic.Pointer[[]api.Problem] // what Problems returns
+	loaded   int                           // what Loaded returns
 }
 
 // Loaded returns how many objects the files had when they were read first, those
@@ -58,6 +59,15 @@ func (s *Source) Loaded() int { return s.loaded }
 // Errors returns how many problems of severity Error the files have now: 0
 // after Load.
 func (s *Source) Errors() int { return int(s.errors.Load()) }
+
+// Problems returns the problems that the files have now, sorted, which the caller
+// must not change.
+func (s *Source) Problems() []api.Problem {
+	if all := s.current.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
 
 // Load reads everything once. Any problem of severity Error makes err non-nil;
 // problems has the warnings too, sorted.
@@ -263,6 +273,7 @@ func (s *Source) remember(problems []api.Problem) {
 	for _, p := range problems {
 		s.reported[p] = struct{}{}
 	}
+	s.current.Store(&problems)
 }
 
 // absolute is the identity of a path: one file named twice is one file.

@@ -42,7 +42,7 @@ func (l loss) why() string {
 	if l.keeper.service.Created.Before(l.loser.service.Created) {
 		return "is older"
 	}
-	return "comes first by name"
+	return "comes first by host name"
 }
 
 // forget prepares the part to be made anew.
