@@ -57,7 +57,7 @@ type Chain struct {
 // A RouteTable routes the requests of a port.
 type RouteTable struct {
 	Name         string          `json:"name"`
-	VirtualHosts []VirtualHost   `json:"virtual_hosts"`
+	VirtualHosts []VirtualHost   `json:"virtualHosts"`
 	Raw          json.RawMessage `json:"raw,omitempty"`
 }
 
@@ -81,7 +81,7 @@ type Route struct {
 type Cluster struct {
 	Name           string          `json:"name"`
 	Type           string          `json:"type"` // EDS, STRICT_DNS, LOGICAL_DNS, ORIGINAL_DST, STATIC
-	ConnectTimeout string          `json:"connect_timeout"`
+	ConnectTimeout string          `json:"connectTimeout"`
 	Entry          *Ref            `json:"entry,omitempty"`
 	Raw            json.RawMessage `json:"raw,omitempty"`
 }
@@ -104,8 +104,8 @@ type Name struct {
 // A ClusterState is a cluster as it is now.
 type ClusterState struct {
 	Name      string          `json:"name"`
-	DNS       string          `json:"dns,omitempty"`       // fresh, stale, negative, never; empty if no name is needed
-	DNSError  string          `json:"dns_error,omitempty"` // the last failure
+	DNS       string          `json:"dns,omitempty"`      // fresh, stale, negative, never; empty if no name is needed
+	DNSError  string          `json:"dnsError,omitempty"` // the last failure
 	Entry     *Ref            `json:"entry,omitempty"`
 	Endpoints []EndpointState `json:"endpoints"`
 }
@@ -124,27 +124,27 @@ type Traffic struct {
 	Connections uint64            `json:"connections"` // that were not HTTP
 	Requests    uint64            `json:"requests"`
 	Refused     uint64            `json:"refused"` // by REGISTRY_ONLY
-	Received    int64             `json:"received_bytes"`
-	Sent        int64             `json:"sent_bytes"`
+	Received    int64             `json:"receivedBytes"`
+	Sent        int64             `json:"sentBytes"`
 	Flags       map[string]uint64 `json:"flags,omitempty"` // by Envoy's letters
-	LogLines    uint64            `json:"log_lines"`
-	LogDropped  uint64            `json:"log_dropped"`
+	LogLines    uint64            `json:"logLines"`
+	LogDropped  uint64            `json:"logDropped"`
 }
 
 // Stats are the counters of a proxy.
 type Stats struct {
 	Traffic
-	DNSRefused uint64 `json:"dns_refused"` // names that no entry declares, under REGISTRY_ONLY
-	DNSShed    uint64 `json:"dns_shed"`    // questions dropped at the proxy's own limit
-	DNSIgnored uint64 `json:"dns_ignored"` // datagrams from a name server's address that answered nothing asked
-	Panics     uint64 `json:"panics"`      // faults of the proxy's own that ended one request, question or answer
+	DNSRefused uint64 `json:"dnsRefused"` // names that no entry declares, under REGISTRY_ONLY
+	DNSShed    uint64 `json:"dnsShed"`    // questions dropped at the proxy's own limit
+	DNSIgnored uint64 `json:"dnsIgnored"` // datagrams from a name server's address that answered nothing asked
+	Panics     uint64 `json:"panics"`     // faults of the proxy's own that ended one request, question or answer
 
 	// What the proxy uses of its limits; a limit of 0 is none.
-	ConnectionsOpen int    `json:"connections_open"`
-	ConnectionLimit int    `json:"connection_limit"`
-	MemoryInUse     uint64 `json:"memory_in_use_bytes"` // at the last look; 0 without a limit
-	MemoryLimit     uint64 `json:"memory_limit_bytes"`
-	MemoryRefused   uint64 `json:"memory_refused"` // requests answered with 503 because memory was short
+	ConnectionsOpen int    `json:"connectionsOpen"`
+	ConnectionLimit int    `json:"connectionLimit"`
+	MemoryInUse     uint64 `json:"memoryInUseBytes"` // at the last look; 0 without a limit
+	MemoryLimit     uint64 `json:"memoryLimitBytes"`
+	MemoryRefused   uint64 `json:"memoryRefused"` // requests answered with 503 because memory was short
 }
 
 // A Status says who the proxy is and whether it serves.
@@ -154,8 +154,8 @@ type Status struct {
 	Namespace     string    `json:"namespace"`
 	Policy        string    `json:"policy"` // ALLOW_ANY or REGISTRY_ONLY
 	Started       time.Time `json:"started"`
-	ConfigVersion uint64    `json:"config_version"`
-	ConfigTime    time.Time `json:"config_time"`       // of the last change
+	ConfigVersion uint64    `json:"configVersion"`
+	ConfigTime    time.Time `json:"configTime"`        // of the last change
 	Connected     bool      `json:"connected"`         // to the control plane
 	Awaited       []string  `json:"awaited,omitempty"` // asked for and not answered yet
 	Error         string    `json:"error,omitempty"`   // why there is no connection, or why the last change was refused

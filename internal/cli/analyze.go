@@ -28,7 +28,7 @@ traffic a longer name of another namespace takes, entries that nobody sees.
 The exit code is 1 if there is an error, 0 if there are none or warnings only.`,
 		Example: `  fairlead analyze -f entries/
   fairlead analyze -f entries/ -n shop -o json`,
-		Args:                  cobra.NoArgs,
+		Args:                  onlyFlags,
 		DisableFlagsInUseLine: true,
 	}
 	form := outputFlag(cmd)

@@ -28,7 +28,8 @@ func newProxyStatus(env Env) *cobra.Command {
 is, STALE it has not answered yet, NOT SENT there was nothing to send, REFUSED it
 refused the last change (with -o json: why). ERRORS counts what is wrong now:
 faults in files, for which the last good state holds, and ports that a host loses
-to another. A run that is stopped gives no answer.`,
+to another; -o json lists them under problems, and fairlead logs has them. A run
+that is stopped gives no answer.`,
 		Example: `  fairlead proxy-status
   fairlead proxy-status client -o json`,
 		Args:              cobra.MaximumNArgs(1),
@@ -40,7 +41,19 @@ to another. A run that is stopped gives no answer.`,
 		if err != nil {
 			return err
 		}
-		return write(env.Out, *form, all, func(w *tabwriter.Writer) { statusTable(w, all, time.Now()) })
+		if *form == short && len(all) == 0 {
+			fmt.Fprintln(env.Err, "fairlead: no runs")
+			return nil
+		}
+		if err := write(env.Out, *form, all, func(w *tabwriter.Writer) { statusTable(w, all, time.Now()) }); err != nil || *form != short {
+			return err
+		}
+		for _, s := range all {
+			if s.Errors > 0 {
+				fmt.Fprintf(env.Err, "fairlead: the errors of %s: `fairlead logs %s`, or under \"problems\" of `fairlead proxy-status %s -o json`\n", s.Name, s.Name, s.Name)
+			}
+		}
+		return nil
 	}
 	return cmd
 }

@@ -39,6 +39,14 @@ func (i *inputs) check(as string) error {
 	return supervisor.CheckName("namespace", i.namespace)
 }
 
+// onlyFlags refuses arguments, which are most likely files.
+func onlyFlags(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%q: give files with -f, as in: %s -f %s", args[0], cmd.CommandPath(), args[0])
+}
+
 func newValidate(env Env) *cobra.Command {
 	var in inputs
 	cmd := &cobra.Command{
@@ -51,7 +59,7 @@ is started. What only comes of objects together is what fairlead analyze finds.
 The exit code is 1 if there is an error, 0 if there are none or warnings only.`,
 		Example: `  fairlead validate -f entries/
   cat entries/*.yaml | fairlead validate -f - -o json`,
-		Args:                  cobra.NoArgs,
+		Args:                  onlyFlags,
 		DisableFlagsInUseLine: true,
 	}
 	form := outputFlag(cmd)

@@ -14,28 +14,46 @@ import (
 
 	"github.com/fairlead/fairlead/internal/admin"
 	"github.com/fairlead/fairlead/internal/peer"
-	"github.com/fairlead/fairlead/internal/sandbox"
 	"github.com/fairlead/fairlead/internal/supervisor/whoowns"
 	"github.com/fairlead/fairlead/internal/xds"
 )
 
 // A Status is what a run says of itself.
 type Status struct {
-	Name      string           `json:"name"`
-	Namespace string           `json:"namespace"`
-	PID       int              `json:"pid"`
-	Command   []string         `json:"command"`
-	Policy    string           `json:"policy"`
-	Started   time.Time        `json:"started"`
-	ProxyPID  int              `json:"proxy_pid"` // 0 while there is none
-	Restarts  int              `json:"restarts"`  // of the proxy
-	Logs      string           `json:"logs"`      // folder
-	AccessLog string           `json:"access_log"`
-	Errors    int              `json:"errors"` // that the files of objects have now; what was good before holds
-	Types     []TypeStatus     `json:"types"`
-	Refused   sandbox.Counters `json:"refused"` // packets, by the sandbox
+	Name      string       `json:"name"`
+	Namespace string       `json:"namespace"`
+	PID       int          `json:"pid"`
+	Command   []string     `json:"command"`
+	Policy    string       `json:"policy"`
+	Started   time.Time    `json:"started"`
+	ProxyPID  int          `json:"proxyPid"` // 0 while there is none
+	Restarts  int          `json:"restarts"` // of the proxy
+	Logs      string       `json:"logs"`     // folder
+	AccessLog string       `json:"accessLog"`
+	Errors    int          `json:"errors"`   // that objects have now; what was good before holds
+	Problems  []Problem    `json:"problems"` // those errors and the warnings there are: errors first, 100 at most
+	Types     []TypeStatus `json:"types"`
+	Refused   Refused      `json:"refused"`
 	// Error says why nothing but the name is known; empty as a rule.
 	Error string `json:"error,omitempty"`
+}
+
+// A Problem is one thing that is wrong with the objects of a run.
+type Problem struct {
+	Severity string `json:"severity"` // error, warning
+	File     string `json:"file,omitempty"`
+	Line     int    `json:"line,omitempty"`
+	Object   string `json:"object,omitempty"`
+	Field    string `json:"field,omitempty"`
+	Message  string `json:"message"`
+}
+
+// Refused counts the packets that the sandbox refused.
+type Refused struct {
+	UDP   uint64 `json:"udp"`   // to any port but 53: QUIC, NTP, …
+	ICMP  uint64 `json:"icmp"`  // ping
+	Loop  uint64 `json:"loop"`  // TCP to the proxy's own port
+	Other uint64 `json:"other"` // SCTP, raw sockets, anything else
 }
 
 // A TypeStatus says how far the proxy is with one type of resource.
@@ -142,21 +160,25 @@ func (w *workload) status() Status {
 		Namespace: w.Workload.Namespace,
 		PID:       os.Getpid(),
 		Command:   w.Command,
-		Policy:    w.policy().String(),
+		Policy:    w.ruling().Policy.String(),
 		Started:   w.started,
 		ProxyPID:  int(w.proxies.pid.Load()),
 		Restarts:  int(w.proxies.restarts.Load()),
 		Logs:      w.dir,
 		AccessLog: w.AccessLog,
 		Errors:    w.plane.Errors(),
+		Problems:  []Problem{},
+	}
+	for _, p := range w.plane.Problems() {
+		s.Problems = append(s.Problems, Problem{p.Severity.String(), p.File, p.Line, p.Object.String(), p.Field, p.Message})
 	}
 	for _, p := range w.plane.Status() {
 		for _, t := range p.Types {
 			s.Types = append(s.Types, TypeStatus{Type: xds.ShortType(t.Type), State: t.State().String(), Resources: t.Resources, Error: t.Error})
 		}
 	}
-	var err error
-	if s.Refused, err = w.sandbox.Counters(); err != nil && !errors.Is(err, net.ErrClosed) {
+	counters, err := w.sandbox.Counters()
+	if s.Refused = Refused(counters); err != nil && !errors.Is(err, net.ErrClosed) {
 		w.log.Warn("the sandbox's counters cannot be read", "error", err)
 	}
 	return s

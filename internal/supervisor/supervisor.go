@@ -243,7 +243,7 @@ func (w *workload) run(ctx context.Context, sockets listeners) (code int, err er
 // A loading is how the control plane came about.
 type loading struct {
 	plane    *control.Plane
-	warnings []api.Problem
+	problems []api.Problem // the errors too that err is made of
 	err      error
 }
 
@@ -253,7 +253,7 @@ func (w *workload) load() <-chan loading {
 	loaded := make(chan loading, 1)
 	go func() {
 		var l loading
-		l.plane, l.warnings, l.err = control.New(control.Options{
+		l.plane, l.problems, l.err = control.New(control.Options{
 			Paths:     w.Paths,
 			Stdin:     w.Stdin,
 			Namespace: w.Workload.Namespace,
@@ -299,10 +299,15 @@ func (w *workload) start(ctx context.Context) error {
 		}
 	}
 	o := await(ctx, loaded)
-	for _, p := range o.warnings {
-		if p.Severity == api.Warning {
-			fmt.Fprintf(w.Notices, "fairlead: warning: %s\n", p)
+	faults := 0
+	for _, p := range o.problems {
+		fmt.Fprintf(w.Notices, "fairlead: %s: %s\n", p.Severity, p)
+		if p.Severity == api.Error {
+			faults++
 		}
+	}
+	if faults > 0 {
+		o.err = didNotStart(faults)
 	}
 	if err = errors.Join(err, o.err); err == nil {
 		err = unprotected(objects, file.Real(w.Paths))
@@ -315,6 +320,14 @@ func (w *workload) start(ctx context.Context) error {
 	}
 	w.plane = o.plane
 	return nil
+}
+
+// didNotStart is the error of objects whose faults were said one by one.
+func didNotStart(faults int) error {
+	if faults == 1 {
+		return errors.New("the command did not start, for the error above")
+	}
+	return fmt.Errorf("the command did not start, for the %d errors above", faults)
 }
 
 // errInside is why a sandbox cannot be made where there is one already.
@@ -400,7 +413,7 @@ func (w *workload) command(ctx, interrupted context.Context) (code int, err erro
 	if err != nil {
 		return 0, fmt.Errorf("find the working folder for the command: %w", err)
 	}
-	if err := w.announce(interrupted, w.policy()); err != nil {
+	if err := w.announce(interrupted, w.ruling()); err != nil {
 		return 0, err
 	}
 	if err := w.signals.hand(interrupted); err != nil {
@@ -445,11 +458,11 @@ func (w *workload) proxyFault() string {
 
 // announce writes the line that says what is about to run, and where nobody
 // reads it waits until the run is interrupted.
-func (w *workload) announce(interrupted context.Context, policy mesh.OutboundPolicy) error {
+func (w *workload) announce(interrupted context.Context, ruling control.Ruling) error {
 	written := make(chan struct{})
 	go func() { // if it is stuck, it ends with the process
 		defer close(written)
-		fmt.Fprintf(w.Notices, "fairlead: %s in namespace %s, %s\n", w.Workload.Name, w.Workload.Namespace, inWords(policy))
+		fmt.Fprintf(w.Notices, "fairlead: %s in namespace %s, %s\n", w.Workload.Name, w.Workload.Namespace, inWords(ruling))
 	}()
 	select {
 	case <-written:
@@ -459,17 +472,21 @@ func (w *workload) announce(interrupted context.Context, policy mesh.OutboundPol
 	}
 }
 
-// policy is the outbound policy that holds for the workload now: objects may
-// have closed what the command line left open.
-func (w *workload) policy() mesh.OutboundPolicy {
-	return w.plane.Policy(w.Workload.Namespace, w.Workload.Labels)
+// ruling is the outbound policy that holds for the workload now, and by whom:
+// objects may have closed what the command line left open.
+func (w *workload) ruling() control.Ruling {
+	return w.plane.Ruling(w.Workload.Namespace, w.Workload.Labels)
 }
 
-func inWords(policy mesh.OutboundPolicy) string {
-	if policy == mesh.RegistryOnly {
-		return "REGISTRY_ONLY: what no entry declares is refused"
+func inWords(r control.Ruling) string {
+	means := "what no entry declares passes through"
+	if r.Policy == mesh.RegistryOnly {
+		means = "what no entry declares is refused"
 	}
-	return "ALLOW_ANY: what no entry declares passes through"
+	if r.By != "" {
+		return r.Policy.String() + " (" + r.By + "): " + means
+	}
+	return r.Policy.String() + ": " + means
 }
 
 // serveExec serves the clients of `fairlead exec`.

@@ -201,7 +201,7 @@ func TestALineThatNobodyReadsHoldsNoInterruptionUp(t *testing.T) {
 	w := &workload{Options: Options{Notices: stuck}}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := w.announce(ctx, mesh.AllowAny); !errors.Is(err, errInterrupted) {
+	if err := w.announce(ctx, control.Ruling{Policy: mesh.AllowAny}); !errors.Is(err, errInterrupted) {
 		t.Errorf("got %v, want %v", err, errInterrupted)
 	}
 }

@@ -47,11 +47,11 @@ type Stats struct {
 	Connections uint64            `json:"connections"` // ended, that were not HTTP
 	Requests    uint64            `json:"requests"`    // ended
 	Refused     uint64            `json:"refused"`     // by REGISTRY_ONLY
-	Received    int64             `json:"received_bytes"`
-	Sent        int64             `json:"sent_bytes"`
+	Received    int64             `json:"receivedBytes"`
+	Sent        int64             `json:"sentBytes"`
 	Flags       map[string]uint64 `json:"flags,omitempty"` // by Envoy's letters
-	LogLines    uint64            `json:"log_lines"`       // written
-	LogDropped  uint64            `json:"log_dropped"`     // lost: the writer could not keep up or failed
+	LogLines    uint64            `json:"logLines"`        // written
+	LogDropped  uint64            `json:"logDropped"`      // lost: the writer could not keep up or failed
 }
 
 func (t *tally) stats() Stats {
