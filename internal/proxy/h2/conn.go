@@ -93,6 +93,7 @@ type Stream struct {
 	RemoteEnd bool // nothing more comes
 	LocalEnd  bool // nothing more is sent
 	Tunnel    bool // a CONNECT or an extended one; for a client once it is answered
+	HTTPS     bool // the scheme of the request is https, not http; a server's
 
 	open    bool
 	head    bool // the final head came (client)

@@ -163,7 +163,7 @@ func (c *Conn) takeRequest(id uint32, end bool, block []byte) (Event, *Error) {
 	s := c.cfg.Open()
 	s.Text = append(s.Text[:0], lent[n:]...)
 	s.Large, s.Length, s.RemoteEnd = c.dec.large, c.dec.length, end
-	s.Tunnel = c.dec.method == "CONNECT"
+	s.Tunnel, s.HTTPS = c.dec.method == "CONNECT", c.dec.scheme == "https"
 	c.add(s, id)
 	return Event{Kind: Opened, Stream: s}, nil
 }

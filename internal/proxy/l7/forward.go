@@ -137,6 +137,7 @@ func (x *exchange) upstreamFor(c *cluster.Cluster) upstream {
 		if x.toH2 == nil {
 			x.toH2 = new(h2Upstream)
 		}
+		x.toH2.scheme = x.scheme()
 		return x.toH2
 	}
 	if x.toH1 == nil {

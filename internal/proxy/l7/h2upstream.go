@@ -21,6 +21,7 @@ import (
 // An h2Upstream is an upstream on a stream of HTTP/2, on a connection that other
 // exchanges share.
 type h2Upstream struct {
+	scheme string // of the request; set before send
 	place  cluster.Place
 	source netip.AddrPort
 	used   bool // the connection had exchanges before
@@ -99,12 +100,35 @@ func (u *h2Upstream) idle() bool {
 	return end == 0 || time.Now().UnixNano() < end
 }
 
+// scheme is that of the request: what the caller says it is, and http otherwise.
+// How its bytes come to us does not tell: they are plain at this place even where
+// they will not be on their way.
+func (x *exchange) scheme() string {
+	https := false
+	if c, is := x.caller.(*h2Caller); is {
+		https = c.stream.HTTPS()
+	} else {
+		for i := range x.req.N() {
+			if f := x.req.Field(i); f.Name.Len() == len(forwardedProto) && bytes.EqualFold(f.Name.In(x.in), forwardedProto) {
+				https = string(f.Value.In(x.in)) == "https"
+				break
+			}
+		}
+	}
+	if https {
+		return "https"
+	}
+	return "http"
+}
+
+var forwardedProto = []byte("x-forwarded-proto")
+
 // errNoWebSocket says that there is no WebSocket to be had from the endpoint.
 var errNoWebSocket = errors.New("it speaks HTTP/2 and does not take WebSockets on streams (extended CONNECT, RFC 8441)")
 
 func (u *h2Upstream) send(r *h1.Request, text []byte, p piece) error {
 	how := h2.Start{HEAD: string(r.Method.In(text)) == "HEAD"}
-	u.block = h2.AppendRequest(u.block[:0], r, text, "http")
+	u.block = h2.AppendRequest(u.block[:0], r, text, u.scheme)
 	if r.Upgrade == h1.WebSocket {
 		if !u.place.WebSockets() {
 			u.failed = errNoWebSocket
