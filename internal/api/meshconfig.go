@@ -66,6 +66,7 @@ func Mesh(o *Object, base config.Mesh) config.Mesh {
 		base.DNSCapture, _ = strconv.ParseBool(text) // it was validated
 	}
 	base.AccessLog = accessLog(o, m)
+	base.Headers = proxyHeaders(m.GetDefaultConfig().GetProxyHeaders())
 	return base
 }
 
@@ -189,6 +190,7 @@ func (v *validator) meshConfig(m *meshv1.MeshConfig) {
 		v.err(meshField+".rootNamespace", "%s is no namespace: %s", quote(m.RootNamespace), fault)
 	}
 	v.accessLog(m)
+	v.serverHeader(m.GetDefaultConfig().GetProxyHeaders().GetServer())
 	v.proxyMetadata(meshField+".defaultConfig.proxyMetadata", m.GetDefaultConfig().GetProxyMetadata())
 	v.unsupported(m)
 }

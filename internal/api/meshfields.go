@@ -17,6 +17,12 @@ func actingFields() []string {
 		"accessLogFile",
 		"accessLogFormat",
 		"connectTimeout",
+		"defaultConfig.proxyHeaders.attemptCount",
+		"defaultConfig.proxyHeaders.envoyDebugHeaders",
+		"defaultConfig.proxyHeaders.preserveHttp1HeaderCase",
+		"defaultConfig.proxyHeaders.requestId",
+		"defaultConfig.proxyHeaders.server",
+		"defaultConfig.proxyHeaders.xForwardedPort",
 		"defaultConfig.proxyMetadata", // by key: see proxyMetadata
 		"defaultServiceExportTo",
 		"dnsRefreshRate",
@@ -31,6 +37,9 @@ func harmlessFields() []string {
 	return []string{
 		// Headers that are never added: all that can be said is to leave them out.
 		"defaultConfig.proxyHeaders.metadataExchangeHeaders",
+		"defaultConfig.proxyHeaders.xForwardedHost", // when the host is rewritten, which nothing does
+		// Requests that come in with the certificate of a caller.
+		"defaultConfig.proxyHeaders.forwardedClientCert", "defaultConfig.proxyHeaders.setCurrentClientCertDetails",
 		// Gateways, and traffic that comes in through them.
 		"ingressClass", "ingressControllerMode", "ingressSelector", "ingressService",
 		"defaultConfig.gatewayTopology",
@@ -113,15 +122,6 @@ func unsupportedFields() []unsupportedField {
 		{"defaultConfig.interceptionMode", "has no effect: every connection is captured, and its source address stays on this side of the proxy", nil},
 		{"defaultConfig.privateKeyProvider", noMTLS, nil},
 		{"defaultConfig.proxyBootstrapTemplatePath", noEnvoy, nil},
-		{"defaultConfig.proxyHeaders.attemptCount", addsNoHeader, []string{`{}`, `{"disabled": true}`}},
-		{"defaultConfig.proxyHeaders.envoyDebugHeaders", addsNoHeader, []string{`{}`, `{"disabled": true}`}},
-		{"defaultConfig.proxyHeaders.forwardedClientCert", addsNoHeader, nil},
-		{"defaultConfig.proxyHeaders.preserveHttp1HeaderCase", "is not acted on yet: the letter case of headers always stays", []string{"true"}},
-		{"defaultConfig.proxyHeaders.requestId", addsNoHeader, []string{`{}`, `{"disabled": true}`}},
-		{"defaultConfig.proxyHeaders.server", "is not acted on yet: the server's own header stays", []string{`{}`, `{"disabled": true}`}},
-		{"defaultConfig.proxyHeaders.setCurrentClientCertDetails", addsNoHeader, []string{`{}`}},
-		{"defaultConfig.proxyHeaders.xForwardedHost", addsNoHeader, []string{`{}`, `{"enabled": false}`}},
-		{"defaultConfig.proxyHeaders.xForwardedPort", addsNoHeader, []string{`{}`, `{"enabled": false}`}},
 		{"defaultConfig.proxyStatsMatcher", noMetrics, []string{`{}`}},
 		{"defaultConfig.readinessProbe", "is not acted on yet: no workload registers itself", nil},
 		{"defaultConfig.runtimeValues", noEnvoy, nil},
@@ -131,8 +131,6 @@ func unsupportedFields() []unsupportedField {
 		{"defaultConfig.zipkinAddress", noTracing, nil},
 	}
 }
-
-const addsNoHeader = "is not acted on yet: no header is added to a request, and none is taken away"
 
 // asksNothing reports whether the field of m is set to what happens anyhow.
 func (f unsupportedField) asksNothing(m protoreflect.Message, fd protoreflect.FieldDescriptor) bool {

@@ -74,16 +74,22 @@ func TestEachMeshFieldIsInOneList(t *testing.T) {
 // not its default.
 func TestEachActingMeshFieldActs(t *testing.T) {
 	values := map[string]string{
-		"accessLogEncoding":           `{"accessLogEncoding": "JSON"}`,
-		"accessLogFile":               `{"accessLogFile": "/dev/stdout"}`,
-		"accessLogFormat":             `{"accessLogFormat": "%DURATION%"}`,
-		"connectTimeout":              `{"connectTimeout": "3s"}`,
-		"defaultConfig.proxyMetadata": `{"defaultConfig": {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "false"}}}`,
-		"defaultServiceExportTo":      `{"defaultServiceExportTo": ["."]}`,
-		"dnsRefreshRate":              `{"dnsRefreshRate": "3s"}`,
-		"outboundTrafficPolicy.mode":  `{"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}`,
-		"protocolDetectionTimeout":    `{"protocolDetectionTimeout": "3s"}`,
-		"rootNamespace":               `{"rootNamespace": "root"}`,
+		"accessLogEncoding":                                  `{"accessLogEncoding": "JSON"}`,
+		"accessLogFile":                                      `{"accessLogFile": "/dev/stdout"}`,
+		"accessLogFormat":                                    `{"accessLogFormat": "%DURATION%"}`,
+		"connectTimeout":                                     `{"connectTimeout": "3s"}`,
+		"defaultConfig.proxyHeaders.attemptCount":            `{"defaultConfig": {"proxyHeaders": {"attemptCount": {"disabled": false}}}}`,
+		"defaultConfig.proxyHeaders.envoyDebugHeaders":       `{"defaultConfig": {"proxyHeaders": {"envoyDebugHeaders": {"disabled": false}}}}`,
+		"defaultConfig.proxyHeaders.preserveHttp1HeaderCase": `{"defaultConfig": {"proxyHeaders": {"preserveHttp1HeaderCase": false}}}`,
+		"defaultConfig.proxyHeaders.requestId":               `{"defaultConfig": {"proxyHeaders": {"requestId": {"disabled": false}}}}`,
+		"defaultConfig.proxyHeaders.server":                  `{"defaultConfig": {"proxyHeaders": {"server": {"value": "shop"}}}}`,
+		"defaultConfig.proxyHeaders.xForwardedPort":          `{"defaultConfig": {"proxyHeaders": {"xForwardedPort": {"enabled": true}}}}`,
+		"defaultConfig.proxyMetadata":                        `{"defaultConfig": {"proxyMetadata": {"ISTIO_META_DNS_CAPTURE": "false"}}}`,
+		"defaultServiceExportTo":                             `{"defaultServiceExportTo": ["."]}`,
+		"dnsRefreshRate":                                     `{"dnsRefreshRate": "3s"}`,
+		"outboundTrafficPolicy.mode":                         `{"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}}`,
+		"protocolDetectionTimeout":                           `{"protocolDetectionTimeout": "3s"}`,
+		"rootNamespace":                                      `{"rootNamespace": "root"}`,
 	}
 	base := config.Default()
 	for _, path := range actingFields() {
@@ -124,13 +130,9 @@ func TestUnsupportedMeshFieldsSaySo(t *testing.T) {
 		return says
 	}
 	loud := map[string]string{ // where something will not do
-		"defaultConfig.proxyHeaders.attemptCount":            `{"disabled": false}`,
-		"defaultConfig.proxyHeaders.envoyDebugHeaders":       `{"disabled": false}`,
-		"localityLbSetting":                                  `{"failoverPriority": ["a"]}`,
-		"pathNormalization":                                  `{"normalization": "MERGE_SLASHES"}`,
-		"defaultConfig.proxyHeaders.preserveHttp1HeaderCase": `false`,
-		"defaultConfig.proxyHeaders.requestId":               `{"disabled": false}`,
-		"enableAutoMtls":                                     ``, // whatever it says
+		"localityLbSetting": `{"failoverPriority": ["a"]}`,
+		"pathNormalization": `{"normalization": "MERGE_SLASHES"}`,
+		"enableAutoMtls":    ``, // whatever it says
 	}
 	for _, f := range unsupportedFields() {
 		m := &meshv1.MeshConfig{}

@@ -25,6 +25,8 @@ type Mesh struct {
 	DNSCapture bool
 	// AccessLog is the form of a line about each request and connection.
 	AccessLog AccessLog
+	// Headers are what proxies add to messages.
+	Headers ProxyHeaders
 	// The ranges that virtual addresses come from.
 	VirtualIPv4, VirtualIPv6 netip.Prefix
 }
@@ -63,3 +65,14 @@ type AccessLog struct {
 
 // IsSet reports whether the lines have a form that somebody chose.
 func (l AccessLog) IsSet() bool { return l.Text != "" || l.Fields != nil }
+
+// ProxyHeaders say what proxies add to messages or change in them. The zero value
+// is nothing. What is for requests is for those to services of the mesh alone.
+type ProxyHeaders struct {
+	Server        string // instead of what a server says of itself; empty: that stays
+	RequestID     bool   // x-request-id, for requests
+	AttemptCount  bool   // x-envoy-attempt-count, for requests
+	ForwardedPort bool   // x-forwarded-port, for requests
+	Debug         bool   // x-envoy-upstream-service-time of answers, x-envoy-expected-rq-timeout-ms for requests
+	LowerCase     bool   // names of fields go out in lower case
+}

@@ -73,6 +73,10 @@ const ServerNamesKey = "server_names"
 // no access log.
 const AccessLogKey = "access_log"
 
+// LowerCaseKey is a field of it in filter chains for requests: true says that names
+// of header fields go out in lower case.
+const LowerCaseKey = "lower_case_headers"
+
 // OutboundCluster is Istio's name for the cluster of one port and subset of a
 // host: outbound|80||www.baidu.com.
 func OutboundCluster(port uint16, subset, host string) string {

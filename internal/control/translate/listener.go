@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/fairlead/fairlead/internal/config"
@@ -39,7 +40,8 @@ func virtualOutbound(s *setting) *Resource {
 	l.UseOriginalDst = wrapperspb.Bool(true)
 	l.BindToPort = nil
 	if s.silent {
-		l.Metadata = noAccessLog()
+		// That nothing says what a line looks like leaves it to the proxy.
+		l.Metadata = own(xds.AccessLogKey, false)
 	}
 	return encode(xds.ListenerType, l.GetName(), l)
 }
@@ -59,14 +61,15 @@ type draft struct {
 
 // A setting is what listeners depend on beside claims.
 type setting struct {
-	policy mesh.OutboundPolicy
-	detect time.Duration // how long a caller may be silent; 0: without limit
-	logs   []*accesslogv3.AccessLog
-	silent bool // no log is wanted
+	policy  mesh.OutboundPolicy
+	detect  time.Duration // how long a caller may be silent; 0: without limit
+	logs    []*accesslogv3.AccessLog
+	silent  bool // no log is wanted
+	headers config.ProxyHeaders
 }
 
 func settingOf(v View, m config.Mesh) *setting {
-	return &setting{policy: v.Policy, detect: m.ProtocolDetectionTimeout, logs: accessLogs(m.AccessLog), silent: m.AccessLog.Off}
+	return &setting{policy: v.Policy, detect: m.ProtocolDetectionTimeout, logs: accessLogs(m.AccessLog), silent: m.AccessLog.Off, headers: m.Headers}
 }
 
 // refuseAfter is how long a caller who may be refused in one of several ways
@@ -95,7 +98,7 @@ func (d *draft) listener(at []netip.AddrPort) *listenerv3.Listener {
 		l.AdditionalAddresses = append(l.AdditionalAddresses, &listenerv3.AdditionalAddress{Address: socketAddress(a.Addr().String(), a.Port())})
 	}
 	if d.names {
-		l.Metadata = serverNames()
+		l.Metadata = own(xds.ServerNamesKey, true)
 	}
 	if d.tls {
 		l.ListenerFilters = append(l.ListenerFilters, listenerFilter("envoy.filters.listener.tls_inspector", &tlsinspectorv3.TlsInspector{}))
@@ -166,7 +169,7 @@ func (s *setting) unmatched() *listenerv3.FilterChain {
 func requests(d *draft, port uint16, at []netip.Prefix) *listenerv3.FilterChain {
 	m := d.manager()
 	m.RouteSpecifier = &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: tableName(port)}}
-	return requestChain(m, at)
+	return d.requestChain(m, at)
 }
 
 // blockRequests makes the chain that answers every request with 502.
@@ -177,13 +180,13 @@ func blockRequests(d *draft) *listenerv3.FilterChain {
 		VirtualHosts:     []*routev3.VirtualHost{undeclared(mesh.RegistryOnly)},
 		ValidateClusters: wrapperspb.Bool(false),
 	}}
-	c := requestChain(m, nil)
+	c := d.requestChain(m, nil)
 	c.Name = xds.BlockAll
 	return c
 }
 
-func requestChain(m *hcmv3.HttpConnectionManager, at []netip.Prefix) *listenerv3.FilterChain {
-	return &listenerv3.FilterChain{
+func (d *draft) requestChain(m *hcmv3.HttpConnectionManager, at []netip.Prefix) *listenerv3.FilterChain {
+	c := &listenerv3.FilterChain{
 		Name: "http",
 		FilterChainMatch: &listenerv3.FilterChainMatch{
 			PrefixRanges:         cidrs(at),
@@ -192,22 +195,29 @@ func requestChain(m *hcmv3.HttpConnectionManager, at []netip.Prefix) *listenerv3
 		},
 		Filters: []*listenerv3.Filter{filter("envoy.filters.network.http_connection_manager", m)},
 	}
+	if d.setting.headers.LowerCase {
+		c.Metadata = own(xds.LowerCaseKey, true)
+	}
+	return c
 }
 
 func (d *draft) manager() *hcmv3.HttpConnectionManager {
+	h := d.setting.headers
 	return &hcmv3.HttpConnectionManager{
-		StatPrefix:          "outbound_" + d.name,
-		AccessLog:           d.setting.logs,
-		HttpProtocolOptions: &corev3.Http1ProtocolOptions{AcceptHttp_10: true},
-		StreamIdleTimeout:   durationpb.New(0),
-		// Nothing of ours goes to external services.
-		GenerateRequestId: wrapperspb.Bool(false),
+		ServerName:           h.Server, // empty: the server's own stays
+		AppendXForwardedPort: h.ForwardedPort,
+		StatPrefix:           "outbound_" + d.name,
+		AccessLog:            d.setting.logs,
+		HttpProtocolOptions:  &corev3.Http1ProtocolOptions{AcceptHttp_10: true},
+		StreamIdleTimeout:    durationpb.New(0),
+		// Nothing of ours goes to external services; elsewhere, what somebody asked for.
+		GenerateRequestId: wrapperspb.Bool(h.RequestID),
 		SkipXffAppend:     true,
 		UpgradeConfigs:    []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
 		HttpFilters: []*hcmv3.HttpFilter{{
 			Name: "envoy.filters.http.router",
-			// Headers with x-envoy- in their names are added to no request.
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{SuppressEnvoyHeaders: true})},
+			// Headers with x-envoy- in their names are added where somebody asked for them.
+			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{SuppressEnvoyHeaders: !h.Debug})},
 		}},
 	}
 }
@@ -275,4 +285,11 @@ func pack(m proto.Message) *anypb.Any {
 		panic("translate: " + err.Error())
 	}
 	return a
+}
+
+// own is metadata of ours with one truth value in it.
+func own(key string, value bool) *corev3.Metadata {
+	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{xds.MetadataKey: {Fields: map[string]*structpb.Value{
+		key: structpb.NewBoolValue(value),
+	}}}}
 }

@@ -6,7 +6,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
@@ -128,21 +127,6 @@ func entryMetadata(r mesh.Ref) *corev3.Metadata {
 		panic("translate: " + err.Error()) // only text that is not UTF-8, as in encode
 	}
 	return m
-}
-
-// serverNames says that server names of a listener's port are looked up.
-func serverNames() *corev3.Metadata {
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{xds.MetadataKey: {Fields: map[string]*structpb.Value{
-		xds.ServerNamesKey: structpb.NewBoolValue(true),
-	}}}}
-}
-
-// noAccessLog says, of virtualOutbound, that no access log is wanted: that nothing
-// says what one looks like leaves it to the proxy.
-func noAccessLog() *corev3.Metadata {
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{xds.MetadataKey: {Fields: map[string]*structpb.Value{
-		xds.AccessLogKey: structpb.NewBoolValue(false),
-	}}}}
 }
 
 // nameOf makes the name by which DNS knows a service that gets all its ports. A

@@ -59,6 +59,7 @@ const (
 	hostName     protowire.Number = 1
 	hostDomains  protowire.Number = 2
 	hostRoutes   protowire.Number = 3
+	hostAttempts protowire.Number = 14
 	hostMetadata protowire.Number = 24
 	routeAction  protowire.Number = 2
 	routeCluster protowire.Number = 1
@@ -78,6 +79,9 @@ func (f *forms) virtualHost(port uint16, s *mesh.Service, domains []string) *Res
 	w.text(routeCluster, xds.OutboundCluster(port, "", string(s.Host)))
 	w.close(action)
 	w.close(route)
+	if f.mesh.Headers.AttemptCount && s.Location != mesh.External {
+		w.number(hostAttempts, 1)
+	}
 	if s.Source != (mesh.Ref{}) {
 		at := w.open(hostMetadata)
 		w.declared(s.Source, nil)

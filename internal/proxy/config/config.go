@@ -99,6 +99,7 @@ type HTTPManager struct {
 	Inline    *RouteTable // nil if RouteName is set
 	// StreamIdleTimeout ends an exchange on which no byte moved; 0: none.
 	StreamIdleTimeout time.Duration
+	Headers           *Headers // nil: none
 }
 
 // A VirtualHost holds the routes of one or more domains.
@@ -106,8 +107,10 @@ type VirtualHost struct {
 	Name    string
 	Domains []string // lower case; exact, "*.suffix", "*suffix" or "*"
 	Routes  []*Route
-	Entry   mesh.Ref
-	Raw     []byte // set if it came as a resource of its own (VHDS)
+	// AttemptCount tells endpoints of the mesh how often the request was tried.
+	AttemptCount bool
+	Entry        mesh.Ref
+	Raw          []byte // set if it came as a resource of its own (VHDS)
 }
 
 // A Route is one rule of a virtual host: the first that matches decides.
@@ -159,6 +162,7 @@ type Cluster struct {
 	Policy         Balance
 	HTTP           HTTPVersion   // of requests to its endpoints
 	ConnectTimeout time.Duration // 0: Envoy's 5 s
+	InMesh         bool          // its endpoints belong to the mesh: headers of ours may go there
 	Entry          mesh.Ref      // object that declared the host
 	Raw            []byte
 }

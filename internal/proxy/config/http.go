@@ -10,3 +10,13 @@ const (
 	HTTP2                // without asking: in cleartext by prior knowledge
 	AsCaller             // what the request came in
 )
+
+// Headers are what is added to messages or changed in them, because somebody
+// asked for it. Those of requests are for clusters in the mesh alone.
+type Headers struct {
+	Server        string // of answers, whatever the endpoint says; empty: as that says
+	RequestID     bool   // x-request-id, where there is none
+	ForwardedPort bool   // x-forwarded-port, where there is none
+	Debug         bool   // x-envoy-upstream-service-time of answers, x-envoy-expected-rq-timeout-ms of requests
+	LowerCase     bool   // names of fields go out in lower case, in both directions
+}

@@ -45,6 +45,7 @@ func cluster(name string, raw []byte) (*config.Cluster, error) {
 	if c.ConnectTimeout, err = duration("connect_timeout", m.GetConnectTimeout()); err != nil {
 		return nil, err
 	}
+	c.InMesh = inMesh(m.GetMetadata())
 	if c.Entry, err = entry("metadata", m.GetMetadata(), xds.AddressesKey); err != nil {
 		return nil, err
 	}

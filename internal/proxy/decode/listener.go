@@ -227,8 +227,10 @@ func chain(path string, m *listenerv3.FilterChain) (*config.FilterChain, error) 
 		c.TCP.Entry, err = entry(join(path, "metadata"), m.GetMetadata())
 		return c, err
 	case a.MessageIs(&hcmv3.HttpConnectionManager{}):
-		c.HTTP, err = manager(p, a)
-		return c, err
+		if c.HTTP, err = manager(p, a); err != nil {
+			return nil, err
+		}
+		return c, headerCase(path, c, m.GetMetadata())
 	}
 	return nil, fmt.Errorf("%s: %q (%s) is not supported by this proxy", p, f.GetName(), f.GetTypedConfig().GetTypeUrl())
 }
@@ -307,15 +309,18 @@ func tcpProxy(path string, a *anypb.Any) (*config.TCPProxy, error) {
 
 var managerFields = fieldSet{
 	"route_config": acted, "rds": acted, "http_filters": acted, "stream_idle_timeout": acted,
-	"upgrade_configs":       acted,
-	"codec_type":            acted,
-	"stat_prefix":           "metrics carry the listener's name",
-	"access_log":            logReason,
-	"http_protocol_options": "HTTP/1.0 is always taken and the case of headers always kept",
-	"use_remote_address":    "x-forwarded-for is neither read nor written",
-	"skip_xff_append":       "x-forwarded-for is neither read nor written",
-	"generate_request_id":   "no request id is added",
-	"normalize_path":        "paths pass as the application wrote them",
+	"upgrade_configs":              acted,
+	"codec_type":                   acted,
+	"stat_prefix":                  "metrics carry the listener's name",
+	"access_log":                   logReason,
+	"http_protocol_options":        "HTTP/1.0 is always taken and the case of headers always kept",
+	"use_remote_address":           "x-forwarded-for is neither read nor written",
+	"skip_xff_append":              "x-forwarded-for is neither read nor written",
+	"generate_request_id":          acted,
+	"server_name":                  acted,
+	"append_x_forwarded_port":      acted,
+	"server_header_transformation": "a server_name overwrites, none passes through",
+	"normalize_path":               "paths pass as the application wrote them",
 }
 
 func manager(path string, a *anypb.Any) (*config.HTTPManager, error) {
@@ -334,6 +339,9 @@ func manager(path string, a *anypb.Any) (*config.HTTPManager, error) {
 	}
 	h := &config.HTTPManager{}
 	var err error
+	if h.Headers, err = headers(path, &m); err != nil {
+		return nil, err
+	}
 	if h.StreamIdleTimeout, err = duration(join(path, "stream_idle_timeout"), m.GetStreamIdleTimeout()); err != nil {
 		return nil, err
 	}

@@ -102,6 +102,7 @@ func hosted(name string, raw []byte) (config.Hosted, error) {
 func virtualHost(path string, m *routev3.VirtualHost) (*config.VirtualHost, error) {
 	if err := (fieldSet{
 		"name": acted, "domains": acted, "routes": acted, "metadata": acted,
+		"include_request_attempt_count": acted,
 	}).check(path, m); err != nil {
 		return nil, err
 	}
@@ -113,7 +114,7 @@ func virtualHost(path string, m *routev3.VirtualHost) (*config.VirtualHost, erro
 	case len(m.GetRoutes()) > maxRoutes:
 		return nil, fmt.Errorf("%s: more than %d", join(path, "routes"), maxRoutes)
 	}
-	h := &config.VirtualHost{Name: m.GetName()}
+	h := &config.VirtualHost{Name: m.GetName(), AttemptCount: m.GetIncludeRequestAttemptCount()}
 	var err error
 	if h.Entry, err = entry(join(path, "metadata"), m.GetMetadata()); err != nil {
 		return nil, err

@@ -12,6 +12,7 @@ func (x *exchange) respond(ctx context.Context) (more bool) {
 	if err != nil { // nothing has been sent yet
 		return x.fail(ctx, err)
 	}
+	x.dress()
 	if x.resp.Status == 101 {
 		return x.relay(ctx, p)
 	}

@@ -55,6 +55,7 @@ type exchange struct {
 	told     headText // an answer of the proxy, likewise
 	kept     kept     // an answer of the endpoint, likewise
 	local    []byte   // an answer of the proxy
+	counted  bool     // endpoints of the mesh are told how often it was tried
 	replayed bool     // the request was sent once more
 	started  bool     // a part of the final answer went to the caller
 	recorded bool
@@ -103,7 +104,7 @@ func (x *exchange) begin(c caller, m *config.HTTPManager, base *decision.Record)
 	x.answer, x.interim = nil, 0
 	x.kept.reset()
 	x.timeout, x.deadline = 0, time.Time{}
-	x.replayed, x.started, x.recorded = false, false, false
+	x.counted, x.replayed, x.started, x.recorded = false, false, false, false
 	x.rec = *base
 	x.rec.Start = time.Now()
 }
@@ -190,6 +191,7 @@ func (x *exchange) match() *config.Route {
 	vh, found := route.Match(table, route.Request{Host: x.host, Path: path})
 	if vh != nil {
 		r.VirtualHost, r.Entry = vh.Name, vh.Entry
+		x.counted = vh.AttemptCount
 	}
 	return found
 }

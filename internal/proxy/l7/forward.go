@@ -35,6 +35,7 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 		if !x.deadline.IsZero() {
 			x.up.setDeadline(x.deadline)
 		}
+		x.decorate()
 		x.renew()
 		err := x.up.send(&x.req, x.in, x.first)
 		x.sentAt = time.Now()

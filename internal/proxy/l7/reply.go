@@ -37,6 +37,7 @@ func (x *exchange) sendLocal(status int) (more bool) {
 	default:
 		x.local = appendHead(x.local, status, text)
 	}
+	x.local = x.appendServer(x.local)
 	head := x.local[n:]
 	x.told.text = head
 	x.rec.Response = &x.told

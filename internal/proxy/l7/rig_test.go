@@ -70,6 +70,8 @@ type entry struct {
 	endpoints []netip.AddrPort
 	change    func(*config.Route)
 	http      config.HTTPVersion
+	inMesh    bool
+	counted   bool // its virtual host asks for the count of attempts
 }
 
 var where = mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: "svc", File: "e.yaml", Line: 1}
@@ -89,7 +91,7 @@ func newRig(t testing.TB, entries ...entry) *rig {
 			a.Endpoints = append(a.Endpoints, config.Endpoint{Host: ep.Addr().String(), Port: ep.Port(), Weight: 1})
 		}
 		d.Clusters = append(d.Clusters, &config.Cluster{
-			Name: name, Type: config.StaticSet, Inline: a, ConnectTimeout: 5 * time.Second, Entry: where, Policy: config.RoundRobin, HTTP: e.http,
+			Name: name, Type: config.StaticSet, Inline: a, ConnectTimeout: 5 * time.Second, Entry: where, Policy: config.RoundRobin, HTTP: e.http, InMesh: e.inMesh,
 		})
 		route := &config.Route{Name: "default", Prefix: "/", Cluster: name, Retry: config.Retry{
 			Attempts: 2, ConnectFailure: true, PreviousHosts: true, BaseInterval: time.Millisecond,
@@ -97,7 +99,7 @@ func newRig(t testing.TB, entries ...entry) *rig {
 		if e.change != nil {
 			e.change(route)
 		}
-		hosts = append(hosts, &config.VirtualHost{Name: e.host + ":80", Domains: []string{e.host}, Routes: []*config.Route{route}, Entry: where})
+		hosts = append(hosts, &config.VirtualHost{Name: e.host + ":80", Domains: []string{e.host}, Routes: []*config.Route{route}, Entry: where, AttemptCount: e.counted})
 	}
 	hosts = append(hosts, &config.VirtualHost{Name: xds.BlockAll, Domains: []string{"*"}, Routes: []*config.Route{
 		{Name: xds.BlockAll, Prefix: "/", Direct: &config.DirectResponse{Status: 502}},
