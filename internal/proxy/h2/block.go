@@ -103,15 +103,7 @@ func (d *decoder) decode(kind blockKind, block []byte, end bool, dst []byte) ([]
 func (d *decoder) bad(err *Error) {
 	if d.fault == nil {
 		d.fault = err
-		d.hp.SetEmitEnabled(false) // the rest matters to the table alone
 	}
-}
-
-// tooLarge gives up what follows: what a few bytes stand for may be long, and the
-// sender shall not have us look at it.
-func (d *decoder) tooLarge(err *h1.Error) {
-	d.large = err
-	d.hp.SetEmitEnabled(false)
 }
 
 // emit takes one field.
@@ -125,7 +117,7 @@ func (d *decoder) emit(f hpack.HeaderField) {
 			return
 		}
 	} else if d.size > MaxHead {
-		d.tooLarge(h1.ErrHeadTooLarge)
+		d.large = h1.ErrHeadTooLarge
 	}
 	if !cleanValue(f.Value) {
 		d.bad(ErrValue)
@@ -145,7 +137,7 @@ func (d *decoder) emit(f hpack.HeaderField) {
 		}
 	}
 	if d.fields++; d.fields > h1.MaxFields {
-		d.tooLarge(h1.ErrTooManyFields)
+		d.large = h1.ErrTooManyFields
 	}
 	if d.large == nil {
 		d.field(f.Name, f.Value)
