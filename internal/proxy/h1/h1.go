@@ -40,7 +40,7 @@ const (
 type Upgrade uint8
 
 // The upgrades told apart. An offer of h2c alone counts as none: it is ignored
-// and not sent on.
+// and not sent on. A WebSocket is asked for by GET alone.
 const (
 	NoUpgrade Upgrade = iota
 	WebSocket

@@ -146,6 +146,9 @@ func (r *Request) finish(b []byte) error {
 	}
 	if r.upgrades && r.Minor == 1 {
 		r.Upgrade = upgradeOf(r.Value(b, UpgradeTo))
+		if r.Upgrade == WebSocket && string(r.Method.In(b)) != "GET" { // (RFC 6455 section 4.1)
+			r.Upgrade = OtherUpgrade
+		}
 	}
 	r.dropNamed(b)
 	return nil

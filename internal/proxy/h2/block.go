@@ -320,8 +320,10 @@ func (d *decoder) field(name, value string) {
 		}
 	}
 	if d.kind == trailerBlock && !trailing(name) {
-		d.bad(ErrTrailer)
-		return
+		if framing(name) {
+			d.bad(ErrTrailer)
+		}
+		return // it is dropped
 	}
 	d.text = appendLine(d.text, name, value)
 }
@@ -335,6 +337,17 @@ func trailing(name string) bool {
 		return false
 	}
 	return true
+}
+
+// framing reports whether what may not stand in a trailer contradicts the head that
+// went before. The rest comes too late to mean anything; there are servers that
+// repeat some of it.
+func framing(name string) bool {
+	switch name {
+	case "host", "content-length", "te", "expect":
+		return true
+	}
+	return false
 }
 
 func (d *decoder) hostField(value string) {

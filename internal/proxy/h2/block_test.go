@@ -145,6 +145,14 @@ func TestResponseText(t *testing.T) {
 	}
 }
 
+// What comes too late to mean anything is not passed on, and breaks nothing.
+func TestTrailerText(t *testing.T) {
+	text, err := newDecoder().decode(trailerBlock, compressed(fields(t, "grpc-status=0 | content-type=application/grpc | set-cookie=a | x=y | content-encoding=gzip | authorization=x")), true, nil)
+	if want := "grpc-status: 0\r\nx: y\r\n"; err != nil || string(text) != want {
+		t.Errorf("%q, %v; want %q", text, err, want)
+	}
+}
+
 // TestRefusals reads testdata/blocks.bad: what must be refused, and why.
 func TestRefusals(t *testing.T) {
 	file, err := os.ReadFile("testdata/blocks.bad")

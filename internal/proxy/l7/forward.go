@@ -19,6 +19,7 @@ const maxInterim = 32
 // Answers that are no answers.
 var (
 	errFlood  = errors.New("more than 32 interim (1xx) answers to one request")
+	errOpened = errors.New("it accepted a WebSocket with another answer than 101, which would be one to a caller that speaks HTTP/2")
 	errSwitch = errors.New("it switched protocols (101) unasked, or to another one than asked")
 )
 
@@ -179,6 +180,8 @@ func (x *exchange) readAnswer() (err error) {
 		switch {
 		case x.resp.Status == 101 && (x.req.Upgrade != h1.WebSocket || x.resp.Upgrade != h1.WebSocket):
 			return errSwitch
+		case x.resp.Status >= 200 && x.resp.Status < 300 && x.req.Upgrade == h1.WebSocket && x.rec.Protocol == decision.HTTP2:
+			return errOpened
 		case x.resp.Status == 101 || x.resp.Status >= 200:
 			x.rec.UpstreamTime = time.Since(x.sentAt)
 			return nil

@@ -158,3 +158,58 @@ func TestAnAnswerWithoutABodyIsOverWithItsHead(t *testing.T) {
 		}
 	}
 }
+
+// To a caller that speaks HTTP/2 an answer of 2xx to an extended CONNECT is an open
+// WebSocket, whatever the endpoint meant by it.
+func TestAnAnswerIsNoWebSocketUnlessTheEndpointSwitched(t *testing.T) {
+	for status, want := range map[string]string{"200 OK": "502", "204 No Content": "502", "299 Odd": "502", "301 Moved": "301", "404 Not Found": "404"} {
+		r := one(t, func(c *client) {
+			if _, err := http.ReadRequest(c.r); err != nil {
+				c.t.Fatal(err)
+			}
+			c.say("HTTP/1.1 " + status + "\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		})
+		f := r.frames()
+		f.head(1, false, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":path", "/", ":authority", "x.example")
+		f.must(f.WriteData(1, false, []byte("GET /smuggled HTTP/1.1\r\n\r\n")))
+		if head, _, _ := f.answer(1); !strings.HasPrefix(head, ":status: "+want+"\n") {
+			t.Errorf("%s: %s", status, head)
+		}
+		if rec := r.record(); want == "502" && (rec.Flags != decision.UPE || rec.Reason != decision.UpstreamBroken || rec.Err != errOpened.Error()) {
+			t.Errorf("%s: record %s %v %s", status, rec.Flags, rec.Reason, rec.Err)
+		}
+	}
+}
+
+func TestOnlyGETBecomesAWebSocket(t *testing.T) {
+	w := newWitness(t)
+	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{w.addr}, http: config.HTTP2})
+	c := r.dial()
+	c.say("DELETE /x HTTP/1.1\r\nHost: x.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	if res, _ := c.answer("DELETE"); res.StatusCode != 403 {
+		t.Error(res.Status)
+	}
+	if rec := r.record(); rec.Reason != decision.UpgradeRefused || string(rec.Method) != "DELETE" || w.text() != "" {
+		t.Errorf("record %v of %s; the endpoint got %q", rec.Reason, rec.Method, w.text())
+	}
+}
+
+// A server may repeat in its trailer what has no place there.
+func TestATrailerThatRepeatsTheHeadBreaksNoAnswer(t *testing.T) {
+	addr := newEndpoint2(t, nil, func(f *framer) {
+		id, _ := f.request()
+		f.head(id, false, ":status", "200")
+		f.must(f.WriteData(id, false, []byte("fine")))
+		f.head(id, true, "grpc-status", "0", "content-type", "application/grpc")
+		f.serve(nil)
+	})
+	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{addr}, http: config.HTTP2})
+	f := r.frames()
+	f.get(1, "/")
+	if _, body, trailer := f.answer(1); body != "fine" || trailer != "grpc-status: 0\n" {
+		t.Errorf("answered %q, trailer %q", body, trailer)
+	}
+	if rec := r.record(); rec.Flags != 0 {
+		t.Errorf("record %s", rec.Flags)
+	}
+}

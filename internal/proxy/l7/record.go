@@ -95,7 +95,7 @@ func (x *exchange) malformed(fault error) outcome {
 func (x *exchange) failure(cause error) (o outcome, words string) {
 	var fault *h1.Error
 	var broke *h2.Error
-	broken := errors.As(cause, &fault) || errors.Is(cause, errFlood) || errors.Is(cause, errSwitch)
+	broken := errors.As(cause, &fault) || errors.Is(cause, errFlood) || errors.Is(cause, errSwitch) || errors.Is(cause, errOpened)
 	var reset streams.ResetError
 	switch {
 	case errors.Is(cause, errCut):
