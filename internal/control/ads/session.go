@@ -65,9 +65,12 @@ type subscription struct {
 
 // A flight is a response that has not been answered.
 type flight struct {
-	nonce    string
-	versions map[string]string // "" is a removal
+	nonce string
+	sent  []sent
 }
+
+// sent is one resource of a flight.
+type sent struct{ name, version string } // of a removal, the version is ""
 
 // few are changes as they come one by one, unlike those of a first response.
 const few = 64
@@ -122,23 +125,23 @@ func (sub *subscription) settle(now time.Time, req Request) {
 	sub.waiting = nil
 	if req.Error != "" {
 		sub.status.refuse(now, req.Error)
-		for name, v := range f.versions {
-			if len(f.versions) == 1 {
-				sub.refused[name] = v
+		for _, x := range f.sent {
+			if len(f.sent) == 1 {
+				sub.refused[x.name] = x.version
 			}
-			sub.pending[name] = struct{}{}
+			sub.pending[x.name] = struct{}{}
 		}
-		sub.limit = max(len(f.versions)/2, 1)
+		sub.limit = max(len(f.sent)/2, 1)
 		return
 	}
 	sub.limit *= 2
 	sub.status.accept(now)
-	for name, v := range f.versions {
-		delete(sub.refused, name)
-		if v == "" {
-			delete(sub.held, name)
+	for _, x := range f.sent {
+		delete(sub.refused, x.name)
+		if x.version == "" {
+			delete(sub.held, x.name)
 		} else {
-			sub.held[name] = v
+			sub.held[x.name] = x.version
 		}
 	}
 }
@@ -190,7 +193,7 @@ func (s *Session) unsubscribe(sub *subscription, name string) {
 	forget(sub.refused)
 	maps.DeleteFunc(sub.pending, func(n string, _ struct{}) bool { return !sub.wants(n) })
 	if sub.waiting != nil {
-		forget(sub.waiting.versions)
+		sub.waiting.sent = slices.DeleteFunc(sub.waiting.sent, func(x sent) bool { return !sub.wants(x.name) })
 	}
 }
 
@@ -264,10 +267,14 @@ func (s *Session) due(now time.Time, i int, removals bool) (Response, bool) {
 		return Response{}, false
 	}
 	r := Response{Type: xds.Types[i], Version: s.set.Version()}
-	f := &flight{versions: make(map[string]string)}
-	names := slices.Sorted(maps.Keys(sub.pending))
+	f := &flight{}
+	names := make([]string, 0, len(sub.pending))
+	for name := range sub.pending {
+		names = append(names, name)
+	}
+	slices.Sort(names)
 	for _, name := range names {
-		if sub.limit > 0 && len(f.versions) >= sub.limit {
+		if sub.limit > 0 && len(f.sent) >= sub.limit {
 			break
 		}
 		x := s.set.Get(translate.Key{Type: r.Type, Name: name})
@@ -290,10 +297,10 @@ func (s *Session) due(now time.Time, i int, removals bool) (Response, bool) {
 		case x != nil && held && had == version: // has it
 		case x != nil:
 			r.Updated = append(r.Updated, x)
-			f.versions[name] = version
+			f.sent = append(f.sent, sent{name, version})
 		case held || sub.unsaid(name):
 			r.Removed = append(r.Removed, name)
-			f.versions[name] = ""
+			f.sent = append(f.sent, sent{name: name})
 		}
 	}
 	if len(sub.pending) == 0 {
