@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead/fairlead/internal/api"
 )
 
 // shown is a command in a document and what the document says it answers.
@@ -78,5 +80,31 @@ func TestDocumentsShowWhatIsAnswered(t *testing.T) {
 		if err := out.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// TestExamplesInDocumentsAreSound each by itself: without an error, and without a
+// warning in the file that says so.
+func TestExamplesInDocumentsAreSound(t *testing.T) {
+	documents, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	examples := 0
+	for _, path := range append(documents, "../../README.md") {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile("(?ms)^```yaml\n(.*?)^```").FindAllSubmatch(text, -1) {
+			examples++
+			objects, problems := api.Read(filepath.Base(path), m[1], "default")
+			if len(objects) == 0 || api.HasError(problems) || len(problems) > 0 && filepath.Base(path) == "examples.md" {
+				t.Errorf("%s: %d objects, %v, of\n%s", path, len(objects), problems, m[1])
+			}
+		}
+	}
+	if examples < 9 {
+		t.Errorf("the documents have %d examples; is their form another?", examples)
 	}
 }

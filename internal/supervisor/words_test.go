@@ -10,7 +10,7 @@ import (
 // TestTheStartLineSaysByWhomThePolicyHolds where not all agree.
 func TestTheStartLineSaysByWhomThePolicyHolds(t *testing.T) {
 	for want, r := range map[string]control.Ruling{
-		"ALLOW_ANY: what no entry declares passes through":                            {Policy: mesh.AllowAny},
+		"ALLOW_ANY: what no entry declares passes through":                             {Policy: mesh.AllowAny},
 		"REGISTRY_ONLY (by ConfigMap a/b, which …): what no entry declares is refused": {Policy: mesh.RegistryOnly, By: "by ConfigMap a/b, which …"},
 	} {
 		if got := inWords(r); got != want {
