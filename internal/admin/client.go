@@ -65,6 +65,9 @@ func (c *Client) WhoOwns(ctx context.Context, q Question) (Decision, error) {
 	if q.Port != 0 {
 		asked.Set("port", strconv.Itoa(int(q.Port)))
 	}
+	if q.Kind != "" {
+		asked.Set("kind", q.Kind)
+	}
 	if q.Namespace != "" {
 		asked.Set("namespace", q.Namespace)
 	}

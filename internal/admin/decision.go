@@ -9,6 +9,7 @@ import (
 type Question struct {
 	Host      string // name, wildcard or IP address
 	Port      uint16 // 0: all of them
+	Kind      string // of Connections that are meant, if only one is; empty: each
 	Namespace string // of the workloads that are meant; empty: the run's own workload
 }
 
@@ -29,9 +30,12 @@ type Decision struct {
 	// Connections say what becomes of a connection. They are there for an
 	// address, and where a port was asked for.
 	Connections []Connection `json:"connections,omitempty"`
-	Policy      string       `json:"outboundPolicy"`
-	Undeclared  string       `json:"undeclared"` // what happens, by the policy, to what nobody declares
-	Remark      string       `json:"remark,omitempty"`
+	// Lost says why connections to ports that the host declares are refused,
+	// because others hold them: sentences. It is there where no port was asked for.
+	Lost       []string `json:"lost,omitempty"`
+	Policy     string   `json:"outboundPolicy"`
+	Undeclared string   `json:"undeclared"` // what happens, by the policy, to what nobody declares
+	Remark     string   `json:"remark,omitempty"`
 }
 
 // A Standing is how one service stands in a Decision.
@@ -87,7 +91,8 @@ const (
 )
 
 // A Connection says what becomes of connections of some kinds to a port. One
-// without an Object is nobody's: the outbound policy decides.
+// without an Object is nobody's: the outbound policy decides. One that is Refused
+// and has an Object would reach that, and does not.
 type Connection struct {
 	Port       uint16   `json:"port"`
 	Kinds      []string `json:"kinds"`
@@ -98,9 +103,11 @@ type Connection struct {
 	Line       int      `json:"line,omitempty"`
 	Protocol   string   `json:"protocol,omitempty"`
 	Resolution string   `json:"resolution,omitempty"`
-	Reason     string   `json:"reason,omitempty"`  // why it has the port and not the host's owner, who declares it too: the end of a sentence
-	Endpoints  int      `json:"endpoints"`         // that are listed; with DNS each may be several addresses
-	Missing    bool     `json:"missing,omitempty"` // there is no such cluster: nothing to send to
+	Reason     string   `json:"reason,omitempty"`     // why it has the port and not the host's owner, who declares it too: the end of a sentence
+	Refused    string   `json:"refused,omitempty"`    // why, as the caller and the access log are told; empty: it is not, or nothing declares the host
+	Undeclared string   `json:"undeclared,omitempty"` // in what way what is declared of the host is not for it: a sentence without its end
+	Endpoints  int      `json:"endpoints"`            // that are listed; with DNS each may be several addresses
+	Missing    bool     `json:"missing,omitempty"`    // there is no such cluster: nothing to send to
 }
 
 // Where is the object with its place.

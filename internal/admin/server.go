@@ -95,7 +95,7 @@ func ControlHandler(from Control) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathWhoOwns, func(w http.ResponseWriter, r *http.Request) {
 		asked := r.URL.Query()
-		q := Question{Host: asked.Get("host"), Namespace: asked.Get("namespace")}
+		q := Question{Host: asked.Get("host"), Namespace: asked.Get("namespace"), Kind: asked.Get("kind")}
 		if text := asked.Get("port"); text != "" {
 			port, err := strconv.ParseUint(text, 10, 16)
 			if err != nil {

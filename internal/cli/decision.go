@@ -22,28 +22,45 @@ func sayDecision(out io.Writer, d admin.Decision) error {
 	if _, err := netip.ParseAddr(d.Host); err == nil {
 		return sayAddress(out, d)
 	}
-	if d.Port != 0 {
-		for _, c := range d.Connections {
-			fmt.Fprintln(out, sentence(d, c, len(d.Connections) > 1))
-		}
+	if d.Port == 0 {
+		sayHost(out, d)
 		return nil
 	}
-	sayHost(out, d)
+	for _, c := range d.Connections {
+		fmt.Fprintln(out, sentence(d, c, len(d.Connections) > 1))
+	}
+	if d.Owner != nil {
+		fmt.Fprintf(out, "%s belongs to %s in namespace %s: %s.\n", d.Host, d.Owner.Where(), d.Namespace, d.Owner.Reason)
+	}
+	sayOthers(out, d)
 	return nil
 }
 
 // sayHost says whose a host is.
 func sayHost(out io.Writer, d admin.Decision) {
-	owned := map[uint16]bool{}
 	switch {
 	case d.Owner != nil:
 		fmt.Fprintf(out, "%s belongs to %s in namespace %s: %s.\n", d.Host, d.Owner.Where(), d.Namespace, d.Owner.Reason)
 		sayDetails(out, *d.Owner, d.Run != "")
-		take(*d.Owner, owned)
 	case len(d.Wildcards) > 0:
 		fmt.Fprintf(out, "No entry that namespace %s sees declares %s itself; it falls under a wildcard.\n", d.Namespace, d.Host)
 	default:
 		fmt.Fprintf(out, "No entry that namespace %s sees declares %s: by outbound policy %s it is %s.\n", d.Namespace, d.Host, d.Policy, d.Undeclared)
+	}
+	for _, said := range d.Lost {
+		fmt.Fprintln(out, capital(said))
+	}
+	sayOthers(out, d)
+	if d.Owner != nil || len(d.Wildcards) > 0 {
+		fmt.Fprintf(out, "What goes to any other port is %s, by outbound policy %s.\n", d.Undeclared, d.Policy)
+	}
+}
+
+// sayOthers says who else declares a host, and what becomes of that.
+func sayOthers(out io.Writer, d admin.Decision) {
+	owned := map[uint16]bool{}
+	if d.Owner != nil {
+		take(*d.Owner, owned)
 	}
 	for _, s := range d.Others {
 		what := ""
@@ -56,9 +73,14 @@ func sayHost(out io.Writer, d admin.Decision) {
 		fmt.Fprintf(out, "Wildcard %s of %s, which the namespace sees because %s, %s.\n", s.Host, s.Where(), s.Reason, left(s, owned))
 		take(s, owned)
 	}
-	if d.Owner != nil || len(d.Wildcards) > 0 {
-		fmt.Fprintf(out, "What goes to any other port is %s, by outbound policy %s.\n", d.Undeclared, d.Policy)
+}
+
+// capital begins a sentence with a capital letter.
+func capital(s string) string {
+	if s == "" {
+		return s
 	}
+	return strings.ToUpper(s[:1]) + s[1:]
 }
 
 func sayDetails(out io.Writer, s admin.Standing, actual bool) {
@@ -174,19 +196,30 @@ func sentence(d admin.Decision, c admin.Connection, differ bool) string {
 	if differ {
 		what += " (" + kinds(c.Kinds) + ")"
 	}
-	if c.Cluster == "" {
+	switch {
+	case c.Refused != "" && c.Object != "":
+		said := capital(c.Refused)
+		if differ {
+			said = what + ": " + c.Refused
+		}
+		if c.Reason != "" {
+			said += fmt.Sprintf(" (%s %s.)", c.Host, c.Reason)
+		}
+		return said
+	case c.Refused != "":
+		return what + " is refused: " + c.Refused
+	case c.Undeclared != "":
+		return fmt.Sprintf("%s: %s; by outbound policy %s it is %s%s (%s).", what, c.Undeclared, d.Policy, d.Undeclared, onward(d), c.Cluster)
+	case c.Cluster == "":
 		return what + " is closed: nothing there matches it."
 	}
 	if c.Object == "" {
-		through, to := "", ""
+		through := ""
 		if d.Sidecar != "" {
 			through = " through " + d.Sidecar
 		}
-		if isVirtual(d) && d.Undeclared != refused {
-			to = " to the address that " + d.Covers[0].Host + " has in DNS"
-		}
 		return fmt.Sprintf("%s is declared by no entry that namespace %s sees%s: by outbound policy %s it is %s%s (%s).",
-			what, d.Namespace, through, d.Policy, d.Undeclared, to, c.Cluster)
+			what, d.Namespace, through, d.Policy, d.Undeclared, onward(d), c.Cluster)
 	}
 	var facts []string
 	if c.Protocol != "" {
@@ -205,6 +238,15 @@ func sentence(d admin.Decision, c admin.Connection, differ bool) string {
 		text += fmt.Sprintf("; %s has no address of its own, so it takes this port of every address", c.Host)
 	}
 	return text + "."
+}
+
+// onward says where what passes through goes, if not to the address that was
+// asked for.
+func onward(d admin.Decision) string {
+	if isVirtual(d) && d.Undeclared != refused {
+		return " to the address that " + d.Covers[0].Host + " has in DNS"
+	}
+	return ""
 }
 
 // refused is what a Decision says under REGISTRY_ONLY.

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/fairlead/fairlead/internal/admin"
 	"github.com/fairlead/fairlead/internal/hostname"
 )
 
@@ -16,20 +17,24 @@ import (
 type target struct {
 	host hostname.Name
 	port uint16
+	kind string // of connection: admin.Requests or admin.TLS; empty: any
 }
 
 // parseTarget reads a host, host:port, an address of either family with or
-// without a port, or a URL, of which host and port are what counts.
+// without a port, or a URL, of which host, port and what its scheme says is spoken are what counts.
 func parseTarget(s string) (target, error) {
 	var text string
-	var byDefault uint16
+	var t target
 	if scheme, _, ok := strings.Cut(s, "://"); ok {
 		u, err := url.Parse(s)
 		if err != nil {
 			return target{}, fmt.Errorf("%q is no URL: %w", s, errors.Unwrap(err))
 		}
 		text = u.Host
-		byDefault = map[string]uint16{"http": 80, "ws": 80, "https": 443, "wss": 443}[strings.ToLower(scheme)]
+		t = map[string]target{
+			"http": {port: 80, kind: admin.Requests}, "https": {port: 443, kind: admin.TLS},
+			"ws": {port: 80, kind: admin.Requests}, "wss": {port: 443, kind: admin.TLS},
+		}[strings.ToLower(scheme)]
 	} else if _, err := netip.ParsePrefix(s); err == nil {
 		return target{}, fmt.Errorf("%q is a range; give one address of it", s)
 	} else if text, _, ok = strings.Cut(s, "/"); ok && text == "" {
@@ -39,10 +44,11 @@ func parseTarget(s string) (target, error) {
 	if err != nil {
 		return target{}, fmt.Errorf("%q is no host: %w", s, err)
 	}
-	if port == 0 {
-		port = byDefault
+	t.host = host
+	if port != 0 {
+		t.port = port
 	}
-	return target{host, port}, nil
+	return t, nil
 }
 
 // splitTarget is hostname.SplitAuthority, but for wildcards and IPv6 addresses

@@ -4,32 +4,33 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fairlead/fairlead/internal/admin"
 	"github.com/fairlead/fairlead/internal/hostname"
 )
 
 func TestWhatIsAskedAbout(t *testing.T) {
 	for text, want := range map[string]target{
-		"www.baidu.com":                 {"www.baidu.com", 0},
-		"WWW.Baidu.com.:80":             {"www.baidu.com", 80},
-		"www.baidu.com/index.html":      {"www.baidu.com", 0},
-		"https://api.x.com/v1":          {"api.x.com", 443},
-		"HTTP://user:pw@api.x.com?q=1":  {"api.x.com", 80},
-		"https://api.x.com:8443/a:9/b":  {"api.x.com", 8443},
-		"wss://api.x.com":               {"api.x.com", 443},
-		"postgres://db.x.com/orders":    {"db.x.com", 0},
-		"postgres://db.x.com:5432/x":    {"db.x.com", 5432},
-		"http://[2001:db8::1]/":         {"2001:db8::1", 80},
-		"192.0.2.1":                     {"192.0.2.1", 0},
-		"192.0.2.1:80":                  {"192.0.2.1", 80},
-		"2001:DB8::1":                   {"2001:db8::1", 0},
-		"[2001:db8::1]":                 {"2001:db8::1", 0},
-		"[2001:db8::1]:443":             {"2001:db8::1", 443},
-		"::ffff:192.0.2.1":              {"192.0.2.1", 0},
-		"*.x.com":                       {"*.x.com", 0},
-		"*.x.com:443":                   {"*.x.com", 443},
-		"*":                             {"*", 0},
-		"bücher.example":                {"xn--bcher-kva.example", 0},
-		"https://bücher.example:8443/ä": {"xn--bcher-kva.example", 8443},
+		"www.baidu.com":                 {"www.baidu.com", 0, ""},
+		"WWW.Baidu.com.:80":             {"www.baidu.com", 80, ""},
+		"www.baidu.com/index.html":      {"www.baidu.com", 0, ""},
+		"https://api.x.com/v1":          {"api.x.com", 443, admin.TLS},
+		"HTTP://user:pw@api.x.com?q=1":  {"api.x.com", 80, admin.Requests},
+		"https://api.x.com:8443/a:9/b":  {"api.x.com", 8443, admin.TLS},
+		"wss://api.x.com":               {"api.x.com", 443, admin.TLS},
+		"postgres://db.x.com/orders":    {"db.x.com", 0, ""},
+		"postgres://db.x.com:5432/x":    {"db.x.com", 5432, ""},
+		"http://[2001:db8::1]/":         {"2001:db8::1", 80, admin.Requests},
+		"192.0.2.1":                     {"192.0.2.1", 0, ""},
+		"192.0.2.1:80":                  {"192.0.2.1", 80, ""},
+		"2001:DB8::1":                   {"2001:db8::1", 0, ""},
+		"[2001:db8::1]":                 {"2001:db8::1", 0, ""},
+		"[2001:db8::1]:443":             {"2001:db8::1", 443, ""},
+		"::ffff:192.0.2.1":              {"192.0.2.1", 0, ""},
+		"*.x.com":                       {"*.x.com", 0, ""},
+		"*.x.com:443":                   {"*.x.com", 443, ""},
+		"*":                             {"*", 0, ""},
+		"bücher.example":                {"xn--bcher-kva.example", 0, ""},
+		"https://bücher.example:8443/ä": {"xn--bcher-kva.example", 8443, admin.TLS},
 	} {
 		if got, err := parseTarget(text); got != want || err != nil {
 			t.Errorf("%q: got %v, %v; want %v", text, got, err, want)

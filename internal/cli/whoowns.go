@@ -41,14 +41,15 @@ own namespace goes first, then a Kubernetes Service, then what is exported to it
 by name, then what is public; then age, then the name; as far as its Sidecar
 imports them. Every other entry of the host is listed with what it loses to, and
 every wildcard with what it is left with. If nobody declares the host to that
-namespace: what happens to its traffic. With a port, or of a URL: where a
-connection to it goes. Of an IP address: which entries list it, or whose virtual
-address it is, and who gets its ports.
+namespace: what happens to its traffic. With a port: where connections to it go,
+requests, TLS and other bytes apart if they go different ways, and whose it is; of
+a URL: the kind that its scheme means. Of an IP address: which entries list it, or
+whose virtual address it is, and who gets its ports.
 
 Without -f a run is asked, with the objects, labels and virtual addresses it has:
 the one that --from names as NAMESPACE/NAME, or the only one there is. With -f the
-objects are read from files, and WORKLOAD is a WorkloadEntry among them, whose
-labels count for Sidecars.`,
+objects are read from files, the namespace is that of -n if --from is not given,
+and WORKLOAD is a WorkloadEntry among them, whose labels count for Sidecars.`,
 		Example: `  fairlead who-owns www.baidu.com --from shop/client
   fairlead who-owns https://www.baidu.com/index.html
   fairlead who-owns 240.240.12.7:3306 --from shop/client -o json
@@ -65,7 +66,7 @@ labels count for Sidecars.`,
 	form := outputFlag(cmd)
 	o.inputs.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.from, "from", "default", "who asks: a namespace, or a workload as NAMESPACE/NAME")
+	f.StringVar(&o.from, "from", "default", "who asks: a namespace, or a workload as NAMESPACE/NAME; with -f that of -n if not given")
 	f.StringArrayVarP(&o.labels, "label", "l", nil, "with -f: label of the workload that asks, key=value, for Sidecars that select it; may be repeated")
 	policyFlag(cmd, &o.policy, "with -f: what happens to traffic that no entry declares: ALLOW_ANY or REGISTRY_ONLY")
 	must(cmd.RegisterFlagCompletionFunc("from", completeFrom(env)))
@@ -78,7 +79,9 @@ labels count for Sidecars.`,
 		if err := checkFrom(o.from); err != nil {
 			return err
 		}
-		o.fromGiven = f.Changed("from")
+		if o.fromGiven = f.Changed("from"); !o.fromGiven && f.Changed("filename") {
+			o.from = o.namespace
+		}
 		ask := o.askFiles
 		if !f.Changed("filename") {
 			for _, name := range []string{"label", "namespace", "outbound-policy"} {
@@ -152,8 +155,11 @@ func (o *ownership) askFiles(_ context.Context, env Env, t target) (d admin.Deci
 			remarks = append(remarks, fmt.Sprintf("No WorkloadEntry %s/%s is among the objects, so the name changes nothing; -l gives labels.", namespace, workload))
 		}
 	}
-	d, err = whoowns.Ask(plane, admin.Question{Host: t.host.String(), Port: t.port, Namespace: namespace}, labels)
+	d, err = whoowns.Ask(plane, admin.Question{Host: t.host.String(), Port: t.port, Kind: t.kind, Namespace: namespace}, labels)
 	d.Workload = workload
+	if said := whoowns.Stranger(plane, namespace); said != "" && o.fromGiven {
+		remarks = append(remarks, said)
+	}
 	if d.Remark != "" {
 		remarks = append(remarks, d.Remark)
 	}
@@ -181,7 +187,7 @@ func (o *ownership) workloadLabels(stdin io.Reader, namespace, name string) (lab
 
 // askRun asks the run that is meant.
 func (o *ownership) askRun(ctx context.Context, env Env, t target) (d admin.Decision, err error) {
-	q := admin.Question{Host: t.host.String(), Port: t.port}
+	q := admin.Question{Host: t.host.String(), Port: t.port, Kind: t.kind}
 	namespace, run, named := strings.Cut(o.from, "/")
 	if !named {
 		runs, err := statuses(ctx, env, nil)

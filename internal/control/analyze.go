@@ -19,6 +19,14 @@ type Sight struct {
 	Services registry.Scope
 }
 
+// Namespaces returns the namespaces in which an object lies, and those that an
+// exportTo names; sorted.
+func (p *Plane) Namespaces() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.registry.Namespaces()
+}
+
 // Explain returns which entry a host belongs to for workloads of a namespace
 // with those labels, and why; and all that they reach. It makes no resource, and
 // leaves nothing behind in the Plane or its log.

@@ -74,7 +74,7 @@ func TestSentence(t *testing.T) {
 		{
 			"bytes where requests are declared",
 			Record{Reason: NotDeclared, Name: "grpc.test", Protocol: TCP, Original: netip.MustParseAddrPort("240.240.0.1:80"), Declared: declared},
-			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares port 80 of host grpc.test for HTTP and this is neither HTTP nor TLS, and the outbound policy is REGISTRY_ONLY; speak HTTP there, or declare the port with the protocol that is spoken.",
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares port 80 of host grpc.test for HTTP and this is something else, and the outbound policy is REGISTRY_ONLY; speak HTTP there, or declare the port with the protocol that is spoken.",
 		},
 		{
 			"another address than those of the host",

@@ -104,7 +104,7 @@ func (r *Record) appendInstead(dst []byte, l lack) []byte {
 	case r.Protocol == TLS:
 		return append(dst, " and this is TLS"...)
 	case r.Protocol == TCP || r.Protocol == Unknown:
-		return append(dst, " and this is neither HTTP nor TLS"...)
+		return append(dst, " and this is something else"...)
 	}
 	dst = append(dst, " and this is plain "...)
 	return append(dst, r.Protocol.String()...)

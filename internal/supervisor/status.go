@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -131,8 +132,11 @@ func (w *workload) whoOwns(q admin.Question) (admin.Decision, error) {
 	}
 	d, err := whoowns.Ask(w.plane, q, labels)
 	d.Run = w.Workload.Name
-	if own {
+	switch {
+	case own:
 		d.Workload = w.Workload.Name
+	case q.Namespace != w.Workload.Namespace:
+		d.Remark = strings.TrimSpace(whoowns.Stranger(w.plane, q.Namespace) + " " + d.Remark)
 	}
 	return d, err
 }

@@ -75,3 +75,11 @@ func prefixes(list []netip.Addr) []netip.Prefix {
 	}
 	return all
 }
+
+func addressTexts(list []netip.Prefix) []string {
+	all := make([]string, 0, len(list))
+	for _, p := range list {
+		all = append(all, addressText(p))
+	}
+	return all
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/fairlead/fairlead/internal/control"
 	"github.com/fairlead/fairlead/internal/control/registry"
 	"github.com/fairlead/fairlead/internal/control/translate"
+	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
@@ -25,9 +26,9 @@ import (
 // Ask answers q, whose namespace must be given, for workloads with those
 // labels. An error says that the question makes no sense. It is safe for
 // concurrent use, and the plane goes on meanwhile: it is asked for one moment's
-// state, and what is worked out of that is forgotten. A question without a port
-// for a name that somebody declares costs next to nothing; one with a port, what
-// declares that port; every other looks at all that the namespace sees.
+// state, and what is worked out of that is forgotten. A question about a name
+// costs what declares the port, or those of its ports that others may hold; one
+// about an address looks at all that the namespace sees.
 func Ask(p *control.Plane, q admin.Question, labels map[string]string) (admin.Decision, error) {
 	host, err := hostname.Parse(q.Host)
 	if err != nil {
@@ -43,18 +44,55 @@ func Ask(p *control.Plane, q admin.Question, labels map[string]string) (admin.De
 	}
 	d := decided(e, sight.View.Policy)
 	d.Port, d.Remark = q.Port, remark
-	if err != nil && q.Port == 0 {
-		return d, nil
+	a := asker{sight: sight, kinds: []string{admin.Requests, admin.TLS, admin.Bytes}}
+	if q.Kind != "" {
+		a.kinds = []string{q.Kind}
 	}
-	a := asker{sight: sight}
-	resources, _ := translate.New(sight.View, onPort{sight.Services, q.Port})
+	about := rivals{Scope: sight.Services, ports: []uint16{q.Port}, hosts: hostsOf(e)}
+	switch {
+	case q.Port != 0:
+	case ip.IsValid():
+		about.ports = nil
+	default:
+		if about.ports = contested(e); len(about.ports) == 0 {
+			return d, nil
+		}
+	}
+	resources, _ := translate.New(sight.View, about)
 	if a.view, err = see(resources.Set()); err != nil {
 		return d, err
 	}
-	if ip.IsValid() {
+	switch {
+	case ip.IsValid():
 		return d, a.address(&d, ip)
+	case q.Port == 0:
+		a.lost(&d, host)
+		return d, nil
 	}
 	return d, a.port(&d, e, host)
+}
+
+// contested returns the ports of a host that others may hold: nothing tells whose
+// bytes are meant but their address.
+func contested(e registry.Explanation) []uint16 {
+	var ports []uint16
+	if e.Owner != nil {
+		for _, p := range e.Owner.Service.Ports {
+			if !p.Protocol.IsHTTP() && !p.Protocol.IsTLS() && p.Protocol != mesh.UDP {
+				ports = append(ports, p.Number)
+			}
+		}
+	}
+	return ports
+}
+
+// hostsOf returns the hosts that have what is asked about.
+func hostsOf(e registry.Explanation) []hostname.Name {
+	var hosts []hostname.Name
+	for _, s := range declarers(e) {
+		hosts = append(hosts, s.Service.Host)
+	}
+	return hosts
 }
 
 // fullName returns the host that a workload may call by a shorter name, or "".
@@ -70,18 +108,21 @@ func fullName(s control.Sight, name hostname.Name) hostname.Name {
 	return ""
 }
 
-// onPort is a Source of the services that declare a port: no other has a say in
-// what becomes of connections to it. 0: of all.
-type onPort struct {
+// rivals is a Source of the services that declare one of some ports: no other has
+// a say in what becomes of connections to them; and of those of some hosts, which
+// it is asked about. No ports: of all.
+type rivals struct {
 	registry.Scope
-	port uint16
+	ports []uint16
+	hosts []hostname.Name
 }
 
 // Services implements translate.Source.
-func (o onPort) Services(namespace string) iter.Seq[*mesh.Service] {
+func (r rivals) Services(namespace string) iter.Seq[*mesh.Service] {
 	return func(yield func(*mesh.Service) bool) {
-		for s := range o.Scope.Services(namespace) {
-			if (o.port == 0 || portOf(s, o.port) != nil) && !yield(s) {
+		for s := range r.Scope.Services(namespace) {
+			declares := slices.ContainsFunc(s.Ports, func(p mesh.Port) bool { return slices.Contains(r.ports, p.Number) })
+			if (len(r.ports) == 0 || declares || slices.Contains(r.hosts, s.Host)) && !yield(s) {
 				return
 			}
 		}
@@ -100,6 +141,7 @@ func portOf(s *mesh.Service, number uint16) *mesh.Port {
 type asker struct {
 	sight control.Sight
 	view  *view
+	kinds []string // of connections that are asked about
 }
 
 // service returns what the workload reaches under a declared host, or nil.
@@ -109,19 +151,13 @@ func (a *asker) service(host string) *mesh.Service {
 
 // port says what becomes of connections to one port of a host.
 func (a *asker) port(d *admin.Decision, e registry.Explanation, host hostname.Name) error {
-	kinds := []string{admin.Requests, admin.TLS, admin.Bytes}
 	var to netip.Addr // none: some address that nobody lists
 	if e.Owner != nil {
 		to = addressOf(e.Owner.Service)
 	}
-	for _, s := range declarers(e) {
-		if p := portOf(s.Service, d.Port); p != nil {
-			kinds = kindsOf(p.Protocol)
-			break
-		}
-	}
+	name := concrete(string(host))
 	var err error
-	d.Connections, err = a.connections(netip.AddrPortFrom(to, d.Port), concrete(string(host)), kinds)
+	d.Connections, err = a.connections(caller{netip.AddrPortFrom(to, d.Port), name, name})
 	if e.Owner == nil || portOf(e.Owner.Service, d.Port) == nil {
 		return err
 	}
@@ -135,6 +171,26 @@ func (a *asker) port(d *admin.Decision, e registry.Explanation, host hostname.Na
 		}
 	}
 	return err
+}
+
+// lost says which ports that a host declares others hold.
+func (a *asker) lost(d *admin.Decision, host hostname.Name) {
+	n := a.view.config.Name(string(host))
+	if n == nil {
+		return
+	}
+	for i := range n.Refused {
+		by := &n.Refused[i]
+		rec := refusal(n, by, decision.Record{Original: netip.AddrPortFrom(netip.Addr{}, by.Port)})
+		said := rec.Sentence()
+		if by.RequestsPass {
+			said += " Requests reach the host by what they say."
+		}
+		if len(by.Within) > 0 {
+			said = strings.TrimSuffix(said, ".") + "; so at " + strings.Join(addressTexts(by.Within), ", ") + " alone."
+		}
+		d.Lost = append(d.Lost, said)
+	}
 }
 
 // concrete is a host, or for a wildcard one of those that it stands for.
@@ -156,19 +212,6 @@ func declarers(e registry.Explanation) []registry.Standing {
 		return e.Wildcards
 	}
 	return append([]registry.Standing{*e.Owner}, e.Wildcards...)
-}
-
-// kindsOf returns what a port of a protocol is for.
-func kindsOf(p mesh.Protocol) []string {
-	switch {
-	case p.IsHTTP():
-		return []string{admin.Requests}
-	case p.IsTLS():
-		return []string{admin.TLS}
-	case p == mesh.Unset:
-		return []string{admin.Requests, admin.Bytes}
-	}
-	return []string{admin.Bytes}
 }
 
 // addressOf returns an address under which a service is reached, if it has one
@@ -231,7 +274,7 @@ func (a *asker) everyPort(d *admin.Decision, ip netip.Addr, covered map[uint16]b
 		all = a.view.ports(covered)
 	}
 	for _, port := range all {
-		connections, err := a.connections(netip.AddrPortFrom(ip, port), nameAt(d.Covers, ip, port), []string{admin.Requests, admin.TLS, admin.Bytes})
+		connections, err := a.connections(caller{to: netip.AddrPortFrom(ip, port), asks: nameAt(d.Covers, ip, port)})
 		if err != nil {
 			return err
 		}
@@ -254,26 +297,42 @@ func nameAt(covers []admin.Cover, ip netip.Addr, port uint16) string {
 }
 
 // connections says what becomes of connections of each kind, those together
-// that end in one cluster. The name is what requests and handshakes ask for; a
-// handshake names no address.
-func (a *asker) connections(to netip.AddrPort, name string, kinds []string) ([]admin.Connection, error) {
+// that end alike. A handshake names no address.
+func (a *asker) connections(from caller) ([]admin.Connection, error) {
 	var all []admin.Connection
-	for _, kind := range kinds {
-		cluster, err := a.view.probe(to, kind, name)
+	for _, kind := range a.kinds {
+		end, err := a.view.probe(from, kind)
 		if err != nil {
 			return nil, err
 		}
-		if i := slices.IndexFunc(all, func(c admin.Connection) bool { return c.Cluster == cluster }); i >= 0 {
+		c := a.connection(from.to.Port(), kind, end)
+		if i := slices.IndexFunc(all, func(x admin.Connection) bool {
+			return x.Cluster == c.Cluster && x.Refused == c.Refused && x.Undeclared == c.Undeclared
+		}); i >= 0 {
 			all[i].Kinds = append(all[i].Kinds, kind)
 			continue
 		}
-		all = append(all, a.connection(to.Port(), kind, cluster))
+		all = append(all, c)
 	}
 	return all, nil
 }
 
-func (a *asker) connection(port uint16, kind, cluster string) admin.Connection {
+func (a *asker) connection(port uint16, kind string, e end) admin.Connection {
+	cluster := e.cluster
 	c := admin.Connection{Port: port, Kinds: []string{kind}, Cluster: cluster}
+	switch {
+	case e.rec.Reason == decision.PortHeld:
+		c.Refused = e.rec.Sentence()
+		if s := a.service(e.rec.Holder); s != nil {
+			c.Host, c.Object, c.File, c.Line = e.rec.Holder, s.Source.String(), s.Source.File, s.Source.Line
+		}
+		return c
+	case e.rec.Declared != nil:
+		c.Undeclared = string(e.rec.AppendUndeclared(nil))
+		if e.rec.Reason == decision.NotDeclared {
+			c.Refused = e.rec.Sentence()
+		}
+	}
 	part := strings.Split(cluster, "|") // outbound|80||host
 	if len(part) != 4 {
 		return c
@@ -296,4 +355,18 @@ func (a *asker) connection(port uint16, kind, cluster string) admin.Connection {
 		}
 	}
 	return c
+}
+
+// Stranger says that nothing known lies in a namespace, or sees it by name; empty
+// if something does.
+func Stranger(p *control.Plane, namespace string) string {
+	all := p.Namespaces()
+	if slices.Contains(all, namespace) {
+		return ""
+	}
+	said := fmt.Sprintf("No object lies in namespace %s.", namespace)
+	if near := api.Nearest(namespace, all); near != "" {
+		said += fmt.Sprintf(" Is %s meant?", near)
+	}
+	return said
 }

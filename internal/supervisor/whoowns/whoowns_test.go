@@ -63,15 +63,15 @@ func TestWhereAConnectionGoes(t *testing.T) {
 		port uint16
 		want string
 	}{
-		{"web.test", 80, "requests: outbound|80||web.test"},
-		{"web.test", 443, "TLS: outbound|443||web.test"},
-		{"web.test", 9, "requests bytes: outbound|9||web.test"},
-		{"web.test", 81, "requests: outbound|81||*.test"}, // what the longer name leaves to the wildcard
-		{"x.test", 80, "requests: outbound|80||*.test"},
-		{"*.test", 80, "requests: outbound|80||*.test"},
+		{"web.test", 80, "requests: outbound|80||web.test; TLS bytes: BlackHoleCluster"},
+		{"web.test", 443, "requests: BlackHoleCluster; TLS: outbound|443||web.test; bytes: BlackHoleCluster"},
+		{"web.test", 9, "requests TLS bytes: outbound|9||web.test"},
+		{"web.test", 81, "requests: outbound|81||*.test; TLS bytes: BlackHoleCluster"}, // what the longer name leaves to the wildcard
+		{"x.test", 80, "requests: outbound|80||*.test; TLS bytes: BlackHoleCluster"},
+		{"*.test", 80, "requests: outbound|80||*.test; TLS bytes: BlackHoleCluster"},
 		{"web.test", 22, "requests TLS bytes: BlackHoleCluster"},
 		{"theirs.example", 80, "requests TLS bytes: BlackHoleCluster"}, // not seen from here
-		{"db.test", 3306, "bytes: outbound|3306||db.test"},
+		{"db.test", 3306, "requests TLS bytes: outbound|3306||db.test"},
 		{"192.0.2.7", 3306, "requests TLS bytes: outbound|3306||db.test"},
 		{"192.0.2.200", 3306, "requests TLS bytes: outbound|3306||db.test"},
 		{"192.0.2.8", 3306, "requests TLS bytes: outbound|3306||range.invalid"},
@@ -221,6 +221,63 @@ func TestWhoHasThePortInsteadIsSaidRightly(t *testing.T) {
 		d, err := Ask(p, admin.Question{Host: "*.z.test", Port: 9, Namespace: "shop"}, nil)
 		if err != nil || d.Connections[0].Host != "*.a.test" || d.Connections[0].Reason != want {
 			t.Errorf("%+v, %v; want that *.a.test %s", d.Connections, err, want)
+		}
+	}
+}
+
+// TestASchemeAsksForWhatItSpeaks and is told where that goes, or in what way it is
+// not what is declared.
+func TestASchemeAsksForWhatItSpeaks(t *testing.T) {
+	p := plane(t, mesh.RegistryOnly, [3]string{"grpc", "default", "hosts: [grpc.test], ports: [{number: 50051, name: a, protocol: TLS}, {number: 80, name: b, protocol: HTTP}], resolution: DNS"})
+	for _, tt := range []struct {
+		port          uint16
+		kind          string
+		cluster, said string
+	}{
+		{50051, admin.TLS, "outbound|50051||grpc.test", ""},
+		{50051, admin.Requests, "BlackHoleCluster", "declares port 50051 of host grpc.test for TLS and this is plain HTTP/1.1"},
+		{80, admin.Requests, "outbound|80||grpc.test", ""},
+		{80, admin.TLS, "BlackHoleCluster", "declares port 80 of host grpc.test for HTTP and this is "},
+		{81, admin.Requests, "BlackHoleCluster", "declares host grpc.test with ports 50051 TLS, 80 HTTP only, and the outbound policy is REGISTRY_ONLY; declare port 81 there"},
+	} {
+		d, err := Ask(p, admin.Question{Host: "grpc.test", Port: tt.port, Kind: tt.kind, Namespace: "default"}, nil)
+		if err != nil || len(d.Connections) != 1 {
+			t.Fatalf("%+v: %+v, %v", tt, d.Connections, err)
+		}
+		if c := d.Connections[0]; c.Cluster != tt.cluster || !strings.Contains(c.Refused, tt.said) || (c.Refused == "") != (tt.said == "") {
+			t.Errorf("%s on port %d: %+v", tt.kind, tt.port, c)
+		}
+	}
+}
+
+// TestAPortThatAnotherHostHoldsIsRefused asked for by itself, and is told of with
+// the host.
+func TestAPortThatAnotherHostHoldsIsRefused(t *testing.T) {
+	const db = "ports: [{number: 3306, name: a, protocol: TCP}], resolution: NONE"
+	p := plane(t, mesh.AllowAny, [3]string{"a", "default", "hosts: ['*.a.test'], " + db}, [3]string{"z", "default", "hosts: ['*.z.test'], " + db})
+	const want = "is refused: ServiceEntry default/a ("
+	d, err := Ask(p, admin.Question{Host: "db.z.test", Port: 3306, Namespace: "default"}, nil)
+	if err != nil || len(d.Connections) != 1 || d.Connections[0].Cluster != "" || !strings.Contains(d.Connections[0].Refused, want) {
+		t.Errorf("port 3306: %+v, %v", d.Connections, err)
+	}
+	for host, lost := range map[string]int{"*.z.test": 1, "*.a.test": 0} {
+		d, err := Ask(p, admin.Question{Host: host, Namespace: "default"}, nil)
+		if err != nil || len(d.Lost) != lost || lost > 0 && !strings.Contains(d.Lost[0], "port 3306 of *.z.test "+want) {
+			t.Errorf("%s: lost %q, %v", host, d.Lost, err)
+		}
+	}
+}
+
+// TestANamespaceWithoutObjectsIsStrange, and the one that may be meant is named.
+func TestANamespaceWithoutObjectsIsStrange(t *testing.T) {
+	p := plane(t, mesh.AllowAny, entries()...)
+	for namespace, want := range map[string]string{
+		"shop":  "",
+		"shopp": "No object lies in namespace shopp. Is shop meant?",
+		"qqqqq": "No object lies in namespace qqqqq.",
+	} {
+		if got := Stranger(p, namespace); got != want {
+			t.Errorf("%s: %q, want %q", namespace, got, want)
 		}
 	}
 }
