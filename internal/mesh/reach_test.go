@@ -120,3 +120,18 @@ func TestFirstAgreesWithReach(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatASidecarWithholdsIsKnown for a refusal to tell; what is past the proxy
+// is not withheld.
+func TestWhatASidecarWithholdsIsKnown(t *testing.T) {
+	all, none := []HostPattern{{"*", "*"}}, []HostPattern{{"*", "y.example"}}
+	s := &Service{Host: "x.example", Namespace: "b", Ports: []Port{{Number: 80}, {Number: 443}, {Number: 5432}}}
+	sidecar := &Sidecar{Source: Ref{Kind: "Sidecar", Name: "s"}, Egress: []EgressListener{{Port: 5432, Import: none}, {Port: 443, Import: all, Past: true}, {Import: all}}}
+	got := Reach(s, "a", sidecar, Capture{})
+	if len(got.Ports) != 1 || len(got.Withheld) != 1 || got.Withheld[0].Number != 5432 || got.WithheldBy != sidecar.Source {
+		t.Errorf("ports %v, withheld %v by %v", got.Ports, got.Withheld, got.WithheldBy)
+	}
+	if got := Reach(s, "a", nil, Capture{}); got.Withheld != nil {
+		t.Errorf("withheld without a Sidecar: %v", got.Withheld)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/proxy/config"
 )
 
@@ -168,5 +169,20 @@ func TestDirectAnswersWithoutABody(t *testing.T) {
 				t.Error(rec.Status, rec.Sent)
 			}
 		}
+	}
+}
+
+// TestARequestForAnotherProtocolIsToldWhatIsDeclared by the Host it asks for.
+func TestARequestForAnotherProtocolIsToldWhatIsDeclared(t *testing.T) {
+	r := newRig(t, entry{host: "x.example", name: &config.Name{Host: "tls.example", Declared: decision.Declaration{
+		Host: "tls.example", Entry: where, Ports: []decision.DeclaredPort{{Number: 80, Protocol: mesh.TLS}},
+	}}})
+	c := r.dial()
+	c.say("GET / HTTP/1.1\r\nHost: TLS.example\r\n\r\n")
+	res, body := c.answer("GET")
+	rec := r.record()
+	const want = "ServiceEntry default/svc (e.yaml:1) declares port 80 of host tls.example for TLS and this is plain HTTP/1.1, and the outbound policy is REGISTRY_ONLY; "
+	if res.StatusCode != 502 || !strings.HasPrefix(body, want) || body != rec.Sentence()+"\n" {
+		t.Errorf("answer %d %q, record %q", res.StatusCode, body, rec.Sentence())
 	}
 }

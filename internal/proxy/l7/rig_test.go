@@ -71,7 +71,8 @@ type entry struct {
 	change    func(*config.Route)
 	http      config.HTTPVersion
 	inMesh    bool
-	counted   bool // its virtual host asks for the count of attempts
+	counted   bool         // its virtual host asks for the count of attempts
+	name      *config.Name // a further one that is declared
 }
 
 var where = mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: "svc", File: "e.yaml", Line: 1}
@@ -85,6 +86,9 @@ func newRig(t testing.TB, entries ...entry) *rig {
 	var d config.Delta
 	var hosts []*config.VirtualHost
 	for _, e := range entries {
+		if e.name != nil {
+			d.Names = append(d.Names, e.name)
+		}
 		name := xds.OutboundCluster(80, "", e.host)
 		a := &config.Assignment{Name: name}
 		for _, ep := range e.endpoints {

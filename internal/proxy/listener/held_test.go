@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"crypto/tls"
 	"io"
 	"net/netip"
 	"strings"
@@ -82,5 +83,30 @@ func TestAPortThatAnotherHostHoldsIsRefusedByName(t *testing.T) {
 		if rec := b.records.next(t); rec.Reason != decision.PortHeld {
 			t.Errorf("bytes among requests: record %+v", rec)
 		}
+	}
+}
+
+// TestWhatIsDeclaredOfTheHostIsTold where the policy refuses a connection: of the
+// name that a handshake tells, else of the one that DNS answered.
+func TestWhatIsDeclaredOfTheHostIsTold(t *testing.T) {
+	name := func(host string, p mesh.Protocol) *config.Name {
+		return &config.Name{Host: host, Declared: decision.Declaration{
+			Host: host, Entry: mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: host}, Ports: []decision.DeclaredPort{{Number: 443, Protocol: p}},
+		}}
+	}
+	b := newBed(t, options{closed: true, delta: func(_ *bed, d *config.Delta) {
+		d.Names = append(d.Names, name("db.test", mesh.MySQL), name("www.test", mesh.HTTP))
+	}})
+	c := b.dial("93.184.216.34:7")
+	io.WriteString(c, "\x00ping")
+	wantReset(t, c)
+	rec := b.records.next(t)
+	if want := "db.test (93.184.216.34:7) is not declared: ServiceEntry default/db.test declares host db.test with port 443 MySQL only, and"; !strings.HasPrefix(rec.Sentence(), want) {
+		t.Errorf("bytes: %s", rec.Sentence())
+	}
+	_ = tls.Client(b.dial("93.184.216.34:443"), &tls.Config{ServerName: "www.test"}).Handshake() // it is reset
+	rec = b.records.next(t)
+	if want := "ServiceEntry default/www.test declares port 443 of host www.test for HTTP and this is TLS, and"; !strings.HasPrefix(rec.Sentence(), want) {
+		t.Errorf("TLS: %s", rec.Sentence())
 	}
 }
