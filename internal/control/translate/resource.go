@@ -67,10 +67,8 @@ type Set struct {
 // a look at others.
 type kindred struct {
 	count  int
-	groups *immutable.Map[string, group]
+	groups *immutable.Map[string, *group]
 }
-
-type group = *immutable.Map[string, *Resource]
 
 // Version counts the changes of the view since the control plane started.
 func (s *Set) Version() uint64 {
@@ -82,12 +80,7 @@ func (s *Set) Version() uint64 {
 
 // Get returns the resource of that key, or nil.
 func (s *Set) Get(k Key) *Resource {
-	g := s.of(k.Type).group(groupOf(k.Name))
-	if g == nil {
-		return nil
-	}
-	r, _ := g.Get(k.Name)
-	return r
+	return s.of(k.Type).group(groupOf(k.Name)).get(k.Name)
 }
 
 // Diff returns the keys of the resources that differ between two sets, sorted.
@@ -154,7 +147,7 @@ func (s *Set) With(changed map[Key]*Resource) *Set {
 		*next = *s
 	}
 	next.version++
-	fresh := make(map[groupKey]*immutable.MapBuilder[string, *Resource])
+	fresh := make(map[groupKey]*group)
 	for k, r := range changed {
 		i, name := xds.TypeIndex(k.Type), groupOf(k.Name)
 		t := &next.types[i]
@@ -168,14 +161,14 @@ func (s *Set) With(changed map[Key]*Resource) *Set {
 		}
 		at := groupKey{i, name}
 		if fresh[at] == nil {
-			fresh[at] = immutable.NewMapBuilder[string, *Resource](stringHasher{})
+			fresh[at] = &group{}
 		}
-		fresh[at].Set(k.Name, r)
+		fresh[at].add(r, true)
 	}
-	for at, b := range fresh {
+	for at, g := range fresh {
 		t := &next.types[at.kind]
-		t.count += b.Len()
-		t.groups = t.all().Set(at.name, b.Map())
+		t.count += g.len
+		t.groups = t.all().Set(at.name, g)
 	}
 	return next
 }
@@ -189,15 +182,15 @@ type groupKey struct {
 // groupOf is the group of a name, with its slash.
 func groupOf(name string) string { return name[:strings.LastIndexByte(name, '/')+1] }
 
-func (t kindred) all() *immutable.Map[string, group] {
+func (t kindred) all() *immutable.Map[string, *group] {
 	if t.groups == nil {
-		return immutable.NewMap[string, group](stringHasher{})
+		return immutable.NewMap[string, *group](stringHasher{})
 	}
 	return t.groups
 }
 
 // group returns the resources of a group, or nil if there are none.
-func (t kindred) group(name string) group {
+func (t kindred) group(name string) *group {
 	if t.groups == nil {
 		return nil
 	}
@@ -206,15 +199,15 @@ func (t kindred) group(name string) group {
 }
 
 // replace gives a name of the group g another resource; nil removes it.
-func (t *kindred) replace(at string, g group, name string, r *Resource) {
-	before := g.Len()
+func (t *kindred) replace(at string, g *group, name string, r *Resource) {
+	before := g.len
 	if r == nil {
-		g = g.Delete(name)
+		g = g.drop(name)
 	} else {
-		g = g.Set(name, r)
+		g = g.put(r)
 	}
-	t.count += g.Len() - before
-	if g.Len() == 0 {
+	t.count += g.len - before
+	if g.len == 0 {
 		t.groups = t.groups.Delete(at)
 	} else {
 		t.groups = t.groups.Set(at, g)
@@ -225,27 +218,16 @@ func (t *kindred) replace(at string, g group, name string, r *Resource) {
 func (t kindred) unsorted(prefix string) iter.Seq[*Resource] {
 	return func(yield func(*Resource) bool) {
 		if strings.HasSuffix(prefix, "/") {
-			if g := t.group(prefix); g != nil {
-				each(g, yield)
-			}
+			t.group(prefix).each(yield)
 			return
 		}
 		for it := t.all().Iterator(); !it.Done(); {
 			_, g, _ := it.Next()
-			if !each(g, func(r *Resource) bool { return !strings.HasPrefix(r.Name, prefix) || yield(r) }) {
+			if !g.each(func(r *Resource) bool { return !strings.HasPrefix(r.Name, prefix) || yield(r) }) {
 				return
 			}
 		}
 	}
-}
-
-func each(g group, yield func(*Resource) bool) bool {
-	for it := g.Iterator(); !it.Done(); {
-		if _, r, _ := it.Next(); !yield(r) {
-			return false
-		}
-	}
-	return true
 }
 
 // stringHasher spreads names that differ in little.
