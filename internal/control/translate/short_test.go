@@ -5,8 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/fairlead/fairlead/internal/hostname"
 	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
+	"github.com/fairlead/fairlead/internal/xds/fairleadpb"
 )
 
 // TestAShortNameIsAHostsWhileItIsThere has an entry for the short name of a
@@ -56,5 +60,43 @@ func TestAShortNameIsAHostsWhileItIsThere(t *testing.T) {
 	p := elsewhere.ports[80]
 	if got := p.domains(p.claims[service]); slices.Contains(got, "web") {
 		t.Errorf("elsewhere it has %q", got)
+	}
+}
+
+// TestANameSaysWhatRefusalsAndDNSNeed has the ports that are declared, those that
+// a Sidecar withholds, and the short names that routes have.
+func TestANameSaysWhatRefusalsAndDNSNeed(t *testing.T) {
+	const host = hostname.Name("web.shop.svc.cluster.local")
+	sidecar := mesh.Ref{Kind: "Sidecar", Namespace: "shop", Name: "narrow"}
+	s := &mesh.Service{
+		Host: host, Namespace: "shop", Resolution: mesh.Static, Ports: []mesh.Port{{Name: "p", Number: 80, Protocol: mesh.HTTP}},
+		Withheld: []mesh.Port{{Name: "q", Number: 5432, Protocol: mesh.TCP}}, WithheldBy: sidecar,
+	}
+	name := func(namespace string) *fairleadpb.Name {
+		tr, _ := New(View{Namespace: namespace}, services{host: s})
+		n := &fairleadpb.Name{}
+		if err := proto.Unmarshal(tr.Set().Get(Key{xds.NameType, string(host)}).Body.GetValue(), n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	n := name("shop")
+	if p := n.GetPorts(); len(p) != 2 || p[0].GetNumber() != 80 || p[0].GetProtocol() != "HTTP" || p[0].GetWithheld() || p[1].GetNumber() != 5432 || !p[1].GetWithheld() {
+		t.Errorf("ports %v", p)
+	}
+	if n.GetNarrowedBy().GetName() != sidecar.Name {
+		t.Errorf("narrowed by %v", n.GetNarrowedBy())
+	}
+	if got := strings.Join(n.GetShortNames(), " "); got != "web.shop.svc web.shop web" {
+		t.Errorf("short names %q", got)
+	}
+	if got := strings.Join(name("other").GetShortNames(), " "); got != "web.shop.svc web.shop" {
+		t.Errorf("elsewhere short names %q", got)
+	}
+	for i := range uint16(mostPorts) {
+		s.Ports = append(s.Ports, mesh.Port{Number: 1000 + i})
+	}
+	if p := name("shop").GetPorts(); len(p) != 0 {
+		t.Errorf("of very many ports %d are told", len(p))
 	}
 }
