@@ -3,7 +3,10 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
+	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/proxy/h2"
@@ -24,23 +27,27 @@ type Place struct {
 }
 
 // Join takes a place on a connection that others may share: one there is, else a
-// new one, which is dialled once for all who wait. The error is Dial's; ctx ending
-// ends the wait, not the dial.
+// new one, which is dialled once for all who wait. The error is Dial's, or that of a
+// connection which was of no use to any of them; ctx ending ends the wait, not the dial.
 func (e *Endpoint) Join(ctx context.Context) (Place, error) {
+	var wait *pool.Opening
 	for {
-		m, used, wait, open := e.shared.Join()
-		if m != nil {
+		m, used, next, open := e.shared.Join(wait)
+		if wait = next; m != nil {
 			return Place{member: m, Local: m.Local(), Used: used}, nil
 		}
 		if open && !e.cluster.set.start(e.share) {
 			e.shared.Failed(&DialError{Addr: e.String(), Cause: "given up: the proxy ends", Err: context.Canceled})
 		}
 		select {
+		case <-wait.First():
 		case <-wait.Done():
 			if err := wait.Err(); err != nil {
+				e.shared.Forgo(wait)
 				return Place{}, err
 			}
 		case <-ctx.Done():
+			e.shared.Forgo(wait)
 			err := context.Cause(ctx)
 			return Place{}, &DialError{Addr: e.String(), Cause: cause(ctx, err, 0), Err: err}
 		}
@@ -49,21 +56,46 @@ func (e *Endpoint) Join(ctx context.Context) (Place, error) {
 
 // share opens a connection and sees to it until it ends.
 func (e *Endpoint) share(ctx context.Context) {
+	told := false
+	defer func() {
+		if p := recover(); p != nil {
+			e.panicked(p, debug.Stack())
+			if !told {
+				e.shared.Failed(&DialError{Addr: e.String(), Cause: "a fault of the proxy", Err: fmt.Errorf("panic: %v", p)})
+			}
+		}
+	}()
 	conn, err := e.Dial(ctx)
 	if err != nil {
+		told = true
 		e.shared.Failed(err)
 		return
 	}
 	client := streams.NewClient(conn, streams.Options{Memory: &e.cluster.set.memory, IdleTimeout: pool.IdleTimeout})
+	told = true
 	m := e.shared.Opened(client)
+	var settling sync.WaitGroup
+	settling.Go(func() {
+		client.WebSockets(settleTime) // the settings say that too
+		e.shared.Settled(m)
+	})
 	err = client.Run(ctx)
+	settling.Wait()
 	e.shared.Removed(m)
-	if err != nil && ctx.Err() == nil {
-		var broken *h2.Error
-		if errors.As(err, &broken) {
-			e.cluster.set.log.Warn("an endpoint breaks HTTP/2; the connection was ended", "cluster", e.cluster.Config().Name, "endpoint", e.String(), "fault", err)
-		}
+	var broken *h2.Error
+	var panicked *streams.PanicError
+	switch {
+	case errors.As(err, &panicked):
+		e.panicked(panicked.Value, panicked.Stack)
+	case errors.As(err, &broken) && ctx.Err() == nil:
+		e.cluster.set.log.Warn("an endpoint breaks HTTP/2; the connection was ended", "cluster", e.cluster.Config().Name, "endpoint", e.String(), "fault", err)
 	}
+}
+
+// panicked tells a panic that cost a connection.
+func (e *Endpoint) panicked(value any, stack []byte) {
+	e.cluster.set.log.Error("panic on a connection to an endpoint, which was ended; this is a fault of the proxy",
+		"cluster", e.cluster.Config().Name, "endpoint", e.String(), "panic", value, "stack", string(stack))
 }
 
 // Open opens a stream in the place, as Client.Open does, and gives the place back.

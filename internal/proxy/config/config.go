@@ -135,6 +135,7 @@ type DirectResponse struct {
 type Retry struct {
 	Attempts       int           // beside the first
 	ConnectFailure bool          // when the connection to the endpoint failed
+	RefusedStream  bool          // when the endpoint refused the stream, without a look at the request
 	PreviousHosts  bool          // prefer endpoints not tried yet
 	BaseInterval   time.Duration // 0: 25 ms
 }

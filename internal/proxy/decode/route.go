@@ -227,7 +227,9 @@ func retry(path string, m *routev3.RetryPolicy) (config.Retry, error) {
 		switch strings.TrimSpace(cond) {
 		case "connect-failure":
 			r.ConnectFailure = true
-		case "refused-stream", "unavailable", "cancelled": // of HTTP/2, and of gRPC, which needs it
+		case "refused-stream":
+			r.RefusedStream = true
+		case "unavailable", "cancelled": // of gRPC
 		case "retriable-status-codes": // with an empty list of codes, the default
 		case "":
 		default:

@@ -115,7 +115,7 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route) (status int) {
 			x.judge(timedOut, r.Err)
 			return timedOut.status
 		}
-		o, words := notConnected(err)
+		o, words := x.notAttached(err)
 		x.judge(o, words)
 		if !rt.Retry.ConnectFailure || rt.Retry.Attempts == 0 || ctx.Err() != nil {
 			return o.status
@@ -129,7 +129,7 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route) (status int) {
 			x.judge(timedOut, r.Err)
 			return timedOut.status
 		}
-		r.Flags &^= decision.UF
+		r.Flags &^= o.flags
 	}
 }
 

@@ -24,7 +24,12 @@ func (s *Server) serveStreams(ctx, drain context.Context, down *transport.Conn, 
 		Refused:     func(why *h2.Error) { s.refusedStream(base, why) },
 	}
 	// How a connection ends is told by the records of its streams.
-	_ = streams.Serve(ctx, drain, down, o, func(stream *streams.Stream) { s.serveStream(ctx, stream, m, base) })
+	err := streams.Serve(ctx, drain, down, o, func(stream *streams.Stream) { s.serveStream(ctx, stream, m, base) })
+	var panicked *streams.PanicError
+	if errors.As(err, &panicked) {
+		s.panics.Add(1)
+		s.logger.Error("panic while reading a connection of HTTP/2, which was ended; this is a fault of the proxy", "panic", panicked.Value, "stack", string(panicked.Stack))
+	}
 }
 
 // refusedStream records a request that the codec refused: none of it was seen

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/proxy/cluster"
 	"github.com/fairlead/fairlead/internal/proxy/h1"
 	"github.com/fairlead/fairlead/internal/proxy/h2"
 	"github.com/fairlead/fairlead/internal/proxy/l4"
@@ -145,6 +146,15 @@ func (x *exchange) resetBy(e streams.ResetError) outcome {
 		return refusedAnswer
 	}
 	return resetAnswer
+}
+
+// notAttached is the outcome of a try that got no connection, or one that was of no use.
+func (x *exchange) notAttached(err error) (o outcome, words string) {
+	var dial *cluster.DialError
+	if errors.As(err, &dial) {
+		return notConnected(err)
+	}
+	return x.failure(err)
 }
 
 // notConnected is the outcome of a try that reached no endpoint. The sentence

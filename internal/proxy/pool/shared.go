@@ -1,17 +1,18 @@
 package pool
 
 import (
-	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/fairlead/fairlead/internal/proxy/streams"
 )
 
-// ErrClosed says that connections are not shared any more.
-var ErrClosed = errors.New("the endpoint is gone")
+// ErrNoStreams says that a connection was opened for nothing. It is a streams.ErrRefused.
+var ErrNoStreams = fmt.Errorf("%w: it lets no stream be opened (SETTINGS_MAX_CONCURRENT_STREAMS is 0)", streams.ErrRefused)
 
 // A Shared holds the HTTP/2 connections of one endpoint. Each carries many
-// exchanges at once; another one is opened when all have as many as they take.
+// exchanges at once; another one is opened when all have as many as they take. How
+// many that is a new one tells with its settings: until they come it carries one.
 // The zero Shared is empty and ready. It is safe for concurrent use. It opens
 // nothing itself: Join says who has to.
 type Shared struct {
@@ -25,17 +26,25 @@ type Shared struct {
 type Member struct {
 	*streams.Client
 	shared   *Shared
+	opening  *Opening
+	fresh    bool // guarded by shared.mu; its settings have not come
 	promised int  // guarded by shared.mu; places taken by Join, without a stream so far
 	used     bool // guarded by shared.mu; it had an exchange
 }
 
 // An Opening is a connection that is being opened, for all who wait for one.
 type Opening struct {
-	done chan struct{}
-	err  error // valid once done
+	first   chan struct{}
+	done    chan struct{}
+	err     error // valid once done
+	waiting int   // guarded by the mu of the Shared
 }
 
-// Done is closed when there is a connection, or will be none.
+// First lets one of those who wait through, once there is a connection.
+func (o *Opening) First() <-chan struct{} { return o.first }
+
+// Done is closed when it is known how many the connection carries, or that there
+// will be none.
 func (o *Opening) Done() <-chan struct{} { return o.done }
 
 // Err is why there is none, once Done.
@@ -44,21 +53,21 @@ func (o *Opening) Err() error { return o.err }
 // Join takes a place on a connection, which ends with Leave; used says that it
 // had exchanges before. If none has room it returns what is to be waited for, to
 // join again then; open says that it is the caller who has to open a connection,
-// and to tell by Opened or Failed.
-func (s *Shared) Join() (m *Member, used bool, wait *Opening, open bool) {
+// and to tell by Opened or Failed. after is what the caller has waited for so far,
+// if anything; who waits no more says so by Forgo.
+func (s *Shared) Join(after *Opening) (m *Member, used bool, wait *Opening, open bool) {
 	var spent []*Member
-	defer func() {
-		for _, m := range spent {
-			m.Drain()
-		}
-	}()
+	defer func() { drain(spent) }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if after != nil {
+		after.waiting--
+	}
 	kept := s.members[:0]
 	for _, c := range s.members {
 		room := -1 // not needed any more
 		if m == nil {
-			room = c.Capacity() - c.promised
+			room = c.room()
 		}
 		if room > 0 {
 			m, used = c, c.used
@@ -66,7 +75,7 @@ func (s *Shared) Join() (m *Member, used bool, wait *Opening, open bool) {
 			c.used = true
 		}
 		// One that takes no stream though it has none never will.
-		if room == 0 && c.promised == 0 && c.Streams() == 0 {
+		if room == 0 && !c.fresh && c.promised == 0 && c.Streams() == 0 {
 			spent = append(spent, c)
 			continue
 		}
@@ -75,24 +84,85 @@ func (s *Shared) Join() (m *Member, used bool, wait *Opening, open bool) {
 	clear(s.members[len(kept):])
 	s.members = kept
 	if m != nil {
+		spent = s.appendIdle(spent)
 		return m, used, nil, false
 	}
 	if s.opening == nil {
-		s.opening, open = &Opening{done: make(chan struct{})}, true
+		s.opening, open = &Opening{first: make(chan struct{}, 1), done: make(chan struct{})}, true
 	}
+	s.opening.waiting++
+	spent = s.appendIdle(spent)
 	return nil, false, s.opening, open
 }
 
-// Opened hands over the connection that Join asked for. Removed must be called
-// when it has ended.
+// Forgo says that the caller of Join waits no more.
+func (s *Shared) Forgo(o *Opening) {
+	s.mu.Lock()
+	o.waiting--
+	idle := s.appendIdle(nil)
+	s.mu.Unlock()
+	drain(idle)
+}
+
+// room is how many more places m has.
+func (m *Member) room() int {
+	n := m.Capacity()
+	if m.fresh {
+		n = min(n, 1-m.Streams())
+	}
+	return n - m.promised
+}
+
+// appendIdle appends the connections that nobody uses or will, if they are not to
+// be shared any more.
+func (s *Shared) appendIdle(list []*Member) []*Member {
+	if !s.closed {
+		return list
+	}
+	for _, m := range s.members {
+		if m.promised == 0 && m.opening.waiting == 0 {
+			list = append(list, m)
+		}
+	}
+	return list
+}
+
+func drain(list []*Member) {
+	for _, m := range list {
+		m.Drain()
+	}
+}
+
+// Opened hands over the connection that Join asked for. Settled must be called when
+// its settings have come or will not, and Removed when it has ended.
 func (s *Shared) Opened(c *streams.Client) *Member {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	m := &Member{Client: c, shared: s}
+	m := &Member{Client: c, shared: s, opening: s.opening, fresh: true}
 	s.members = append(s.members, m)
-	close(s.opening.done)
-	s.opening = nil
+	s.opening.first <- struct{}{}
+	idle := s.appendIdle(nil)
+	s.mu.Unlock()
+	drain(idle)
 	return m
+}
+
+// Settled lets all who wait share m, or tells them why they cannot.
+func (s *Shared) Settled(m *Member) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.fresh = false
+	o := m.opening
+	switch err := m.Err(); {
+	case err != nil:
+		o.err = err
+	case m.used || m.Capacity() > 0: // it was or is of use
+	case m.Done():
+		o.err = streams.ErrRefused
+	default:
+		o.err = ErrNoStreams
+	}
+	close(o.done)
+	s.opening = nil
 }
 
 // Failed says that there is no connection, to all who wait for it.
@@ -109,11 +179,9 @@ func (s *Shared) Failed(err error) {
 func (m *Member) Leave() {
 	m.shared.mu.Lock()
 	m.promised--
-	over := m.shared.closed && m.promised == 0
+	idle := m.shared.appendIdle(nil)
 	m.shared.mu.Unlock()
-	if over {
-		m.Drain()
-	}
+	drain(idle)
 }
 
 // Removed forgets a connection that has ended.
@@ -143,14 +211,7 @@ func (s *Shared) Len() int {
 func (s *Shared) Close() {
 	s.mu.Lock()
 	s.closed = true
-	var idle []*Member
-	for _, m := range s.members {
-		if m.promised == 0 {
-			idle = append(idle, m)
-		}
-	}
+	idle := s.appendIdle(nil)
 	s.mu.Unlock()
-	for _, m := range idle {
-		m.Drain()
-	}
+	drain(idle)
 }

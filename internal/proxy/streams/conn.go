@@ -111,7 +111,7 @@ func (c *conn) unlock() {
 
 // run reads until the connection ends, and closes it.
 func (c *conn) run() error {
-	err := c.readAll()
+	err := c.readContained()
 	c.lock()
 	c.fail(err)
 	err = c.dead
