@@ -103,7 +103,15 @@ func (d *decoder) decode(kind blockKind, block []byte, end bool, dst []byte) ([]
 func (d *decoder) bad(err *Error) {
 	if d.fault == nil {
 		d.fault = err
+		d.hp.SetEmitEnabled(false) // the rest matters to the table alone
 	}
+}
+
+// tooLarge gives up what follows: what a few bytes stand for may be long, and the
+// sender shall not have us look at it.
+func (d *decoder) tooLarge(err *h1.Error) {
+	d.large = err
+	d.hp.SetEmitEnabled(false)
 }
 
 // emit takes one field.
@@ -117,7 +125,7 @@ func (d *decoder) emit(f hpack.HeaderField) {
 			return
 		}
 	} else if d.size > MaxHead {
-		d.large = h1.ErrHeadTooLarge
+		d.tooLarge(h1.ErrHeadTooLarge)
 	}
 	if !cleanValue(f.Value) {
 		d.bad(ErrValue)
@@ -137,7 +145,7 @@ func (d *decoder) emit(f hpack.HeaderField) {
 		}
 	}
 	if d.fields++; d.fields > h1.MaxFields {
-		d.large = h1.ErrTooManyFields
+		d.tooLarge(h1.ErrTooManyFields)
 	}
 	if d.large == nil {
 		d.field(f.Name, f.Value)

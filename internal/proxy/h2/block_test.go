@@ -230,6 +230,29 @@ func TestFault41BombIsBounded(t *testing.T) {
 	if err != nil || d.large == nil || len(text) > MaxHead {
 		t.Errorf("%v, %v, %d bytes of text", err, d.large, len(text))
 	}
+	if d.size > MaxHead+4<<10 {
+		t.Errorf("%d bytes of fields were looked at", d.size)
+	}
+	if _, err := d.decode(requestBlock, compressed(fields(t, get)), true, nil); err != nil || d.large != nil || d.size == 0 {
+		t.Errorf("the next head: %v, %v", err, d.large)
+	}
+}
+
+// TestFieldsAfterAFaultAreNotLookedAt is the same with a fault before the bomb.
+func TestFieldsAfterAFaultAreNotLookedAt(t *testing.T) {
+	b := compressed(append(fields(t, get), [2]string{"UPPER", "1"}, [2]string{"x", strings.Repeat("v", 3900)}))
+	size := 0
+	d := newDecoder()
+	if _, err := d.decode(requestBlock, b, true, nil); err != ErrName {
+		t.Fatal(err)
+	}
+	size = d.size
+	for range 1000 {
+		b = append(b, 0x80|62)
+	}
+	if _, err := d.decode(requestBlock, b, true, nil); err != ErrName || d.size != size {
+		t.Errorf("%v, %d bytes of fields were looked at, %d before the fault", err, d.size, size)
+	}
 }
 
 func TestEncodeRequest(t *testing.T) {

@@ -173,6 +173,9 @@ func (c *Conn) dataAfterEnd(f *frame, n int) (Event, *Error) {
 	}
 	c.giveBack(n)
 	if c.killed.has(f.id) || c.beyond(f.id) || !c.cfg.Server {
+		if n == 0 && !f.has(flagEndStream) {
+			return Event{}, c.spend(10) // as on an open stream
+		}
 		return Event{}, nil // it did not know yet
 	}
 	return c.reject(f.id, ErrHalfClosed)
@@ -254,6 +257,10 @@ func (c *Conn) takeGoaway(f *frame) (Event, *Error) {
 		return Event{}, ErrFrameStream
 	case len(f.payload) < 8:
 		return Event{}, ErrFrameSize
+	}
+	if c.cfg.Server {
+		// A client speaks of the streams that we push, which are none. Its own go on.
+		return Event{}, c.spend(10)
 	}
 	c.goaway = true
 	last := binary.BigEndian.Uint32(f.payload) &^ (1 << 31)

@@ -38,6 +38,8 @@ type conn struct {
 	flushed sync.Cond
 	settled sync.Cond // the peer's settings came, or will not
 
+	roomy    sync.Cond // Out was taken to be sent, or the connection has ended
+	provoked int       // bytes of Out that frames of the peer made us send
 	flushing bool
 	pushing  bool  // a write is in progress
 	pushed   int64 // on clock: when it began
@@ -65,7 +67,7 @@ func newConn(t *transport.Conn, o Options) *conn {
 		o.WriteTimeout = 5 * time.Minute
 	}
 	c := &conn{t: t, o: o, mem: o.Memory}
-	c.flushed.L, c.settled.L = &c.mu, &c.mu
+	c.flushed.L, c.settled.L, c.roomy.L = &c.mu, &c.mu, &c.mu
 	c.flusher, c.readStep = c.flush, c.read
 	c.raw, _ = t.Raw()
 	return c
@@ -93,9 +95,6 @@ func (c *conn) lock() {
 }
 
 func (c *conn) unlock() {
-	if c.dead == nil && len(c.core.Out) > maxUnread {
-		c.stop(h2.ErrUnread)
-	}
 	c.kick()
 	if len(c.core.Out) == 0 && !c.flushing && c.core.Live() == 0 {
 		c.mem.putOut(c.core.Out)
@@ -180,6 +179,7 @@ func (c *conn) digest() error {
 		c.spent = now
 	}
 	b, used := c.in[:c.filled], 0
+	before := len(c.core.Out)
 	if !c.core.Settled() {
 		defer c.settled.Broadcast()
 	}
@@ -194,6 +194,9 @@ func (c *conn) digest() error {
 			break
 		}
 		c.on(&ev)
+	}
+	if c.provoked += len(c.core.Out) - before; c.provoked > maxUnread {
+		c.stop(h2.ErrUnread)
 	}
 	c.filled = copy(b, b[used:])
 	switch {
@@ -261,20 +264,35 @@ func (s *Stream) failed(ev *h2.Event) {
 	switch {
 	case ev.Err != nil:
 		s.end(ev.Err, ev.Code)
-	case ev.Code == h2.NoError && s.core.RemoteEnd && s.conn.handle == nil:
-		// What it sent is whole, and stays.
-		s.stopped = ErrStopped
-		s.writable.Broadcast()
+	case ev.Code == h2.NoError:
+		s.lose(ErrStopped, ev.Code)
 	default:
-		s.end(ResetError(ev.Code), ev.Code)
+		s.lose(ResetError(ev.Code), ev.Code)
 	}
+}
+
+// lose ends the stream because of err, which the peer or the connection is the
+// cause of. An answer that is whole stays to be read.
+func (s *Stream) lose(err error, code h2.Code) {
+	if s.conn.handle != nil || !s.core.RemoteEnd {
+		if err == ErrStopped { //nolint:errorlint // a value of ours
+			err = ResetError(code)
+		}
+		s.end(err, code)
+		return
+	}
+	s.conn.core.Abort(&s.core, code)
+	if s.stopped == nil {
+		s.stopped = err
+	}
+	s.writable.Broadcast()
 }
 
 // givenUp takes the word of the peer that it serves no stream above last.
 func (c *conn) givenUp(last uint32) {
 	c.core.Each(func(s *h2.Stream) {
 		if s.ID > last {
-			s.Owner.(*Stream).end(ErrRefused, h2.Cancel) //nolint:forcetypeassert // newStream sets it
+			s.Owner.(*Stream).lose(ErrRefused, h2.Cancel) //nolint:forcetypeassert // newStream sets it
 		}
 	})
 	c.changed()
@@ -307,14 +325,16 @@ func (c *conn) fail(err error) {
 		}
 		err = fmt.Errorf("the connection ended: %w", err)
 	}
-	c.core.Each(func(s *h2.Stream) { s.Owner.(*Stream).end(err, h2.Cancel) }) //nolint:forcetypeassert // newStream sets it
+	c.core.Each(func(s *h2.Stream) { s.Owner.(*Stream).lose(err, h2.Cancel) }) //nolint:forcetypeassert // newStream sets it
+	c.core.End()                                                               // what was read already begins nothing any more
+	c.roomy.Broadcast()
 	c.changed()
 }
 
 // stop ends the connection from our side because of err, which the peer's conduct is.
 func (c *conn) stop(err error) {
-	c.fail(err)
 	c.core.Quit(h2.EnhanceYourCalm)
+	c.fail(err)
 	c.wakeReader()
 }
 

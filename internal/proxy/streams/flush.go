@@ -24,6 +24,8 @@ func (c *conn) flush() {
 	for len(c.core.Out) > 0 && err == nil {
 		b := c.core.Out
 		c.core.Out = c.mem.out()
+		c.provoked = 0
+		c.roomy.Broadcast()
 		c.pushing, c.pushed = true, c.clock
 		c.mu.Unlock()
 		_, err = c.t.Write(b)

@@ -205,6 +205,9 @@ func (s *Stream) Send(block, p []byte, end bool) (n int, err error) {
 	}
 	s.active = c.clock
 	if len(block) > 0 {
+		if err := s.waitForHead(); err != nil {
+			return 0, err
+		}
 		c.core.Headers(&s.core, block, end && len(p) == 0)
 		if len(p) == 0 {
 			return 0, nil
@@ -269,6 +272,24 @@ func (s *Stream) send(p []byte, end bool) (n int, err error) {
 	}
 }
 
+// waitForHead waits until a header block finds room, which no window grants.
+func (s *Stream) waitForHead() error {
+	c := s.conn
+	for len(c.core.Out) >= maxOut {
+		c.kick()
+		s.waiting = true
+		if s.patience > 0 {
+			c.expect(s, s.patience)
+		}
+		c.roomy.Wait()
+		s.waiting = false
+		if err := s.sendable(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *Stream) waitForRoom() {
 	c := s.conn
 	s.waiting = true
@@ -306,6 +327,7 @@ func (s *Stream) end(err error, code h2.Code) {
 	s.err = err
 	s.readable.Broadcast()
 	s.writable.Broadcast()
+	c.roomy.Broadcast()
 	if s.tied != nil {
 		s.cutting = true
 		c.cuts = append(c.cuts, s)

@@ -44,8 +44,9 @@ const (
 	outSize     = 16 << 10  // of a buffer for what is sent, which may grow
 	maxKeep     = 128 << 10 // the largest such buffer that is kept for reuse
 	maxOut      = 64 << 10  // data of streams waits beyond
-	maxUnread   = maxOut + 256<<10
-	turn        = 16 << 10 // data that one stream sends before it lets others
+	maxHeads    = 256 << 10 // heads of new requests wait elsewhere beyond
+	maxUnread   = 256 << 10 // answers to frames of the peer that it does not read
+	turn        = 16 << 10  // data that one stream sends before it lets others
 	tick        = 100 * time.Millisecond
 	longTick    = time.Second
 	longTimeout = 10 * time.Second // from here on, timeouts are looked at every longTick
@@ -275,6 +276,9 @@ func (cl *Client) Open(block []byte, how h2.Start) (*Stream, error) {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, c.dead)
 	case how.Accept != "" && !c.core.Connects():
 		return nil, h2.ErrNotConnecting
+	}
+	if len(c.core.Out) > maxHeads {
+		return nil, ErrCapacity // its peer reads slowly; heads know no window
 	}
 	s := c.mem.stream()
 	if !c.core.Start(&s.core, block, how) {
