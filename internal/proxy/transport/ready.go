@@ -66,39 +66,64 @@ func (c *Conn) ReadNow(p []byte) (int, error) {
 	if c.raw == nil || len(c.head) > 0 {
 		return c.Read(p)
 	}
-	if c.now.step == nil {
-		c.now.step = c.nowStep
-	}
-	c.now.p = p
-	err := c.raw.Control(c.now.step)
-	n := c.now.n
-	if err == nil {
-		err = c.now.err
-	}
-	c.now.p, c.now.err = nil, nil
+	n, err := c.reading.now(c.raw, p)
 	switch {
 	case err == nil:
-	case err == io.EOF: //nolint:errorlint // as nowStep says it
+	case err == io.EOF: //nolint:errorlint // as readOnce says it
 		err = c.Ended()
 	default:
-		n, err = 0, c.explain(err)
+		err = c.explain(err)
 	}
 	return n, err
 }
 
-// now is a ReadNow in progress. It is the reader's.
-type now struct {
-	step func(fd uintptr) // c.nowStep, bound when it is first needed
+// reading is a read from a socket in progress: what a net.Conn does, but by read. It is the reader's.
+type reading struct {
+	look func(fd uintptr)      // r.once, bound when it is first needed
+	wait func(fd uintptr) bool // r.step, likewise
 	p    []byte
 	n    int
 	err  error
 }
 
-func (c *Conn) nowStep(fd uintptr) {
-	c.now.n, c.now.err = readOnce(fd, c.now.p)
-	if c.now.err == syscall.EAGAIN {
-		c.now.err = nil
+// now reads what is there, which may be nothing.
+func (r *reading) now(raw syscall.RawConn, p []byte) (int, error) {
+	if r.look == nil {
+		r.look = r.once
 	}
+	r.p = p
+	return r.result(raw.Control(r.look))
+}
+
+// await waits until there is something.
+func (r *reading) await(raw syscall.RawConn, p []byte) (int, error) {
+	if r.wait == nil {
+		r.wait = r.step
+	}
+	r.p = p
+	return r.result(raw.Read(r.wait))
+}
+
+func (r *reading) once(fd uintptr) { r.step(fd) }
+
+// step reads, and reports whether there was anything.
+func (r *reading) step(fd uintptr) bool {
+	r.n, r.err = readOnce(fd, r.p)
+	if r.err == syscall.EAGAIN {
+		r.err = nil
+		return false
+	}
+	return true
+}
+
+// result takes the results out. err is that of getting at the descriptor.
+func (r *reading) result(err error) (int, error) {
+	n := r.n
+	if err == nil {
+		err = r.err
+	}
+	r.p, r.n, r.err = nil, 0, nil
+	return n, err
 }
 
 // waitByte waits where there is no descriptor to wait on, unless the stream can wait itself. The error of an
@@ -142,13 +167,9 @@ func (c *Conn) lookStep(fd uintptr) { c.quiet = quiet(fd) }
 // nor an end nor an error. It asks poll(2), which unlike a peek needs no address
 // of the sender and so no memory.
 func quiet(fd uintptr) bool {
-	one := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}} //nolint:gosec // G115: a descriptor is an int
-	for {
-		n, err := unix.Poll(one[:], 0)
-		if err != unix.EINTR {
-			return n == 0 && err == nil
-		}
-	}
+	one := unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP} //nolint:gosec // G115: a descriptor is an int
+	n, err := poll(&one)
+	return n == 0 && err == nil
 }
 
 // readOnce reads without waiting, with the errors of a net.Conn but for EAGAIN, which says

@@ -96,13 +96,9 @@ func (c *Conn) Hung() bool {
 }
 
 func hung(fd uintptr) bool {
-	one := [1]unix.PollFd{{Fd: int32(fd)}} //nolint:gosec // G115: a descriptor is an int
-	for {
-		_, err := unix.Poll(one[:], 0)
-		if err != unix.EINTR {
-			return err == nil && one[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
-		}
-	}
+	one := unix.PollFd{Fd: int32(fd)} //nolint:gosec // G115: a descriptor is an int
+	_, err := poll(&one)
+	return err == nil && one.Revents&(unix.POLLHUP|unix.POLLERR) != 0
 }
 
 // tied appends the Conns of the shard whose ties are old enough for a look.

@@ -34,9 +34,9 @@ type Conn struct {
 	look  func(fd uintptr)      // c.lookStep, likewise
 	quiet bool                  // what lookStep or eventStep found; the reader's
 
-	event  func(fd uintptr) bool // c.eventStep, bound when it is first needed
-	asking asking
-	now    now
+	event   func(fd uintptr) bool // c.eventStep, bound when it is first needed
+	asking  asking
+	reading reading
 
 	writing writing // guarded by broken.writing
 
@@ -92,7 +92,13 @@ func (c *Conn) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	}
-	n, err := c.Conn.Read(p)
+	var n int
+	var err error
+	if c.raw != nil {
+		n, err = c.reading.await(c.raw, p)
+	} else {
+		n, err = c.Conn.Read(p)
+	}
 	switch {
 	case err == nil:
 	case err == io.EOF: //nolint:errorlint // as io.Reader has it
