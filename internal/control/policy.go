@@ -78,8 +78,8 @@ func (p *Plane) logPolicyLocked() {
 	}
 	p.ruling = now
 	if now.By == "" {
-		p.log.Info("the outbound policy is " + now.Policy.String() + " now")
+		p.log.Info("the outbound policy changed", "policy", now.Policy.String())
 		return
 	}
-	p.log.Info("the outbound policy is " + now.Policy.String() + " now, " + now.By)
+	p.log.Info("the outbound policy changed", "policy", now.Policy.String(), "reason", now.By)
 }

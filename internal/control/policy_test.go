@@ -55,13 +55,13 @@ func TestAChangeOfThePolicyIsLoggedWithItsReason(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range []struct{ mode, want string }{
-		{"REGISTRY_ONLY", "now, by ConfigMap istio-system/istio"},
-		{"ALLOW_ANY", `msg="the outbound policy is ALLOW_ANY now"`},
+		{"REGISTRY_ONLY", `policy=REGISTRY_ONLY reason="by ConfigMap istio-system/istio`},
+		{"ALLOW_ANY", "policy=ALLOW_ANY\n"},
 	} {
 		said.Reset()
 		change(t, p, meshObject("outboundTrafficPolicy: {mode: "+step.mode+"}"))
 		change(t, p, httpEntry("default", "another"+strings.ToLower(step.mode[:1])))
-		if n := strings.Count(said.String(), "the outbound policy is "); n != 1 || !strings.Contains(said.String(), step.want) {
+		if n := strings.Count(said.String(), "the outbound policy changed"); n != 1 || !strings.Contains(said.String(), step.want) {
 			t.Errorf("to %s: said %d times, want once %q:\n%s", step.mode, n, step.want, &said)
 		}
 	}
@@ -85,7 +85,7 @@ func TestTheProblemsThereAreCanBeAskedFor(t *testing.T) {
 			t.Errorf("still there: %s", x)
 		}
 	}
-	if !strings.Contains(p.said.String(), `msg="solved, now that ServiceEntry default/a is gone; it was: port 5432`) {
+	if !strings.Contains(p.said.String(), `msg=solved since="ServiceEntry default/a is gone" was="port 5432`) {
 		t.Errorf("the end is not told as good news:\n%s", &p.said)
 	}
 }

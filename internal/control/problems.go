@@ -89,7 +89,7 @@ func (p *Plane) overLocked(over, problems []api.Problem, changes []registry.Chan
 	}
 	for _, x := range over {
 		if !wrong[place{keyOf(x), x.Field}] {
-			p.log.Info("solved"+by(x, changes)+"; it was: "+x.Message, "object", x.Object.String(), "field", x.Field)
+			p.log.Info("solved", "since", by(x, changes), "was", x.Message, "object", x.Object.String(), "field", x.Field)
 		}
 	}
 }
@@ -102,9 +102,9 @@ func by(x api.Problem, changes []registry.Change) string {
 			continue
 		}
 		if c.Object == nil {
-			return ", now that " + c.Key.String() + " is gone"
+			return c.Key.String() + " is gone"
 		}
-		return ", now that " + c.Key.String() + " has changed"
+		return c.Key.String() + " has changed"
 	}
 	return ""
 }

@@ -136,9 +136,9 @@ type Record struct {
 	VirtualHost  string
 	Route        string
 	Cluster      string
-	Entry        mesh.Ref // the object that declared the destination
+	Entry        mesh.Ref     // the object that declared the destination
 	Declared     *Declaration // of the host that was meant, if Reason is NotDeclared; nil: nothing declares it
-	Holder       string   // host that holds the port, and what declared it, if Reason is PortHeld
+	Holder       string       // host that holds the port, and what declared it, if Reason is PortHeld
 	HolderEntry  mesh.Ref
 	Endpoint     netip.AddrPort
 	EndpointName string         // FQDN behind Endpoint, or unix path; empty if neither

@@ -38,27 +38,39 @@ func TestAnObjectIsAsOldAsItIsKnown(t *testing.T) {
 		want map[string]time.Time
 	}{
 		{"at first", func() {}, map[string]time.Time{"m": {}, "o": {}}},
-		{"two more at once", func() { d.write("0.yaml", entry("a", "a.example")); d.write("2.yaml", entry("z", "z.example")) },
-			map[string]time.Time{"m": {}, "o": {}, "a": at(1), "z": at(1)}},
-		{"another, with a date", func() { d.write("3.yaml", entry("b", "b.example")+dated) },
-			map[string]time.Time{"m": {}, "o": {}, "a": at(1), "z": at(1), "b": at(2), "dated": stated}},
-		{"edited", func() {
-			d.replace("0.yaml", entry("a", "other.example"))
-			d.replace("1.yaml", entry("m", "other.example")+entry("o", "o.example"))
+		{
+			"two more at once", func() { d.write("0.yaml", entry("a", "a.example")); d.write("2.yaml", entry("z", "z.example")) },
+			map[string]time.Time{"m": {}, "o": {}, "a": at(1), "z": at(1)},
 		},
-			map[string]time.Time{"m": {}, "o": {}, "a": at(1), "z": at(1), "b": at(2), "dated": stated}},
-		{"in another file", func() {
-			d.replace("0.yaml", entry("a", "other.example")+entry("z", "z.example"))
-			d.replace("2.yaml", entry("c", "c.example"))
+		{
+			"another, with a date", func() { d.write("3.yaml", entry("b", "b.example")+dated) },
+			map[string]time.Time{"m": {}, "o": {}, "a": at(1), "z": at(1), "b": at(2), "dated": stated},
 		},
-			map[string]time.Time{"m": {}, "o": {}, "a": at(1), "z": at(1), "b": at(2), "c": at(4), "dated": stated}},
-		{"two go", func() { d.replace("0.yaml", entry("z", "z.example")); d.replace("1.yaml", entry("o", "o.example")) },
-			map[string]time.Time{"o": {}, "z": at(1), "b": at(2), "c": at(4), "dated": stated}},
-		{"and come back", func() {
-			d.replace("0.yaml", entry("a", "a.example")+entry("z", "z.example"))
-			d.replace("1.yaml", entry("m", "m.example")+entry("o", "o.example"))
+		{
+			"edited", func() {
+				d.replace("0.yaml", entry("a", "other.example"))
+				d.replace("1.yaml", entry("m", "other.example")+entry("o", "o.example"))
+			},
+			map[string]time.Time{"m": {}, "o": {}, "a": at(1), "z": at(1), "b": at(2), "dated": stated},
 		},
-			map[string]time.Time{"m": at(6), "o": {}, "a": at(6), "z": at(1), "b": at(2), "c": at(4), "dated": stated}},
+		{
+			"in another file", func() {
+				d.replace("0.yaml", entry("a", "other.example")+entry("z", "z.example"))
+				d.replace("2.yaml", entry("c", "c.example"))
+			},
+			map[string]time.Time{"m": {}, "o": {}, "a": at(1), "z": at(1), "b": at(2), "c": at(4), "dated": stated},
+		},
+		{
+			"two go", func() { d.replace("0.yaml", entry("z", "z.example")); d.replace("1.yaml", entry("o", "o.example")) },
+			map[string]time.Time{"o": {}, "z": at(1), "b": at(2), "c": at(4), "dated": stated},
+		},
+		{
+			"and come back", func() {
+				d.replace("0.yaml", entry("a", "a.example")+entry("z", "z.example"))
+				d.replace("1.yaml", entry("m", "m.example")+entry("o", "o.example"))
+			},
+			map[string]time.Time{"m": at(6), "o": {}, "a": at(6), "z": at(1), "b": at(2), "c": at(4), "dated": stated},
+		},
 	} {
 		step.edit()
 		s.round(at(i), apply)

@@ -241,8 +241,10 @@ func (s *Source) look(f *tracked, now time.Time, first bool) time.Duration {
 		return wait
 	}
 	if !first && !info.Mode().IsRegular() { // to read it could take for ever
-		wait, _ := f.judge(&reading{unread: true, problems: []api.Problem{{Severity: api.Error, File: f.path,
-			Message: "is " + special(info.Mode()) + " now, and such are read when a run starts only; what it held stays in force"}}}, now, settle)
+		wait, _ := f.judge(&reading{unread: true, problems: []api.Problem{{
+			Severity: api.Error, File: f.path,
+			Message: "is " + special(info.Mode()) + " now, and such are read when a run starts only; what it held stays in force",
+		}}}, now, settle)
 		return wait
 	}
 	p := stampOf(info)

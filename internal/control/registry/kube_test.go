@@ -235,22 +235,26 @@ func TestTheDecisionKnowsServices(t *testing.T) {
 		want    string
 	}{
 		"its namespace": {
-			[]string{service, "ServiceEntry a/e: " + webEntry}, "a",
+			[]string{service, "ServiceEntry a/e: " + webEntry},
+			"a",
 			"owner " + webHost + " Service a/web: it lies in namespace a\n" +
 				"other " + webHost + " ServiceEntry a/e: Service a/web is a Kubernetes Service, which goes before the entries of its namespace; only endpoints, for ports of the same name, and subjectAltNames are used, for that Service\n",
 		},
 		"elsewhere": {
-			[]string{service, "ServiceEntry b/e: " + webEntry + ", exportTo: [c]"}, "c",
+			[]string{service, "ServiceEntry b/e: " + webEntry + ", exportTo: [c]"},
+			"c",
 			"owner " + webHost + " Service a/web: it is a Kubernetes Service that namespace c sees\n" +
 				"other " + webHost + " ServiceEntry b/e: Service a/web is a Kubernetes Service, which goes before entries of other namespaces\n",
 		},
 		"where an entry precedes it": {
-			[]string{service, "ServiceEntry b/e: " + webEntry}, "b",
+			[]string{service, "ServiceEntry b/e: " + webEntry},
+			"b",
 			"owner " + webHost + " ServiceEntry b/e: it lies in namespace b\n" +
 				"other " + webHost + " Service a/web: ServiceEntry b/e lies in that namespace\n",
 		},
 		"hidden": {
-			[]string{service + "; exportTo ."}, "b",
+			[]string{service + "; exportTo ."},
+			"b",
 			"other " + webHost + " Service a/web: its exportTo does not show it to namespace b: only a can see it\n",
 		},
 	} {
@@ -295,7 +299,7 @@ func TestTheOrderOfArrivalIsWithoutEffectForServices(t *testing.T) {
 		"ServiceEntry a/e2: "+webEntry+", endpoints: [{address: 192.0.2.3}, {address: 192.0.2.2}], exportTo: [b], subjectAltNames: [two.example]",
 		"ServiceEntry b/e@2020: "+webEntry, "ServiceEntry c/e@2020: "+webEntry+", exportTo: [d]",
 	)
-	print := func(s *Snapshot) string {
+	shown := func(s *Snapshot) string {
 		var b strings.Builder
 		for _, namespace := range []string{"a", "b", "c", "d", "e"} {
 			for service := range s.Services(namespace) {
@@ -305,7 +309,7 @@ func TestTheOrderOfArrivalIsWithoutEffectForServices(t *testing.T) {
 		return b.String()
 	}
 	first, told := New(config.Default()).Apply(epoch, all)
-	want, wantProblems := print(first), problems(told)
+	want, wantProblems := shown(first), problems(told)
 	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a test that can be repeated
 	for range 1000 {
 		random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
@@ -315,8 +319,8 @@ func TestTheOrderOfArrivalIsWithoutEffectForServices(t *testing.T) {
 		for _, c := range all {
 			last, _ = one.Apply(epoch, []Change{c})
 		}
-		if print(s) != want || print(last) != want || problems(d) != wantProblems {
-			t.Fatalf("order %v gives another result:\n%s", all, cmp.Diff(want+wantProblems, print(s)+problems(d)))
+		if shown(s) != want || shown(last) != want || problems(d) != wantProblems {
+			t.Fatalf("order %v gives another result:\n%s", all, cmp.Diff(want+wantProblems, shown(s)+problems(d)))
 		}
 	}
 	if !strings.Contains(want, "a: "+webHost+" of Service a/web: 10.96.0.1 STATIC http:80=10.0.0.1:8080 http:80=10.0.0.2:8080 http:80=192.0.2.1:8080 http:80=192.0.2.3:80 http:80=192.0.2.2:80 two.example one.example\n") {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -39,15 +40,15 @@ func logsOf(t *testing.T, s *Set) (formats []string, off bool) {
 			off = r.Name == xds.VirtualOutbound && !v.GetBoolValue()
 		}
 		for _, c := range append(l.GetFilterChains(), l.GetDefaultFilterChain()) {
-			any := c.GetFilters()[0].GetTypedConfig()
+			filter := c.GetFilters()[0].GetTypedConfig()
 			var hcm hcmv3.HttpConnectionManager
 			var tcp tcpproxyv3.TcpProxy
-			logs := hcm.GetAccessLog()
-			if any.MessageIs(&hcm) {
-				must(any.UnmarshalTo(&hcm))
+			var logs []*accesslogv3.AccessLog
+			if filter.MessageIs(&hcm) {
+				must(filter.UnmarshalTo(&hcm))
 				logs = hcm.GetAccessLog()
 			} else {
-				must(any.UnmarshalTo(&tcp))
+				must(filter.UnmarshalTo(&tcp))
 				logs = tcp.GetAccessLog()
 			}
 			format := ""

@@ -10,11 +10,11 @@ import (
 // null, or left out if omit says so.
 func appendObject(dst []byte, members []member, rec *decision.Record, omit bool) []byte {
 	dst = append(dst, '{')
-	any := false
+	more := false
 	for i := range members {
 		m := &members[i]
 		before := len(dst)
-		if any {
+		if more {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, '"')
@@ -25,7 +25,7 @@ func appendObject(dst []byte, members []member, rec *decision.Record, omit bool)
 			dst = dst[:before]
 			continue
 		}
-		any = true
+		more = true
 	}
 	return append(dst, '}')
 }

@@ -21,11 +21,11 @@ type known struct {
 
 // lookup returns the operator of a name, which may need an argument.
 func lookup(name, argument string, hasArgument bool) (known, error) {
-	if make := withArgument(name); make != nil {
+	if of := withArgument(name); of != nil {
 		if !hasArgument && name != "START_TIME" && name != "EMIT_TIME" && name != "GRPC_STATUS" {
 			return known{}, errors.New("it needs an argument in parentheses")
 		}
-		return make(argument)
+		return of(argument)
 	}
 	k, ok := plainOperator(name)
 	if !ok {

@@ -241,12 +241,11 @@ func TestFault41BombIsBounded(t *testing.T) {
 // TestFieldsAfterAFaultAreNotLookedAt is the same with a fault before the bomb.
 func TestFieldsAfterAFaultAreNotLookedAt(t *testing.T) {
 	b := compressed(append(fields(t, get), [2]string{"UPPER", "1"}, [2]string{"x", strings.Repeat("v", 3900)}))
-	size := 0
 	d := newDecoder()
 	if _, err := d.decode(requestBlock, b, true, nil); err != ErrName {
 		t.Fatal(err)
 	}
-	size = d.size
+	size := d.size
 	for range 1000 {
 		b = append(b, 0x80|62)
 	}

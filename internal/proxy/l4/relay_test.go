@@ -8,8 +8,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"runtime"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 	"testing"
@@ -232,7 +232,7 @@ func TestAnEndIsToldFromATear(t *testing.T) {
 		h.moved = 5
 		if orderly {
 			server.CloseWrite()
-			if _, err := src.Read(make([]byte, 1)); err != io.EOF {
+			if _, err := src.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 				t.Fatal(err)
 			}
 		}

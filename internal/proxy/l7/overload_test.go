@@ -75,8 +75,9 @@ func TestFault65RequestsAreRefusedByNameWhileMemoryIsShort(t *testing.T) {
 }
 
 func TestAConnectionTooManyIsToldSoAndEnds(t *testing.T) {
-	r := newRig(t)
+	r := prepareRig(t)
 	r.base.Reason, r.base.Flags, r.base.Details, r.base.Err = decision.Overload, decision.OM, "connection_limit", "2 connections are served already, as many as it may"
+	r.open(t)
 	c := r.dial()
 	c.say(get)
 	res, body := c.answer("GET")

@@ -80,6 +80,14 @@ var where = mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: "svc", Fi
 // newRig declares the entries; every other host is refused by policy.
 func newRig(t testing.TB, entries ...entry) *rig {
 	t.Helper()
+	r := prepareRig(t, entries...)
+	r.open(t)
+	return r
+}
+
+// prepareRig is newRig before open.
+func prepareRig(t testing.TB, entries ...entry) *rig {
+	t.Helper()
 	r := &rig{t: t, log: &journal{added: make(chan struct{}, 1<<16)}}
 	r.ctx, r.drain = context.WithCancel(context.Background())
 	r.hard, r.cut = context.WithCancel(context.Background())
@@ -114,6 +122,12 @@ func newRig(t testing.TB, entries ...entry) *rig {
 	r.clusters.Update(cfg, d)
 	r.server = New(Options{Config: func() *config.Config { return cfg }, Clusters: r.clusters, Log: r.log})
 	r.base = decision.Record{Listener: "0.0.0.0_80", Original: netip.MustParseAddrPort("240.240.0.1:80")}
+	return r
+}
+
+// open begins to serve with the base as it is.
+func (r *rig) open(t testing.TB) {
+	t.Helper()
 	var err error
 	if r.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -121,7 +135,6 @@ func newRig(t testing.TB, entries ...entry) *rig {
 	r.served.Go(r.accept)
 	r.served.Go(func() { r.sweeper.Run(r.hard) })
 	t.Cleanup(r.close)
-	return r
 }
 
 func (r *rig) accept() {

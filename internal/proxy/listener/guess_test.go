@@ -44,6 +44,7 @@ type player struct{ conns chan net.Conn }
 
 // guessing is a bed with such a port, behind which is a server that a test plays.
 func guessing(t *testing.T, tune func(*config.Listener)) (*bed, player) {
+	t.Helper()
 	s := player{make(chan net.Conn, 100)}
 	over := make(chan struct{})
 	b := newBed(t, options{
@@ -362,6 +363,7 @@ func TestAGuessInProgress(t *testing.T) {
 	b := newBed(t, options{})
 	chain := &config.TCPProxy{Cluster: "db"}
 	begin := func(t *testing.T) (g *guess, made chan bool) {
+		t.Helper()
 		ours, theirs := net.Pipe()
 		t.Cleanup(func() { ours.Close(); theirs.Close() })
 		ctx, cancel := context.WithCancel(t.Context())

@@ -255,7 +255,6 @@ func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.
 	case held != nil && Taken(chain):
 		rec.Chain = chain.Name
 		holds(rec, meant, held)
-		chain = nil
 	default:
 		rec.Chain = chain.Name
 		undeclared(cfg, chain, meant, rec)

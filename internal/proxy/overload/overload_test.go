@@ -77,8 +77,7 @@ func TestWhatIsHeldIsInUseAndWhatIsFreedIsNot(t *testing.T) {
 	if got := inUse() - before; got < 60<<20 {
 		t.Errorf("%d bytes more in use after 64 MiB were taken", got)
 	}
-	runtime.KeepAlive(held)
-	held = nil
+	runtime.KeepAlive(held) // and no longer
 	runtime.GC()
 	runtime.GC()
 	if got := inUse(); got > before+(8<<20) {

@@ -30,7 +30,7 @@ func Available(root fs.FS) uint64 {
 		if len(parts) < 3 {
 			continue
 		}
-		at, file := "", ""
+		var at, file string
 		switch {
 		case parts[1] == "":
 			at, file = "sys/fs/cgroup", "memory.max"
