@@ -26,6 +26,15 @@ type Place struct {
 	Used   bool           // the connection had exchanges before
 }
 
+// JoinNow is Join where there is room already; the zero Place says that there is none.
+func (e *Endpoint) JoinNow() Place {
+	m, used := e.shared.JoinNow()
+	if m == nil {
+		return Place{}
+	}
+	return Place{member: m, Local: m.Local(), Used: used}
+}
+
 // Join takes a place on a connection that others may share: one there is, else a
 // new one, which is dialled once for all who wait. The error is Dial's, or that of a
 // connection which was of no use to any of them; ctx ending ends the wait, not the dial.
@@ -104,8 +113,19 @@ func (p *Place) Open(block []byte, how h2.Start) (*streams.Stream, error) {
 	return p.member.Open(block, how)
 }
 
-// WebSockets is that of the Client.
-func (p *Place) WebSockets() bool { return p.member.WebSockets(settleTime) }
+// WebSockets reports whether the endpoint takes WebSockets on streams. It waits for
+// its settings, which say so, until they will not come, or ctx ends.
+func (p *Place) WebSockets(ctx context.Context) bool {
+	select {
+	case <-p.member.Settled():
+		return p.member.WebSockets(0)
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Valid reports whether p is a place.
+func (p *Place) Valid() bool { return p.member != nil }
 
 // Leave gives the place back, if that has not happened.
 func (p *Place) Leave() {

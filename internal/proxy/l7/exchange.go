@@ -56,6 +56,7 @@ type exchange struct {
 	kept     kept     // an answer of the endpoint, likewise
 	local    []byte   // an answer of the proxy
 	counted  bool     // endpoints of the mesh are told how often it was tried
+	retries  int      // as the route says
 	replayed bool     // the request was sent once more
 	started  bool     // a part of the final answer went to the caller
 	recorded bool
@@ -103,7 +104,7 @@ func (x *exchange) begin(c caller, m *config.HTTPManager, base *decision.Record)
 	x.tried = x.ownTried[:0]
 	x.answer, x.interim = nil, 0
 	x.kept.reset()
-	x.timeout, x.deadline = 0, time.Time{}
+	x.timeout, x.deadline, x.retries = 0, time.Time{}, 0
 	x.counted, x.replayed, x.started, x.recorded = false, false, false, false
 	x.rec = *base
 	x.rec.Start = time.Now()

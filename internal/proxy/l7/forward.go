@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/cluster"
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/h1"
+	"github.com/fairlead/fairlead/internal/proxy/streams"
 )
 
 // maxInterim bounds the 1xx answers before one final answer.
@@ -30,7 +31,13 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 		x.deadline = time.Now().Add(x.timeout)
 	}
 	for {
-		if status := x.connect(ctx, rt); status != 0 {
+		status, connected := x.connect(ctx, rt)
+		switch {
+		case connected:
+		case status == 0: // there is nobody to tell
+			x.caller.abort(errGone)
+			return x.finish()
+		default:
 			return x.reply(status)
 		}
 		if !x.deadline.IsZero() {
@@ -38,20 +45,43 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 		}
 		x.decorate()
 		x.renew()
-		err := x.up.send(&x.req, x.in, x.first)
+		left, err := x.up.send(ctx, &x.req, x.in, x.first)
 		x.sentAt = time.Now()
-		if err == nil && !x.whole {
-			x.startUpload()
+		if err == nil && (!x.whole || !left.none()) {
+			x.startUpload(left)
 		}
 		failed := x.readAnswer()
 		if failed == nil {
 			return x.respond(ctx)
 		}
-		if !x.replayable(failed) {
+		again := x.replayable(failed)
+		late := !again && x.retryable(failed, rt)
+		if !again && !late {
 			return x.fail(ctx, failed)
 		}
+		x.recallUpload()
 		x.letGo(false)
+		if late && !x.pause(x.retries, rt.Retry.BaseInterval) {
+			return x.settle(timedOut, failed.Error())
+		}
 	}
+}
+
+// retryable reports whether the route has the request sent once more that the
+// endpoint refused without a look at it, after a pause, and counts that.
+func (x *exchange) retryable(failed error, rt *config.Route) bool {
+	refused := errors.Is(failed, streams.ErrRefused) || errors.Is(failed, streams.ErrCapacity)
+	if !refused || !rt.Retry.RefusedStream || x.interim > 0 || x.upload.running && !x.first.last {
+		return false
+	}
+	if x.retries >= rt.Retry.Attempts {
+		if rt.Retry.Attempts > 0 {
+			x.rec.Flags |= decision.URX
+		}
+		return false
+	}
+	x.retries++
+	return true
 }
 
 // replayable reports whether the request may be sent once more, and only once,
@@ -59,7 +89,7 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 // likely to have where doing it twice does no harm. All of it must be at hand. Kept
 // connections are gone through until one is of use.
 func (x *exchange) replayable(failed error) bool {
-	if x.interim > 0 || x.upload.running {
+	if x.interim > 0 || x.upload.running && !x.first.last {
 		return false
 	}
 	again := false
@@ -87,10 +117,13 @@ func idempotent(method []byte) bool {
 }
 
 // connect attaches to an endpoint, trying again as the route says. It returns
-// the status of the reply if there is none to be had.
-func (x *exchange) connect(ctx context.Context, rt *config.Route) (status int) {
+// the status of the reply if there is none to be had; 0: nobody is there to get it.
+func (x *exchange) connect(ctx context.Context, rt *config.Route) (status int, connected bool) {
 	r := &x.rec
-	for retry := 1; ; retry++ {
+	for {
+		if x.over(ctx) {
+			return 0, false
+		}
 		var avoid []*cluster.Endpoint
 		if rt.Retry.PreviousHosts {
 			avoid = x.tried
@@ -98,39 +131,57 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route) (status int) {
 		e, err := x.cluster.Pick(r.Original, avoid, r)
 		if err != nil {
 			x.judge(noEndpoint, r.Err) // which Pick has filled
-			return noEndpoint.status
+			return noEndpoint.status, false
 		}
 		if r.Tries < 255 {
 			r.Tries++
 		}
 		up := x.upstreamFor(x.cluster)
+		x.caller.tie(ctx, up)
 		if err = up.attach(ctx, e, x.replayed, x.deadline); err == nil {
 			x.endpoint, x.up = e, up
-			x.caller.tie(ctx, up)
 			x.connected()
-			return 0
+			return 0, true
 		}
+		x.caller.untie()
 		e.Done()
+		if x.over(ctx) {
+			return 0, false
+		}
 		if !x.deadline.IsZero() && !time.Now().Before(x.deadline) {
 			x.judge(timedOut, r.Err)
-			return timedOut.status
+			return timedOut.status, false
 		}
 		o, words := x.notAttached(err)
 		x.judge(o, words)
-		if !rt.Retry.ConnectFailure || rt.Retry.Attempts == 0 || ctx.Err() != nil {
-			return o.status
+		if !rt.Retry.ConnectFailure || rt.Retry.Attempts == 0 {
+			return o.status, false
 		}
-		if retry > rt.Retry.Attempts || len(x.tried) == cap(x.tried) {
+		if x.retries++; x.retries > rt.Retry.Attempts || len(x.tried) == cap(x.tried) {
 			r.Flags |= decision.URX
-			return o.status
+			return o.status, false
 		}
 		x.tried = append(x.tried, e)
-		if !x.pause(retry, rt.Retry.BaseInterval) {
+		if !x.pause(x.retries, rt.Retry.BaseInterval) {
 			x.judge(timedOut, r.Err)
-			return timedOut.status
+			return timedOut.status, false
 		}
 		r.Flags &^= o.flags
 	}
+}
+
+// over reports whether nobody wants an answer any more, and judges that.
+func (x *exchange) over(ctx context.Context) bool {
+	cause := x.caller.trouble()
+	if ctx.Err() != nil {
+		cause = errCut
+	}
+	if cause == nil || errors.Is(cause, os.ErrDeadlineExceeded) { // it took nothing of an answer before
+		return false
+	}
+	o, words := x.failure(cause)
+	x.judge(o, words)
+	return true
 }
 
 // upstreamFor returns what speaks with the endpoints of c.
@@ -140,12 +191,14 @@ func (x *exchange) upstreamFor(c *cluster.Cluster) upstream {
 			x.toH2 = new(h2Upstream)
 		}
 		x.toH2.scheme = x.scheme()
+		x.toH2.leash.slacken()
 		return x.toH2
 	}
 	if x.toH1 == nil {
 		x.toH1 = new(h1Upstream)
 		x.toH1.init(x.server)
 	}
+	x.toH1.leash.slacken()
 	return x.toH1
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +20,8 @@ type h1Upstream struct {
 
 	endpoint *cluster.Endpoint
 	conn     *transport.Conn
+	leash    leash
+	wire     atomic.Pointer[transport.Conn] // conn, once anything was sent on it
 	reused   bool
 	staged   bool // all of the request lies in out, to go out with the wait for the answer
 	stale    bool // a kept connection was of no use
@@ -63,6 +66,8 @@ func (u *h1Upstream) attach(ctx context.Context, e *cluster.Endpoint, fresh bool
 	if u.reused = u.conn != nil; u.reused {
 		return nil
 	}
+	ctx, release := u.leash.hold(ctx)
+	defer release()
 	if !deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline)
@@ -77,7 +82,25 @@ func (u *h1Upstream) setTimeout(d time.Duration) { u.conn.SetTimeout(d) }
 func (u *h1Upstream) idle() bool                 { return u.conn.TimedOut() }
 func (u *h1Upstream) hijack() *transport.Conn    { return u.conn }
 
-func (u *h1Upstream) Cut() { u.conn.Drop() }
+func (u *h1Upstream) Cut() {
+	u.leash.pull()
+	if c := u.wire.Load(); c != nil {
+		c.Drop()
+	}
+}
+
+// commit lets Cut reach the connection, on which something is sent now. One that a
+// try was cut on before goes back as it was.
+func (u *h1Upstream) commit() error {
+	if u.leash.pulled.Load() {
+		return errEnded
+	}
+	u.wire.Store(u.conn)
+	if u.leash.pulled.Load() {
+		u.conn.Drop()
+	}
+	return nil
+}
 
 func (u *h1Upstream) setDeadline(t time.Time) {
 	_ = u.conn.SetDeadline(t) // fails on a closed conn alone
@@ -86,19 +109,22 @@ func (u *h1Upstream) setDeadline(t time.Time) {
 // send leaves a request that is at hand as a whole to readHead. A kept connection is
 // looked at before it is written to: one on which anything has arrived is not
 // used, as an answer nobody asked for would be taken for the next one.
-func (u *h1Upstream) send(r *h1.Request, text []byte, p piece) error {
+func (u *h1Upstream) send(_ context.Context, r *h1.Request, text []byte, p piece) (left piece, err error) {
 	u.chunked = r.Framing == h1.Chunked
 	u.out = r.AppendTo(u.out[:0], text)
 	u.out = appendPiece(u.out, p, u.chunked)
 	if u.staged = p.last; u.staged {
-		return nil
+		return piece{}, nil
 	}
 	if u.stale = u.reused && !u.conn.Alive(); u.stale {
-		return transport.ErrStale
+		return piece{}, transport.ErrStale
+	}
+	if err := u.commit(); err != nil {
+		return piece{}, err
 	}
 	n, err := u.conn.Write(u.out)
 	u.unsent = err != nil && n == 0
-	return err
+	return piece{}, err
 }
 
 // write drops a trailer, as that of a caller does.
@@ -142,6 +168,9 @@ func (u *h1Upstream) hear() (n int, err error) {
 	asked := u.staged
 	if asked {
 		u.staged = false
+		if err := u.commit(); err != nil {
+			return 0, err
+		}
 		wrote, err := u.conn.Ask(u.out, u.reused)
 		u.stale = errors.Is(err, transport.ErrStale)
 		u.unsent = wrote == 0 && err != nil
@@ -153,6 +182,8 @@ func (u *h1Upstream) hear() (n int, err error) {
 		}
 	}
 	switch {
+	case u.wire.Load() == nil:
+		return 0, errEnded
 	case u.answer == nil:
 		u.sheet = u.server.sheets.Get().(*sheet)
 		u.answer = u.sheet[:answerSize]
@@ -225,9 +256,13 @@ func (u *h1Upstream) served(failure error) served {
 }
 
 func (u *h1Upstream) done(whole bool) {
-	if whole && u.resp.Persistent() && u.body.framing != h1.UntilClose && !u.extra {
+	switch {
+	case u.wire.Swap(nil) == nil && !u.stale: // nothing was sent
+		u.setDeadline(time.Time{})
 		u.endpoint.Keep(u.conn)
-	} else {
+	case whole && u.resp.Persistent() && u.body.framing != h1.UntilClose && !u.extra:
+		u.endpoint.Keep(u.conn)
+	default:
 		_ = u.conn.Close()
 	}
 	u.conn, u.endpoint, u.resp = nil, nil, nil

@@ -28,7 +28,7 @@ type h2Upstream struct {
 
 	// What is asked of a stream before there is one is done once there is.
 	stream   atomic.Pointer[streams.Stream] // nil: none was opened
-	cut      atomic.Bool
+	leash    leash
 	deadline atomic.Int64 // in Unix nanoseconds; 0: none
 	timeout  time.Duration
 
@@ -51,8 +51,13 @@ func (u *h2Upstream) clear() { u.answer, u.block = u.ownAnswer[:0], u.ownBlock[:
 func (u *h2Upstream) attach(ctx context.Context, e *cluster.Endpoint, _ bool, deadline time.Time) (err error) {
 	u.clear()
 	u.parsed, u.timeout, u.failed = 0, 0, nil
-	u.cut.Store(false)
 	u.deadline.Store(0)
+	if u.place = e.JoinNow(); u.place.Valid() {
+		u.source, u.used = u.place.Local, u.place.Used
+		return nil
+	}
+	ctx, release := u.leash.hold(ctx)
+	defer release()
 	if !deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline)
@@ -66,7 +71,7 @@ func (u *h2Upstream) attach(ctx context.Context, e *cluster.Endpoint, _ bool, de
 func (u *h2Upstream) local() netip.AddrPort { return u.source }
 
 func (u *h2Upstream) Cut() {
-	u.cut.Store(true)
+	u.leash.pull()
 	if s := u.stream.Load(); s != nil {
 		s.Cut()
 	}
@@ -126,22 +131,27 @@ var forwardedProto = []byte("x-forwarded-proto")
 // errNoWebSocket says that there is no WebSocket to be had from the endpoint.
 var errNoWebSocket = errors.New("it speaks HTTP/2 and does not take WebSockets on streams (extended CONNECT, RFC 8441)")
 
-func (u *h2Upstream) send(r *h1.Request, text []byte, p piece) error {
+func (u *h2Upstream) send(ctx context.Context, r *h1.Request, text []byte, p piece) (left piece, err error) {
 	how := h2.Start{HEAD: string(r.Method.In(text)) == "HEAD"}
 	u.block = h2.AppendRequest(u.block[:0], r, text, u.scheme)
 	if r.Upgrade == h1.WebSocket {
-		if !u.place.WebSockets() {
+		if !u.webSockets(ctx) {
 			u.failed = errNoWebSocket
-			return u.failed
 		}
 		how.Accept = webSocketKey(r, text)
 	} else {
 		how.End = p.last && len(p.data) == 0 && len(p.trailer) == 0
 	}
+	if u.leash.pulled.Load() {
+		u.failed = errEnded
+	}
+	if u.failed != nil {
+		return piece{}, u.failed
+	}
 	s, err := u.place.Open(u.block, how)
 	if err != nil {
 		u.failed = err
-		return err
+		return piece{}, err
 	}
 	u.stream.Store(s)
 	if n := u.deadline.Load(); n != 0 {
@@ -150,13 +160,32 @@ func (u *h2Upstream) send(r *h1.Request, text []byte, p piece) error {
 	if u.timeout > 0 {
 		s.SetTimeout(u.timeout)
 	}
-	if u.cut.Load() {
+	if u.leash.pulled.Load() {
 		s.Cut()
 	}
-	if how.End || how.Accept != "" || len(p.data) == 0 && !p.last {
-		return nil
+	if how.End || how.Accept != "" || p.none() {
+		return piece{}, nil
 	}
-	return sendPiece(s, nil, p, &u.block)
+	n, err := s.SendNow(p.data, p.last && len(p.trailer) == 0)
+	if p.data = p.data[n:]; err != nil || len(p.data) > 0 {
+		return p, err
+	}
+	if len(p.trailer) > 0 {
+		err = sendPiece(s, nil, p, &u.block)
+	}
+	return piece{}, err
+}
+
+// webSockets waits for the settings of a new connection.
+func (u *h2Upstream) webSockets(ctx context.Context) bool {
+	ctx, release := u.leash.hold(ctx)
+	defer release()
+	if n := u.deadline.Load(); n != 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, time.Unix(0, n))
+		defer cancel()
+	}
+	return u.place.WebSockets(ctx)
 }
 
 // webSocketKey is what the answer to the request for a WebSocket depends on. A

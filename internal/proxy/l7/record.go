@@ -117,7 +117,7 @@ func (x *exchange) failure(cause error) (o outcome, words string) {
 		return noWebSocket, cause.Error()
 	case errors.As(cause, &reset):
 		return x.resetBy(reset), cause.Error()
-	case errors.Is(cause, streams.ErrRefused):
+	case errors.Is(cause, streams.ErrRefused), errors.Is(cause, streams.ErrCapacity):
 		return refusedAnswer, cause.Error()
 	case errors.As(cause, &broke):
 		broken, cause = true, broke

@@ -70,6 +70,8 @@ type caller interface {
 // setTimeout, which the goroutine of an upload may be in at the same time, and
 // Cut.
 type upstream interface {
+	// Cut may come before it already.
+	//
 	// attach finds a way to the endpoint: a kept one that still stands, else a new
 	// one before the deadline, if there is one. fresh says that the request was sent
 	// on a kept one already, and that it shall be a new one. If it fails, no other
@@ -78,7 +80,7 @@ type upstream interface {
 	// local is our address on the way to the endpoint.
 	local() netip.AddrPort
 	// Cut ends the try: whoever waits in another method wakes, and it fails. Anyone
-	// may call it, at any time between attach and done.
+	// may call it, at any time from before attach to done.
 	Cut()
 	// setDeadline ends the try at t, setTimeout once no byte moved for d; zero
 	// values mean never. Errors then are os.ErrDeadlineExceeded. idle reports that
@@ -87,8 +89,9 @@ type upstream interface {
 	setTimeout(d time.Duration)
 	idle() bool
 
-	// send sends the head of the request and the first of its body.
-	send(r *h1.Request, text []byte, p piece) error
+	// send sends the head of the request and of the first of its body what there is
+	// room for; what is left is write's to send.
+	send(ctx context.Context, r *h1.Request, text []byte, p piece) (left piece, err error)
 	// write sends more of the body. The data lies in b, with room around it.
 	write(b *buffer, p piece) error
 
@@ -137,6 +140,9 @@ type piece struct {
 	last    bool   // nothing follows
 	trailer []byte // of the whole body, if last: field lines as they stand in a head
 }
+
+// none reports that there is nothing to send.
+func (p *piece) none() bool { return len(p.data) == 0 && !p.last }
 
 // A served says whether an endpoint may have acted on a request that got no answer.
 type served uint8

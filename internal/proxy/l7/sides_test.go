@@ -180,7 +180,7 @@ func (f *far) setDeadline(time.Time)                                            
 func (f *far) setTimeout(time.Duration)                                         {}
 func (f *far) idle() bool                                                       { return false }
 func (f *far) hijack() *transport.Conn                                          { return nil }
-func (f *far) send(*h1.Request, []byte, piece) error                            { return nil }
+func (f *far) send(context.Context, *h1.Request, []byte, piece) (piece, error)  { return piece{}, nil }
 func (f *far) readHead(*h1.Response, bool) ([]byte, error)                      { return nil, io.EOF }
 
 func (f *far) open() (piece, error) { return f.read(new(buffer)) }
@@ -216,7 +216,7 @@ func TestTrailersPassWhereBothSidesHaveThem(t *testing.T) {
 			s, f := newStream(piece{}, piece{data: []byte("q")}, piece{last: true, trailer: []byte("x: y\r\n")}), newFar()
 			f.pieces = tt.pieces
 			x := r.exchange(s, f)
-			x.startUpload()
+			x.startUpload(piece{})
 			waitFor(t, x.upload.last.Load)
 			x.respond(r.hard)
 			if got := s.told.String(); got != tt.want {

@@ -38,14 +38,16 @@ func (u *upload) reset() {
 	u.last.Store(false)
 }
 
-// startUpload begins to pass the rest of the request's body on.
-func (x *exchange) startUpload() {
+// startUpload begins to pass the rest of the request's body on: what is left of the
+// first piece, and what follows it.
+func (x *exchange) startUpload(left piece) {
 	x.upload.running = true
-	go x.passUp(x.caller, x.up)
+	x.upload.last.Store(left.last)
+	go x.passUp(x.caller, x.up, left)
 }
 
 // passUp is the goroutine of an upload.
-func (x *exchange) passUp(from caller, to upstream) {
+func (x *exchange) passUp(from caller, to upstream, left piece) {
 	u := &x.upload
 	b := x.server.buffers.Get().(*buffer)
 	defer func() {
@@ -59,7 +61,11 @@ func (x *exchange) passUp(from caller, to upstream) {
 		x.server.buffers.Put(b)
 		u.done <- struct{}{}
 	}()
-	for last := false; !last; {
+	if !left.none() && to.write(b, left) != nil {
+		u.err = errUpstream
+		return
+	}
+	for last := left.last; !last; {
 		b = x.server.rest(from, b)
 		p, err := from.read(b)
 		if err == nil {
@@ -87,6 +93,16 @@ func (x *exchange) passUp(from caller, to upstream) {
 			return
 		}
 	}
+}
+
+// recallUpload ends an upload of what is at hand, so that it can be sent once more.
+func (x *exchange) recallUpload() {
+	if !x.upload.running {
+		return
+	}
+	x.up.Cut()
+	<-x.upload.done
+	x.upload.reset()
 }
 
 // stopUpload ends the upload if it runs, and waits for it.

@@ -95,6 +95,21 @@ func (s *Shared) Join(after *Opening) (m *Member, used bool, wait *Opening, open
 	return nil, false, s.opening, open
 }
 
+// JoinNow is Join where there is room already, else nil.
+func (s *Shared) JoinNow() (m *Member, used bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.members {
+		if c.room() > 0 {
+			used = c.used
+			c.promised++
+			c.used = true
+			return c, used
+		}
+	}
+	return nil, false
+}
+
 // Forgo says that the caller of Join waits no more.
 func (s *Shared) Forgo(o *Opening) {
 	s.mu.Lock()
@@ -183,6 +198,9 @@ func (m *Member) Leave() {
 	m.shared.mu.Unlock()
 	drain(idle)
 }
+
+// Settled is closed when the settings of m have come, or will not.
+func (m *Member) Settled() <-chan struct{} { return m.opening.done }
 
 // Removed forgets a connection that has ended.
 func (s *Shared) Removed(m *Member) {
