@@ -59,7 +59,7 @@ func TestRefusedDatagramsAreCounted(t *testing.T) {
 	asEachUser(t, func(b *bed) {
 		b.background("client", "-f "+b.file("e.yaml", dnsEntry))
 		b.in("client", "client udp 198.51.100.10:443; client udp 198.51.100.10:123")
-		b.want("proxy-status", b.fairlead("proxy-status", "-o", "json"), 0, `"UDP": 2`)
+		b.want("proxy-status", b.fairlead("proxy-status", "-o", "json"), 0, `"udp": 2`)
 	})
 }
 
