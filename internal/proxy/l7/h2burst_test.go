@@ -2,6 +2,7 @@ package l7
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -83,5 +84,36 @@ func TestAnEndpointThatTakesNoStreamsIsGivenUp(t *testing.T) {
 	}
 	if n := conns.Load(); n > burst*6 {
 		t.Errorf("%d connections for %d requests", n, burst)
+	}
+}
+
+// One that gives each connection up at once and ends it refused what it was sent,
+// whether its word or the end is met first.
+func TestAnEndpointThatGivesEachConnectionUpRefuses(t *testing.T) {
+	for name, read := range map[string]bool{"after the request came": true, "at once": false} {
+		t.Run(name, func(t *testing.T) {
+			leaving := func(f *framer) {
+				if read {
+					f.request()
+				}
+				f.must(f.WriteGoAway(0, http2.ErrCodeNo, nil))
+				_ = f.c.CloseWrite() // the proxy may be gone first
+				_, _ = io.Copy(io.Discard, f.c.r)
+			}
+			const tries = 20
+			var scripts []func(f *framer)
+			for range 5 * tries {
+				scripts = append(scripts, leaving)
+			}
+			r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{newEndpoint2(t, nil, scripts...)}, http: config.HTTP2})
+			c := r.dial()
+			for range tries {
+				c.say("POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 0\r\n\r\n")
+				c.answer("POST")
+				if rec := r.record(); rec.Status != 503 || !strings.HasSuffix(rec.Details, "{remote_refused_stream_reset}") {
+					t.Errorf("record %d %s %s %s", rec.Status, rec.Flags, rec.Details, rec.Err)
+				}
+			}
+		})
 	}
 }
