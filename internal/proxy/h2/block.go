@@ -312,7 +312,7 @@ func (d *decoder) field(name, value string) {
 		}
 	case "cookie":
 		if d.kind == requestBlock {
-			if d.crumbs++; d.crumbs > 1 {
+			if d.crumbs++; len(d.cookie) > 0 && len(value) > 0 {
 				d.cookie = append(d.cookie, "; "...)
 			}
 			d.cookie = append(d.cookie, value...)
