@@ -35,7 +35,7 @@ func narrow(t *testing.T, most uint32, h http.HandlerFunc) (addr netip.AddrPort,
 			}
 			conns.Add(1)
 			defer context.AfterFunc(ctx, func() { c.Close() })()
-			wg.Go(func() { (&http2.Server{MaxConcurrentStreams: most}).ServeConn(c, &http2.ServeConnOpts{Handler: h}) })
+			wg.Go(func() { (&http2.Server{MaxConcurrentStreams: most}).ServeConn(c, &http2.ServeConnOpts{Handler: h}) }) //nolint:staticcheck // SA1019: net/http has no way to bound the streams
 		}
 	})
 	t.Cleanup(func() { ln.Close(); cancel(); wg.Wait() })

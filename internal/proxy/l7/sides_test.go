@@ -181,7 +181,8 @@ func (f *far) setTimeout(time.Duration)                                         
 func (f *far) idle() bool                                                       { return false }
 func (f *far) hijack() *transport.Conn                                          { return nil }
 func (f *far) send(context.Context, *h1.Request, []byte, piece) (piece, error)  { return piece{}, nil }
-func (f *far) readHead(*h1.Response, bool) ([]byte, error)                      { return nil, io.EOF }
+
+func (f *far) readHead(*h1.Response, bool) ([]byte, error) { return nil, io.EOF }
 
 func (f *far) open() (piece, error) { return f.read(new(buffer)) }
 func (f *far) served(error) served  { return f.judged }

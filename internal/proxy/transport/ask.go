@@ -51,7 +51,7 @@ func (c *Conn) Ask(question []byte, kept bool) (wrote int, err error) {
 			return wrote, err
 		}
 		return wrote, c.WaitEvent()
-	case err != nil && err != ErrStale: //nolint:errorlint // as askStep says it
+	case err != nil && err != ErrStale:
 		err = c.explain(err)
 	}
 	return wrote, err

@@ -23,10 +23,10 @@ func write(fd uintptr, p []byte) (int, error) {
 
 // result boxes no error that is to be expected.
 func result(n, _ uintptr, errno syscall.Errno) (int, error) {
-	switch errno {
-	case 0:
+	if errno == 0 {
 		return int(n), nil //nolint:gosec // G115: at most a length
-	case syscall.EAGAIN:
+	}
+	if errno == syscall.EAGAIN {
 		return -1, syscall.EAGAIN
 	}
 	return -1, errno

@@ -69,7 +69,7 @@ func (c *Conn) ReadNow(p []byte) (int, error) {
 	n, err := c.reading.now(c.raw, p)
 	switch {
 	case err == nil:
-	case err == io.EOF: //nolint:errorlint // as readOnce says it
+	case err == io.EOF:
 		err = c.Ended()
 	default:
 		err = c.explain(err)

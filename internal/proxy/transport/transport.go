@@ -101,7 +101,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 	switch {
 	case err == nil:
-	case err == io.EOF: //nolint:errorlint // as io.Reader has it
+	case err == io.EOF:
 		err = c.Ended()
 	default:
 		err = c.explain(err)
