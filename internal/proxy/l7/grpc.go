@@ -27,18 +27,36 @@ func (x *exchange) timeLimit(rt *config.Route) time.Duration {
 	if !x.isGRPC() {
 		return rt.Timeout
 	}
-	for i := range x.req.N() {
-		f := x.req.Field(i)
-		if f.Kind != h1.Other || !bytes.EqualFold(f.Name.In(x.in), []byte("grpc-timeout")) {
-			continue
-		}
-		d, ok := grpcTimeout(f.Value.In(x.in))
-		if ok && (rt.Timeout == 0 || d < rt.Timeout) {
-			return max(d, 1)
-		}
-		break
+	if d, ok := x.callTime(); ok && (rt.Timeout == 0 || d < rt.Timeout) {
+		return max(d, 1)
 	}
 	return rt.Timeout
+}
+
+// callTime is how long a call of gRPC may take, if it says so.
+func (x *exchange) callTime() (d time.Duration, ok bool) {
+	for i := range x.req.N() {
+		f := x.req.Field(i)
+		if f.Kind == h1.Other && bytes.EqualFold(f.Name.In(x.in), []byte("grpc-timeout")) {
+			return grpcTimeout(f.Value.In(x.in))
+		}
+	}
+	return 0, false
+}
+
+// The status of a call whose time is over.
+const deadlineExceeded = 4
+
+// callStatus is the status of a call that the proxy answers. One whose own time is
+// over failed for that, whoever ended it: its caller, its endpoint and the proxy
+// watch the same clock, and which of them is first must not be seen.
+func (x *exchange) callStatus(status int) int64 {
+	if status == 503 || status == 504 {
+		if d, ok := x.callTime(); ok && time.Since(x.rec.Start) >= d {
+			return deadlineExceeded
+		}
+	}
+	return grpcStatus(status)
 }
 
 // aYear is as long as a call can ask for.
@@ -81,10 +99,10 @@ func grpcTimeout(v []byte) (time.Duration, bool) {
 
 // appendGRPC appends the head that answers a gRPC call as one expects it: with
 // a status of its own, in a head that says HTTP 200 and is all of the answer.
-func appendGRPC(dst []byte, status int, text []byte) []byte {
+func appendGRPC(dst []byte, status int64, text []byte) []byte {
 	dst = appendStatus(dst, http.StatusOK)
 	dst = append(dst, "content-type: application/grpc\r\ngrpc-status: "...)
-	dst = strconv.AppendInt(dst, grpcStatus(status), 10)
+	dst = strconv.AppendInt(dst, status, 10)
 	dst = append(dst, "\r\ngrpc-message: "...)
 	dst = appendPercent(dst, text)
 	return append(dst, "\r\ncontent-length: 0\r\n"...)

@@ -29,7 +29,7 @@ func (x *exchange) sendLocal(status int) (more bool) {
 	n, text := len(x.local), x.local
 	switch {
 	case x.isGRPC():
-		x.local = appendGRPC(x.local, status, text)
+		x.local = appendGRPC(x.local, x.callStatus(status), text)
 		status, text = http.StatusOK, text[:0]
 	case status == http.StatusNoContent || status == http.StatusNotModified: // these end with their head
 		x.local = appendStatus(x.local, status)
