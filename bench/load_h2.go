@@ -274,7 +274,12 @@ func (h *h2Caller) take(t http2.FrameType, flags http2.Flags, stream uint32, p [
 		if stream == 0 && len(p) == 4 {
 			h.window += int(binary.BigEndian.Uint32(p))
 		}
-	case http2.FrameRSTStream, http2.FrameGoAway:
+	case http2.FrameRSTStream:
+		if len(p) == 4 && binary.BigEndian.Uint32(p) == uint32(http2.ErrCodeNo) {
+			return nil // it has answered, and wants no more of the request
+		}
+		return fmt.Errorf("the server gives up: % x", p)
+	case http2.FrameGoAway:
 		return fmt.Errorf("the server gives up: % x", p)
 	case http2.FramePriority, http2.FramePushPromise, http2.FrameContinuation, http2.FramePriorityUpdate:
 		return errors.New("not expected")

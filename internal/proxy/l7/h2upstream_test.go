@@ -168,10 +168,13 @@ func TestWhatAnHTTP2EndpointHearsAndSays(t *testing.T) {
 // does, and speaks HTTP/1 is found out by how it begins.
 func TestAnEndpointOfHTTP1IsToldByItsAnswer(t *testing.T) {
 	for _, version := range []config.HTTPVersion{config.HTTP2, config.AsCaller} {
-		r := newRig(t, entry{host: "x.example", http: version, endpoints: []netip.AddrPort{newEndpoint(t, func(c *client) {
+		refuse := func(c *client) {
 			c.hear(h2.Preface)
 			c.say("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-		}).addr}})
+			_, _ = io.Copy(io.Discard, c.r) // until the proxy ends it: a reset would take the answer back
+		}
+		// What it says may come before the request is sent, which then is sent once more.
+		r := newRig(t, entry{host: "x.example", http: version, endpoints: []netip.AddrPort{newEndpoint(t, refuse, refuse, refuse).addr}})
 		f := r.frames()
 		f.get(1, "/")
 		for {
