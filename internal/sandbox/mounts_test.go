@@ -229,7 +229,7 @@ func TestNothingLeadsOut(t *testing.T) {
 		"enter the host's namespace by a descriptor": "nsenter --net=/proc/self/fd/3 true 3<&0",
 		"enter by a descriptor from a namespace":     "unshare -Ur nsenter --net=/proc/self/fd/3 true 3<&0",
 		"enter what init has":                        "nsenter --net --mount --user -t 1 true",
-		"see init's files":                           "ls /proc/1/root/",
+		"see init's files":                           "ls -H /proc/1/root",
 		"flush the rules":                            "nft flush ruleset",
 		"flush the rules from a namespace":           "unshare -Ur nft flush ruleset",
 		"add an interface":                           "ip link add type dummy",
