@@ -68,18 +68,7 @@ func changeContest(event, what, ports string) contest {
 			if err != nil {
 				return entrant{}, err
 			}
-			return entrant{leave: s.stop, turn: func(context.Context, bool) ([]float64, error) {
-				before, allocated, err := s.spent()
-				if err != nil {
-					return nil, err
-				}
-				if answer, err := s.ask(strconv.Itoa(changes)); err != nil || answer != "done" {
-					return nil, errors.Join(err, errors.New(answer))
-				}
-				after, allocatedAfter, err := s.spent()
-				per := float64(changes)
-				return []float64{float64((after - before).Nanoseconds()) / 1e3 / per, (allocatedAfter - allocated) / per}, err
-			}}, nil
+			return entrant{leave: s.stop, turn: func(context.Context, bool) ([]float64, error) { return s.each(changes, time.Microsecond) }}, nil
 		}})
 	}
 	return contest{
@@ -88,6 +77,20 @@ func changeContest(event, what, ports string) contest {
 		contestants: contestants,
 		aims:        []aim{{among(10_000), "", 0, 1000, 0}, {among(10_000), among(100), 0, 1.2, 0}},
 	}
+}
+
+// each has the part do its work n times, and returns what one time took of CPU,
+// in units, and of allocations.
+func (s *server) each(n int, unit time.Duration) ([]float64, error) {
+	before, allocated, err := s.spent()
+	if err != nil {
+		return nil, err
+	}
+	if answer, err := s.ask(strconv.Itoa(n)); err != nil || answer != "done" {
+		return nil, errors.Join(err, errors.New(answer))
+	}
+	after, allocatedAfter, err := s.spent()
+	return []float64{float64(after-before) / float64(unit) / float64(n), (allocatedAfter - allocated) / float64(n)}, err
 }
 
 func among(n int) string { return "among " + strconv.Itoa(n) }
@@ -102,17 +105,7 @@ func nameContest() contest {
 			if err != nil {
 				return entrant{}, err
 			}
-			return entrant{leave: s.stop, turn: func(context.Context, bool) ([]float64, error) {
-				before, allocated, err := s.spent()
-				if err != nil {
-					return nil, err
-				}
-				if answer, err := s.ask(strconv.Itoa(lookups)); err != nil || answer != "done" {
-					return nil, errors.Join(err, errors.New(answer))
-				}
-				after, allocatedAfter, err := s.spent()
-				return []float64{float64((after - before).Nanoseconds()) / lookups, (allocatedAfter - allocated) / lookups}, err
-			}}, nil
+			return entrant{leave: s.stop, turn: func(context.Context, bool) ([]float64, error) { return s.each(lookups, time.Nanosecond) }}, nil
 		}})
 	}
 	return contest{
