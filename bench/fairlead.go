@@ -79,7 +79,7 @@ func plane(args []string) error {
 
 // fairlead SOCKET LOGGED is the proxy.
 func fairlead(args []string) error {
-	debug.SetGCPercent(400) // as internal/cli has it for the process of a proxy
+	debug.SetGCPercent(proxy.GCPercent)
 	capture, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err

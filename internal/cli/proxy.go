@@ -30,9 +30,7 @@ func proxyMain(env Env) int {
 }
 
 func serveProxy(log *slog.Logger) error {
-	// A proxy's memory is small and short-lived: collecting at four times what
-	// lives costs a few MB and saves a tenth of the CPU.
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(proxy.GCPercent)
 	control, err := peer.FileConn(os.NewFile(bootstrap.ControlFD, "control"))
 	if err != nil {
 		return fmt.Errorf("the proxy is started by `fairlead run`, not by hand: %w", err)

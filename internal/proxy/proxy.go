@@ -46,6 +46,11 @@ const (
 	noConfig = 2 * time.Second
 )
 
+// GCPercent is how a process that is a proxy sets the garbage collector. What a
+// proxy allocates is small and short-lived: collecting at four times what lives
+// costs a few MB and saves a tenth of the CPU.
+const GCPercent = 400
+
 // Options of a proxy. Dial, Workload and Log are needed.
 type Options struct {
 	Captures   []net.Listener // captured connections; owned by Run
