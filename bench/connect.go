@@ -17,7 +17,8 @@ func connect(ctx context.Context, p plan) ([]contest, error) {
 	peers := []peer{
 		ours(fairleadName, "HTTP", true),
 		haproxy(haproxyName, haproxyHTTP, "", ""),
-		nginx(nginxHTTP1),
+		nginx(nginxName, nginxHTTP1),
+		nginx(nginxLogged, nginxHTTP1),
 	}
 	return []contest{{
 		title:   fmt.Sprintf("HTTP/1.1, a connection for each request, 1 KiB answers, %d at once, %d connections a turn", workers, conns),
@@ -27,7 +28,8 @@ func connect(ctx context.Context, p plan) ([]contest, error) {
 			return costOf(ctx, s, n, "load-close", words(n, workers)...)
 		}),
 		aims: []aim{
-			{fairleadName, "nginx", 0, 1.4, 1.1},
+			{fairleadName, nginxName, 0, 1.4, 1.1},
+			{fairleadName, nginxLogged, 0, 0, 0},
 			{fairleadName, haproxyName, 0, 0, 0},
 		},
 		end: back.stop,

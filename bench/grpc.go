@@ -16,7 +16,7 @@ func grpcUnary(ctx context.Context, p plan) ([]contest, error) {
 	peers := []peer{
 		ours(fairleadName, "GRPC", true),
 		haproxy(haproxyName, haproxyHTTP, "proto h2", "proto h2"),
-		nginx(nginxGRPC),
+		nginx(nginxName, nginxGRPC),
 		proxy,
 	}
 	return []contest{{

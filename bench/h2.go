@@ -23,7 +23,8 @@ func h2(ctx context.Context, p plan) ([]contest, error) {
 	peers := []peer{
 		ours(fairleadName, "HTTP", true),
 		haproxy(haproxyName, haproxyHTTP, "proto h2", ""),
-		nginx(nginxHTTP2),
+		nginx(nginxName, nginxHTTP2),
+		nginx(nginxLogged, nginxHTTP2),
 		reverse,
 	}
 	return []contest{{
@@ -32,7 +33,7 @@ func h2(ctx context.Context, p plan) ([]contest, error) {
 		contestants: between(back, peers, h2Turn(requests, "get")),
 		aims: []aim{
 			{fairleadName, haproxyName, 0, 1.15, 1.0},
-			{fairleadName, "nginx", 0, 0.7, 0},
+			{fairleadName, nginxName, 0, 0.7, 0},
 			{fairleadName, reverse.name, 0, 0.3, 0},
 		},
 		end: back.stop,

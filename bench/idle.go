@@ -25,7 +25,7 @@ func idle(ctx context.Context, p plan) ([]contest, error) {
 	peers := []peer{
 		ours(fairleadName, "HTTP", true),
 		haproxy(haproxyName, haproxyHTTP, "", ""),
-		nginx(nginxHTTP1),
+		nginx(nginxName, nginxHTTP1),
 	}
 	var contestants []contestant
 	for _, x := range peers {
@@ -45,7 +45,7 @@ func idle(ctx context.Context, p plan) ([]contest, error) {
 		aims: []aim{
 			{fairleadName, "", 0, 6, 2},
 			{fairleadName, haproxyName, 0, 0, 0},
-			{fairleadName, "nginx", 0, 0, 0},
+			{fairleadName, nginxName, 0, 0, 0},
 		},
 		notes: notes,
 		end:   back.stop,

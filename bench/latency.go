@@ -19,7 +19,7 @@ func latency(ctx context.Context, p plan) ([]contest, error) {
 		direct,
 		ours(fairleadName, "HTTP", true),
 		haproxy(haproxyName, haproxyHTTP, "", ""),
-		nginx(nginxHTTP1),
+		nginx(nginxName, nginxHTTP1),
 	}
 	return []contest{{
 		title: fmt.Sprintf("HTTP/1.1, 1 KiB answers, %d requests/s by a fixed schedule, %d requests a turn", rate, requests),

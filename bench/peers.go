@@ -56,14 +56,24 @@ const (
 	haproxyTCP  = "mode tcp\n  option splice" // and when
 )
 
+// The nginx that most compare with writes no log, as the other peers. By default it
+// writes a line for each request, as we do.
+const (
+	nginxName   = "nginx"
+	nginxLogged = "nginx, its default log"
+)
+
 // nginx is given the block of its server.
-func nginx(block string) peer {
-	return peer{"nginx", func(ctx context.Context, to string) (*server, error) {
+func nginx(name, block string) peer {
+	return peer{name, func(ctx context.Context, to string) (*server, error) {
 		addr, err := freeAddress()
 		if err != nil {
 			return nil, err
 		}
 		config := nginxConfig
+		if name == nginxLogged {
+			block = strings.Replace(block, "access_log off", "access_log /dev/null combined", 1)
+		}
 		if strings.HasPrefix(block, "stream") {
 			// Debian has it as a module of its own.
 			if modules, _ := filepath.Glob("/usr/lib/nginx/modules/ngx_stream_module.so"); len(modules) > 0 {

@@ -17,7 +17,7 @@ func bulk(ctx context.Context, p plan) ([]contest, error) {
 		ours(fairleadName, "TCP", true),
 		haproxy("haproxy, splice-auto", haproxyTCP+"-auto", "", ""),
 		haproxy("haproxy, splice-response", haproxyTCP+"-response", "", ""),
-		nginx(nginxStream),
+		nginx(nginxName, nginxStream),
 	}
 	return []contest{{
 		title:   fmt.Sprintf("bytes from the server through a TCP entry, %d connections, %.2f GB a turn", conns, float64(each)*conns/1e9),
@@ -33,7 +33,7 @@ func bulk(ctx context.Context, p plan) ([]contest, error) {
 		aims: []aim{
 			{fairleadName, "haproxy, splice-auto", 0, 0.6, 0.5},
 			{fairleadName, "haproxy, splice-response", 0, 0.6, 0.5},
-			{fairleadName, "nginx", 0, 0, 0},
+			{fairleadName, nginxName, 0, 0, 0},
 		},
 		end: back.stop,
 	}}, nil
