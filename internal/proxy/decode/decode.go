@@ -50,6 +50,8 @@ const (
 	maxPorts      = 64 // of a host, as far as they are told
 	maxShortNames = 8
 	maxName       = 4_096 // bytes of any name
+	// maxApplication is what ALPN has room for.
+	maxApplication = 255
 )
 
 // resource begins an error about a resource.

@@ -87,7 +87,8 @@ func TestAListenerIsDecoded(t *testing.T) {
 		"additional_addresses":[{"address":{"socket_address":{"address":"::","port_value":443}}}],"bind_to_port":false,
 		"listener_filters":[{"name":"t","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"}}],
 		"listener_filters_timeout":"0s","continue_on_listener_filters_timeout":true,
-		"filter_chains":[{"name":"c","filter_chain_match":{"server_names":["*.Example.com"],"transport_protocol":"tls","prefix_ranges":[{"address_prefix":"10.1.2.3","prefix_len":8}]},
+		"filter_chains":[{"name":"c","filter_chain_match":{"server_names":["*.Example.com"],"transport_protocol":"tls","prefix_ranges":[{"address_prefix":"10.1.2.3","prefix_len":8}],
+				"application_protocols":["istio","istio-peer-exchange","istio-http/1.1","istio-h2","h2","http/1.1"]},
 			"filters":[{"name":"tcp","typed_config":{"@type":"type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy","cluster":"c","stat_prefix":"c"}}]}]}`)
 	got, err := Listener("0.0.0.0_443", b)
 	if err != nil {
@@ -99,6 +100,7 @@ func TestAListenerIsDecoded(t *testing.T) {
 		InspectTLS: true,
 		Chains: []*config.FilterChain{{Name: "c", TCP: &config.TCPProxy{Cluster: "c"}, Match: config.Match{
 			ServerNames: []string{"*.example.com"}, Transport: "tls", Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+			Applications: []string{"istio", "istio-peer-exchange", "istio-http/1.1", "istio-h2", "h2", "http/1.1"},
 		}}},
 		Raw: b,
 	}
@@ -147,6 +149,10 @@ func TestWhatIsNotUnderstoodIsRefusedByName(t *testing.T) {
 		{
 			xds.ListenerType, "a", `{"name":"a","address":{"socket_address":{"address":"0.0.0.0","port_value":1}},"filter_chains":[{"filter_chain_match":{"source_ports":[1]}}]}`,
 			`Listener "a": filter_chains[0].filter_chain_match.source_ports is not supported by this proxy`,
+		},
+		{
+			xds.ListenerType, "a", `{"name":"a","address":{"socket_address":{"address":"0.0.0.0","port_value":1}},"filter_chains":[{"filter_chain_match":{"application_protocols":["h2",""]}}]}`,
+			`Listener "a": filter_chains[0].filter_chain_match.application_protocols[1]: a protocol's name has 1 to 255 bytes`,
 		},
 		{
 			xds.RouteType, "80", `{"name":"80","virtual_hosts":[{"name":"v","domains":["a"]},{"name":"w","domains":["A"]}]}`,

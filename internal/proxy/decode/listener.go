@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -265,9 +264,10 @@ func match(path string, m *listenerv3.FilterChainMatch) (config.Match, error) {
 	default:
 		return x, fmt.Errorf("%s.transport_protocol: %q is not supported by this proxy", path, x.Transport)
 	}
-	for _, a := range m.GetApplicationProtocols() {
-		if !slices.Contains([]string{"http/1.0", "http/1.1", "h2c"}, a) {
-			return x, fmt.Errorf("%s.application_protocols: %q is not supported by this proxy", path, a)
+	for i, a := range m.GetApplicationProtocols() {
+		// Any name may be agreed on by ALPN: what nobody offers matches nothing.
+		if a == "" || len(a) > maxApplication {
+			return x, fmt.Errorf("%s: a protocol's name has 1 to %d bytes", index(join(path, "application_protocols"), i), maxApplication)
 		}
 		x.Applications = append(x.Applications, a)
 	}

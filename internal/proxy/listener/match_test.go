@@ -28,6 +28,14 @@ func TestMatch(t *testing.T) {
 		chain("h2", config.Match{Transport: "tls", Applications: []string{"h2"}}),
 		chain("exact h2", config.Match{ServerNames: []string{"grpc.test"}, Transport: "tls", Applications: []string{"h2"}}),
 	}
+	// What Istiod makes of a port of its mesh.
+	byApplication := []*config.FilterChain{
+		chain("mesh http", config.Match{Transport: "tls", Applications: []string{"istio-http/1.0", "istio-http/1.1", "istio-h2"}}),
+		chain("mesh tcp", config.Match{Transport: "tls", Applications: []string{"istio-peer-exchange", "istio"}}),
+		chain("tls", config.Match{Transport: "tls"}),
+		chain("request", config.Match{Transport: "raw_buffer", Applications: []string{"http/1.1", "h2c"}}),
+		chain("bytes", config.Match{}),
+	}
 	byAddress := []*config.FilterChain{
 		chain("any address", config.Match{}),
 		chain("ten", config.Match{Prefixes: prefixes("10.0.0.0/8", "fd00::/8")}),
@@ -60,6 +68,15 @@ func TestMatch(t *testing.T) {
 		{"second offer counts too", byPort, "1.2.3.4", "evil.test", true, []string{"http/1.1", "h2"}, "h2"},
 		{"no way back from a name", byPort, "1.2.3.4", "grpc.test", true, []string{"http/1.1"}, "default"},
 		{"TLS that offers http/1.1 is no request", byPort, "1.2.3.4", "", true, []string{"http/1.1"}, "default"},
+
+		{"an application of the mesh", byApplication, "1.2.3.4", "", true, []string{"istio-peer-exchange", "istio"}, "mesh tcp"},
+		{"the first offer that a chain asks for", byApplication, "1.2.3.4", "", true, []string{"unheard-of", "istio-h2", "istio"}, "mesh http"},
+		{"whose chain comes later", byApplication, "1.2.3.4", "", true, []string{"istio", "istio-h2"}, "mesh tcp"},
+		{"the letters as they are", byApplication, "1.2.3.4", "", true, []string{"ISTIO"}, "tls"},
+		{"an application of anybody", byApplication, "1.2.3.4", "", true, []string{"h2", "http/1.1"}, "tls"},
+		{"no application", byApplication, "1.2.3.4", "", true, nil, "tls"},
+		{"a request", byApplication, "1.2.3.4", "", false, []string{"h2c"}, "request"},
+		{"no way back from a transport", byApplication, "1.2.3.4", "", false, []string{"http/1.0"}, "default"},
 
 		{"outside all ranges", byAddress, "1.2.3.4", "", false, nil, "any address"},
 		{"range", byAddress, "10.9.9.9", "", false, nil, "ten"},
