@@ -9,15 +9,20 @@ const (
 	DefaultGrowth     = 2 << 20
 )
 
+// LeanWindow is the least window of a stream that is read: enough for one frame.
+const LeanWindow = 16 << 10
+
 // A Config says how a Conn behaves. Zero values mean the defaults.
 type Config struct {
 	Server     bool
 	MaxStreams int // open at once; advertised by a server, kept to by a client
 
-	// What a stream may hold that nobody has read yet begins at 64 KiB less one
-	// and grows up to MaxWindow where its reader waits for more. The streams of
-	// a connection share Growth for that. The window of the connection is large
-	// enough for all of them, so that no stream waits for the reader of another.
+	// What a stream may hold that nobody has read yet begins at Window, which is 64
+	// KiB less one at most, and grows up to MaxWindow where its reader waits for
+	// more. The streams of a connection share Growth for that. The window of the
+	// connection is large enough for all of them, so that no stream waits for the
+	// reader of another.
+	Window    int
 	MaxWindow int
 	Growth    int
 
@@ -30,6 +35,11 @@ type Conn struct {
 	// Out is what is to be sent. The driver may take it at any time and leave
 	// another buffer or none.
 	Out []byte
+
+	// Lean says that memory is short. While it is set, the window of a stream does
+	// not grow, and comes back, as its data is read, only as far as LeanWindow. The
+	// driver may change it at any time.
+	Lean bool
 
 	cfg     Config
 	dec     decoder
@@ -48,6 +58,7 @@ type Conn struct {
 	credit   int // what it may be given back
 	target   int
 	growth   int
+	initial  int     // what a stream begins with; the peer's ACK makes it cfg.Window
 	killed   history // streams that we reset: the peer may not know yet
 	ended    history // streams that ended otherwise
 
@@ -163,11 +174,14 @@ func (c *Conn) Init(cfg Config) {
 	if cfg.Growth <= 0 {
 		cfg.Growth = DefaultGrowth
 	}
+	if cfg.Window <= 0 || cfg.Window > defaultWindow {
+		cfg.Window = defaultWindow
+	}
 	cfg.MaxWindow = max(cfg.MaxWindow, defaultWindow)
 	*c = Conn{
 		Out: c.Out, cfg: cfg, streams: map[uint32]*Stream{},
 		next: 1, send: defaultWindow, window: defaultWindow, maxFrame: smallestMaxFrame, peerMax: DefaultMaxStreams,
-		target: min(cfg.MaxStreams*defaultWindow+cfg.Growth, maxWindow), growth: cfg.Growth,
+		target: max(defaultWindow, min(cfg.MaxStreams*cfg.Window+cfg.Growth, maxWindow)), growth: cfg.Growth, initial: defaultWindow,
 		budget: maxBudget, updates: -maxBudget, limit: unlimited,
 	}
 	c.recv = c.target
@@ -184,11 +198,32 @@ func (c *Conn) begin() {
 		c.Out = append(c.Out, Preface...)
 		list = appendSetting(list, settingPush, 0)
 	}
+	if c.cfg.Window != defaultWindow {
+		list = appendSetting(list, settingWindow, uint32(c.cfg.Window)) //nolint:gosec // G115: at most 2^16
+	}
 	list = appendSetting(list, settingMaxHeaderList, MaxHead)
 	list = appendSetting(list, settingNoPriorities, 1)
 	c.Out = append(appendFrame(c.Out, len(list), frameSettings, 0, 0), list...)
-	c.Out = appendWindowUpdate(c.Out, 0, uint32(c.target-defaultWindow)) //nolint:gosec // G115: below 2^31
+	if more := c.target - defaultWindow; more > 0 {
+		c.Out = appendWindowUpdate(c.Out, 0, uint32(more)) //nolint:gosec // G115: below 2^31
+	}
 }
+
+// heeded is told that the peer has taken our settings: from here on it counts
+// with the window that they name, on the streams that are open too.
+func (c *Conn) heeded() {
+	change := c.cfg.Window - c.initial
+	c.initial += change
+	for _, s := range c.streams {
+		s.recv += change // perhaps below nothing
+		s.target += change
+		c.Consumed(s, 0, false) // what was read may be enough now to be given back
+	}
+}
+
+// Buffered is how many bytes of memory c holds besides Out and its streams: a
+// header block that is not whole.
+func (c *Conn) Buffered() int { return cap(c.block) }
 
 // Live is the number of streams that were opened and not released.
 func (c *Conn) Live() int { return c.live }
@@ -215,7 +250,7 @@ func (c *Conn) Release(s *Stream) {
 
 func (c *Conn) add(s *Stream, id uint32) {
 	s.ID, s.open = id, true
-	s.send, s.recv, s.target = c.window, defaultWindow, defaultWindow
+	s.send, s.recv, s.target = c.window, c.initial, c.initial
 	c.streams[id] = s
 	c.live++
 }
@@ -223,7 +258,7 @@ func (c *Conn) add(s *Stream, id uint32) {
 func (c *Conn) remove(s *Stream) {
 	delete(c.streams, s.ID)
 	s.open = false
-	c.growth += s.target - defaultWindow
+	c.growth += s.target - c.initial
 }
 
 // closeIfDone closes a stream that both sides have ended.

@@ -309,6 +309,7 @@ func (c *Conn) takeSettings(f *frame) (Event, *Error) {
 		if len(f.payload) != 0 {
 			return Event{}, ErrFrameSize
 		}
+		c.heeded()
 		return Event{}, c.spend(1)
 	case len(f.payload)%6 != 0:
 		return Event{}, ErrFrameSize

@@ -84,10 +84,17 @@ func (c *Conn) Consumed(s *Stream, n int, waited bool) {
 	if s.RemoteEnd || !s.open {
 		return
 	}
-	if s.credit += n; s.credit < s.target/2 {
+	s.credit += n
+	if c.Lean && s.target > LeanWindow {
+		less := min(s.credit, s.target-LeanWindow)
+		s.target -= less
+		s.credit -= less
+		c.growth += less
+	}
+	if s.credit == 0 || s.credit < s.target/2 {
 		return
 	}
-	if waited {
+	if waited && !c.Lean {
 		more := min(s.target, c.cfg.MaxWindow-s.target, c.growth)
 		s.target += more
 		s.credit += more
