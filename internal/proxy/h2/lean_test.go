@@ -100,6 +100,20 @@ func TestASmallWindowBindsOnceItIsKnown(t *testing.T) {
 	}
 }
 
+// TestASmallWindowStopsNobody has a client send half of the window it knows, all of
+// which is read before the client says that it knows better.
+func TestASmallWindowStopsNobody(t *testing.T) {
+	l := newLender(t, Config{Window: 20_000})
+	l.may = 30_000
+	l.c.Consumed(l.s, l.send(), false)
+	l.may = defaultWindow - 30_000
+	l.hear()
+	l.hear()
+	if l.may != 20_000 {
+		t.Errorf("the client may send %d", l.may)
+	}
+}
+
 // TestALeanConnectionInvitesLittleAndStopsNobody reads all that comes, always.
 func TestALeanConnectionInvitesLittleAndStopsNobody(t *testing.T) {
 	l := newLender(t, Config{})
