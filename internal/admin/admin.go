@@ -145,6 +145,8 @@ type Stats struct {
 	MemoryInUse     uint64 `json:"memoryInUseBytes"` // at the last look; 0 without a limit
 	MemoryLimit     uint64 `json:"memoryLimitBytes"`
 	MemoryRefused   uint64 `json:"memoryRefused"` // requests answered with 503 because memory was short
+
+	RetriesRefused uint64 `json:"retriesRefused"` // not made, as enough of the requests in progress were retries
 }
 
 // A Status says who the proxy is and whether it serves.

@@ -208,11 +208,16 @@ func (r *Record) appendErr(dst []byte) []byte {
 	return append(dst, r.Err...)
 }
 
+// appendTries tells how often it was tried, and why no more often if that was not
+// as the route says.
 func (r *Record) appendTries(dst []byte) []byte {
-	if r.Tries <= 1 {
-		return dst
+	if r.Tries > 1 {
+		dst = append(dst, " (tried "...)
+		dst = strconv.AppendUint(dst, uint64(r.Tries), 10)
+		dst = append(dst, " times)"...)
 	}
-	dst = append(dst, " (tried "...)
-	dst = strconv.AppendUint(dst, uint64(r.Tries), 10)
-	return append(dst, " times)"...)
+	if r.Flags&UO != 0 {
+		dst = append(dst, "; it was not tried again, as enough of the requests in progress there are retries"...)
+	}
+	return dst
 }

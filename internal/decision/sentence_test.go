@@ -132,6 +132,11 @@ func TestSentence(t *testing.T) {
 			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1): connection to endpoint 192.168.0.100:80 failed: connection refused (tried 3 times).",
 		},
 		{
+			"over the budget of retries",
+			Record{Reason: ConnectFailed, Entry: entry, Endpoint: endpoint, Err: "connection refused", Tries: 2, Flags: UF | UO},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1): connection to endpoint 192.168.0.100:80 failed: connection refused (tried 2 times); it was not tried again, as enough of the requests in progress there are retries.",
+		},
+		{
 			"passed through in vain",
 			Record{Reason: ConnectFailed, Cluster: xds.PassthroughCluster, Endpoint: endpoint, Err: "no route to host", Tries: 1},
 			"PassthroughCluster (for what no ServiceEntry visible here declares, by host, port and protocol): connection to endpoint 192.168.0.100:80 failed: no route to host.",

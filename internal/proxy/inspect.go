@@ -39,6 +39,7 @@ func (p *proxy) stats() admin.Stats {
 		MemoryInUse:     p.guard.Used(),
 		MemoryLimit:     p.guard.Limit(),
 		MemoryRefused:   p.guard.Refused(),
+		RetriesRefused:  p.clusters.RetriesRefused(),
 	}
 }
 

@@ -27,6 +27,7 @@ type Cluster struct {
 	hosts     atomic.Pointer[hosts] // what picks see; nil for OriginalDst
 	originals originals
 	leaving   atomic.Bool // the configuration does not have it any more
+	budget    budget
 
 	ready     chan struct{} // closed with the first answer, or if none is needed
 	readyOnce sync.Once

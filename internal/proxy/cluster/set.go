@@ -57,6 +57,8 @@ type Set struct {
 	leaving   map[*Cluster]uint8             // guarded by mu; removed, not dropped yet: sweeps begun since
 	closed    bool                           // guarded by mu
 
+	overBudget atomic.Uint64 // retries that were not made
+
 	memory streams.Memory  // of HTTP/2 to endpoints
 	ctx    context.Context //nolint:containedctx // Close ends it: what is kept outlives every caller's
 	cancel context.CancelFunc

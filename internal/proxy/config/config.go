@@ -136,6 +136,8 @@ type Retry struct {
 	Attempts       int           // beside the first
 	ConnectFailure bool          // when the connection to the endpoint failed
 	RefusedStream  bool          // when the endpoint refused the stream, without a look at the request
+	Unavailable    bool          // when the head of the answer says so with the status of gRPC (14)
+	Cancelled      bool          // likewise (1)
 	PreviousHosts  bool          // prefer endpoints not tried yet
 	BaseInterval   time.Duration // 0: 25 ms
 }

@@ -229,7 +229,10 @@ func retry(path string, m *routev3.RetryPolicy) (config.Retry, error) {
 			r.ConnectFailure = true
 		case "refused-stream":
 			r.RefusedStream = true
-		case "unavailable", "cancelled": // of gRPC
+		case "unavailable":
+			r.Unavailable = true
+		case "cancelled":
+			r.Cancelled = true
 		case "retriable-status-codes": // with an empty list of codes, the default
 		case "":
 		default:

@@ -57,6 +57,8 @@ type exchange struct {
 	local    []byte   // an answer of the proxy
 	counted  bool     // endpoints of the mesh are told how often it was tried
 	retries  int      // as the route says
+	claimed  bool     // the try counts as a retry to the cluster
+	nap      nap      // the pause before one
 	replayed bool     // the request was sent once more
 	started  bool     // a part of the final answer went to the caller
 	recorded bool
@@ -105,7 +107,7 @@ func (x *exchange) begin(c caller, m *config.HTTPManager, base *decision.Record)
 	x.answer, x.interim = nil, 0
 	x.kept.reset()
 	x.timeout, x.deadline, x.retries = 0, time.Time{}, 0
-	x.counted, x.replayed, x.started, x.recorded = false, false, false, false
+	x.counted, x.claimed, x.replayed, x.started, x.recorded = false, false, false, false, false
 	x.rec = *base
 	x.rec.Start = time.Now()
 }

@@ -30,6 +30,7 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 	if x.timeout = x.timeLimit(rt); x.timeout > 0 && x.whole {
 		x.deadline = time.Now().Add(x.timeout)
 	}
+	defer x.giveBack()
 	for {
 		status, connected := x.connect(ctx, rt)
 		switch {
@@ -51,61 +52,107 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 			x.startUpload(left)
 		}
 		failed := x.readAnswer()
-		if failed == nil {
-			return x.respond(ctx)
-		}
-		again := x.replayable(failed)
-		late := !again && x.retryable(failed, rt)
-		if !again && !late {
+		again, late := x.again(failed, rt)
+		switch {
+		case again:
+		case failed != nil:
 			return x.fail(ctx, failed)
+		default:
+			return x.respond(ctx)
 		}
 		x.recallUpload()
 		x.letGo(false)
-		if late && !x.pause(x.retries, rt.Retry.BaseInterval) {
-			return x.settle(timedOut, failed.Error())
+		if late && !x.pause(ctx, rt.Retry.BaseInterval) {
+			return x.settle(timedOut, words(failed))
 		}
 	}
 }
 
-// retryable reports whether the route has the request sent once more that the
-// endpoint refused without a look at it, after a pause, and counts that.
-func (x *exchange) retryable(failed error, rt *config.Route) bool {
-	refused := errors.Is(failed, streams.ErrRefused) || errors.Is(failed, streams.ErrCapacity)
-	if !refused || !rt.Retry.RefusedStream || x.interim > 0 || x.upload.running && !x.first.last {
-		return false
+func words(err error) string {
+	if err == nil {
+		return ""
 	}
-	if x.retries >= rt.Retry.Attempts {
-		if rt.Retry.Attempts > 0 {
-			x.rec.Flags |= decision.URX
+	return err.Error()
+}
+
+// again reports whether the request is sent once more after a try that failed, or
+// that the answer at hand says was in vain (failed is nil then): at once, or late,
+// after a pause. All of it must be at hand, and nothing told to the caller.
+func (x *exchange) again(failed error, rt *config.Route) (again, late bool) {
+	x.giveBack()
+	if x.interim > 0 || x.upload.running && !x.first.last {
+		return false, false
+	}
+	if failed != nil {
+		if again, free := x.replayable(failed); again {
+			return free || x.claim(), false
 		}
+	}
+	again = x.retryable(failed, rt) && x.attempt(rt)
+	return again, again
+}
+
+// retryable reports whether the route has the request tried again that the endpoint
+// refused without a look at it, or that it says itself it could not serve.
+func (x *exchange) retryable(failed error, rt *config.Route) bool {
+	if failed == nil {
+		return x.inVain(rt)
+	}
+	return rt.Retry.RefusedStream && (errors.Is(failed, streams.ErrRefused) || errors.Is(failed, streams.ErrCapacity))
+}
+
+// attempt counts a retry that the route has made, if there is one left.
+func (x *exchange) attempt(rt *config.Route) bool {
+	switch {
+	case rt.Retry.Attempts == 0:
+		return false
+	case x.retries >= rt.Retry.Attempts:
+		x.rec.Flags |= decision.URX
+		return false
+	case !x.claim():
 		return false
 	}
 	x.retries++
 	return true
 }
 
+// claim takes a place among the retries that the cluster has in flight at once,
+// which the end of the try gives back.
+func (x *exchange) claim() bool {
+	if x.claimed = x.cluster.Retry(); !x.claimed {
+		x.rec.Flags |= decision.UO
+	}
+	return x.claimed
+}
+
+// giveBack ends what claim began, if it did.
+func (x *exchange) giveBack() {
+	if x.claimed {
+		x.claimed = false
+		x.cluster.Retried()
+	}
+}
+
 // replayable reports whether the request may be sent once more, and only once,
 // after a try that failed: certainly if the endpoint cannot have acted on it, and if it is not
-// likely to have where doing it twice does no harm. All of it must be at hand. Kept
-// connections are gone through until one is of use.
-func (x *exchange) replayable(failed error) bool {
-	if x.interim > 0 || x.upload.running && !x.first.last {
-		return false
-	}
-	again := false
+// likely to have where doing it twice does no harm. Kept connections are gone
+// through until one is of use. free says that this is no retry to an endpoint: it
+// was not asked, or said before that it would take no more.
+func (x *exchange) replayable(failed error) (again, free bool) {
 	switch x.up.served(failed) {
 	case another:
 		x.rec.Tries--
-		return true
+		return true, true
 	case untouched:
-		again = true
+		var reset streams.ResetError
+		again, free = true, !errors.As(failed, &reset)
 	case hardly:
 		again = x.whole && idempotent(x.rec.Method)
 	case perhaps:
 	}
 	again = again && !x.replayed
 	x.replayed = x.replayed || again
-	return again
+	return again, free
 }
 
 func idempotent(method []byte) bool {
@@ -145,6 +192,7 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route) (status int, c
 		}
 		x.caller.untie()
 		e.Done()
+		x.giveBack()
 		if x.over(ctx) {
 			return 0, false
 		}
@@ -157,12 +205,17 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route) (status int, c
 		if !rt.Retry.ConnectFailure || rt.Retry.Attempts == 0 {
 			return o.status, false
 		}
-		if x.retries++; x.retries > rt.Retry.Attempts || len(x.tried) == cap(x.tried) {
+		if x.retries >= rt.Retry.Attempts || len(x.tried) == cap(x.tried) {
 			r.Flags |= decision.URX
 			return o.status, false
 		}
+		// To go on to an endpoint not tried yet is not to ask one twice.
+		if other := rt.Retry.PreviousHosts && len(x.tried)+1 < r.Endpoints; !other && !x.claim() {
+			return o.status, false
+		}
+		x.retries++
 		x.tried = append(x.tried, e)
-		if !x.pause(x.retries, rt.Retry.BaseInterval) {
+		if !x.pause(ctx, rt.Retry.BaseInterval) {
 			x.judge(timedOut, r.Err)
 			return timedOut.status, false
 		}
@@ -202,15 +255,29 @@ func (x *exchange) upstreamFor(c *cluster.Cluster) upstream {
 	return x.toH1
 }
 
-// pause waits before a retry, and reports false if the route's time is up first.
-func (x *exchange) pause(retry int, base time.Duration) bool {
-	d := backOff(retry, base, rand.Uint64())
+// pause waits before a retry, until the caller is found gone or ctx ends at most. It
+// reports false if the route's time is up first.
+func (x *exchange) pause(ctx context.Context, base time.Duration) bool {
+	d := backOff(x.retries, base, rand.Uint64())
 	if !x.deadline.IsZero() && time.Now().Add(d).After(x.deadline) {
 		return false
 	}
-	time.Sleep(d)
+	x.nap.slacken()
+	x.caller.tie(ctx, &x.nap)
+	defer x.caller.untie()
+	held, release := x.nap.hold(ctx)
+	defer release()
+	held, wake := context.WithTimeout(held, d)
+	defer wake()
+	<-held.Done()
 	return true
 }
+
+// A nap is a wait that can be cut.
+type nap struct{ leash }
+
+// Cut ends it.
+func (n *nap) Cut() { n.pull() }
 
 // backOff is Envoy's wait before a retry (1 for the first): uniform below
 // base·(2^retry − 1), at most ten times base.

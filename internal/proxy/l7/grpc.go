@@ -59,6 +59,28 @@ func (x *exchange) callStatus(status int) int64 {
 	return grpcStatus(status)
 }
 
+// Statuses of calls that a route may have tried again.
+const (
+	cancelled   = "1"
+	unavailable = "14"
+)
+
+// inVain reports whether the answer at hand tells in its head, as one does that is
+// nothing else, that a call of gRPC failed in a way that the route has tried again.
+func (x *exchange) inVain(rt *config.Route) bool {
+	if !rt.Retry.Unavailable && !rt.Retry.Cancelled || !x.isGRPC() {
+		return false
+	}
+	head := headText{x.answer[:x.resp.Len]}
+	switch string(head.Field("grpc-status")) {
+	case unavailable:
+		return rt.Retry.Unavailable
+	case cancelled:
+		return rt.Retry.Cancelled
+	}
+	return false
+}
+
 // aYear is as long as a call can ask for.
 const aYear = 365 * 24 * time.Hour
 

@@ -337,8 +337,8 @@ func (c *h1Caller) drain() {
 	}
 }
 
-func (c *h1Caller) tie(ctx context.Context, up upstream) {
-	c.conn.down.Tie(up)
+func (c *h1Caller) tie(ctx context.Context, work transport.Cutter) {
+	c.conn.down.Tie(work)
 	if ctx.Err() != nil {
 		c.conn.down.Cut() // the one that came with the end of ctx did not see the tie
 	}

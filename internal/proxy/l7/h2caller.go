@@ -236,7 +236,7 @@ func (c *h2Caller) abort(cause error) {
 func (c *h2Caller) end() (more bool) { return false }
 
 // tie needs no look at ctx: its end ends the connection, and so the stream.
-func (c *h2Caller) tie(_ context.Context, up upstream) { c.stream.Tie(up) }
+func (c *h2Caller) tie(_ context.Context, work transport.Cutter) { c.stream.Tie(work) }
 
 func (c *h2Caller) untie() bool { return c.stream.Untie() }
 

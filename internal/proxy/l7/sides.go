@@ -50,10 +50,10 @@ type caller interface {
 	// end ends the exchange, and reports whether another may follow.
 	end() (more bool)
 
-	// tie lets up be cut when the caller is found gone, or is to be cut off: ctx
-	// being over already included. It holds until untie, which reports whether it
-	// held still; false says that up is being cut, or has been.
-	tie(ctx context.Context, up upstream)
+	// tie lets what is worked on for the caller be cut when it is found gone, or is
+	// to be cut off: ctx being over already included. It holds until untie, which
+	// reports whether it held still; false says that it is being cut, or has been.
+	tie(ctx context.Context, work transport.Cutter)
 	untie() bool
 	// trouble returns errGone if the caller was found gone,
 	// os.ErrDeadlineExceeded if it took nothing for too long, else nil.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/cluster"
+	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/h1"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
@@ -86,7 +87,7 @@ func (s *stream) reply(head, body []byte) error {
 
 func (s *stream) abort(error)                                    { s.told.WriteString("abort\n") }
 func (s *stream) end() bool                                      { s.told.WriteString("end\n"); return false }
-func (s *stream) tie(context.Context, upstream)                  { s.tied = true }
+func (s *stream) tie(context.Context, transport.Cutter)          { s.tied = true }
 func (s *stream) untie() bool                                    { tied := s.tied; s.tied = false; return tied }
 func (s *stream) trouble() error                                 { return nil }
 func (s *stream) hijack() (stream *transport.Conn, ahead []byte) { return nil, nil }
@@ -250,7 +251,8 @@ func (r *rig) exchange(s *stream, f *far) *exchange {
 	x.describe()
 	x.whole = s.ahead.last
 	x.upload.size.begin(&x.req.Fields)
-	e, err := r.clusters.Get("outbound|80||x.example").Pick(netip.AddrPort{}, nil, &x.rec)
+	x.cluster = r.clusters.Get("outbound|80||x.example")
+	e, err := x.cluster.Pick(netip.AddrPort{}, nil, &x.rec)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -292,7 +294,9 @@ func TestWhatMayBeSentTwice(t *testing.T) {
 		if tt.change != nil {
 			tt.change(x)
 		}
-		if got := x.replayable(io.EOF); got != tt.want {
+		got, late := x.again(io.EOF, new(config.Route))
+		x.giveBack()
+		if got != tt.want || late {
 			t.Errorf("%s, whole %v, judged %d: %v, want %v", tt.method, tt.whole, tt.judged, got, tt.want)
 		}
 	}
