@@ -18,6 +18,7 @@ const (
 type body struct {
 	first, last *chunk
 	n           int
+	size        int // of its chunks
 }
 
 func (q *body) add(p []byte, m *Memory) {
@@ -26,6 +27,7 @@ func (q *body) add(p []byte, m *Memory) {
 		if q.last == nil || q.last.to == len(q.last.data) {
 			k := m.chunk(q.n <= shortChunk)
 			k.next, k.from, k.to = nil, 0, 0
+			q.size += len(k.data)
 			if q.last == nil {
 				q.first = k
 			} else {
@@ -59,6 +61,7 @@ func (q *body) drop(m *Memory) {
 		q.last = nil
 	}
 	k.next = nil
+	q.size -= len(k.data)
 	m.putChunk(k)
 }
 

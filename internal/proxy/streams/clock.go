@@ -27,6 +27,7 @@ var errTimeout = fmt.Errorf("%w", syscall.ETIMEDOUT)
 
 // tick looks at everything that has a time.
 func (c *conn) tick() {
+	defer c.rescue()
 	c.lock()
 	defer c.unlock()
 	if c.dead != nil {
@@ -35,6 +36,7 @@ func (c *conn) tick() {
 	now := time.Now()
 	c.advance(now)
 	c.mem.crew.trim(now)
+	c.measure()
 	switch {
 	case c.part > 0 && c.clock-c.part >= int64(partTimeout):
 		c.stop(errSlow)
@@ -43,11 +45,16 @@ func (c *conn) tick() {
 		c.fail(errUnsent)
 		_ = c.t.Close()
 		return
+	case c.pushing && c.clock-c.pushed >= int64(stuckTime) && c.mem.Account.Above(c.holds()):
+		c.fail(fmt.Errorf("the peer takes nothing: %w", c.mem.short()))
+		_ = c.t.Close()
+		return
 	case c.draining && c.clock-c.warned >= int64(settleTime):
 		c.core.Settle()
 		c.finish()
 	}
 	c.expire()
+	c.relieve()
 	c.rearm(now)
 }
 
@@ -103,13 +110,15 @@ func (c *conn) rearm(now time.Time) {
 	switch {
 	case c.short:
 		c.timer.Reset(tick)
-	case c.core.Live() > 0 || c.flushing || c.part > 0 || c.draining:
+	case c.core.Live() > 0 || c.flushing || c.draining:
 		c.timer.Reset(longTick)
 	case c.o.IdleTimeout > 0 && now.Sub(c.idleFrom) >= c.o.IdleTimeout:
 		c.draining = true
 		c.warned = c.clock
 		c.core.Drain()
 		c.finish()
+		c.timer.Reset(longTick)
+	case c.part > 0:
 		c.timer.Reset(longTick)
 	default:
 		c.awake = false

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/internal/proxy/h2"
+	"github.com/fairlead/fairlead/internal/proxy/overload"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
@@ -28,6 +29,7 @@ type conn struct {
 	got      int
 	errno    error
 	early    []byte // read before us
+	rest     *chunk // what is there while in is nil
 
 	mu      sync.Mutex
 	core    h2.Conn   // guarded, as all below, by mu
@@ -47,6 +49,16 @@ type conn struct {
 	draining bool
 	warned   int64 // on clock: when drain was begun
 	closing  bool  // all is done: end our direction once all is sent
+	lost     error // nothing can be sent any more; what has come is read
+	panicked *PanicError
+
+	// What is held, in bytes.
+	all     []*Stream // that were begun and not closed
+	held    int       // by them
+	flight  int       // by the buffer that is written
+	partial int       // by a frame that is not whole
+	told    int64     // what the account knows of
+	level   overload.Level
 
 	// The clock counts time in which the process ran, in steps of a tick, and
 	// only while there are streams.
@@ -80,7 +92,8 @@ func (c *conn) start(cfg h2.Config) {
 	now := time.Now()
 	c.last, c.spent, c.idleFrom = now, now, now
 	c.early = c.t.TakeBuffered()
-	c.core.Init(cfg)
+	c.measure()
+	c.core.Init(c.mem.windows(cfg))
 	c.part = 1 // the preface and the settings of the peer are awaited
 	c.awake = true
 	c.timer = time.AfterFunc(longTick, c.tick)
@@ -100,6 +113,7 @@ func (c *conn) unlock() {
 		c.mem.putOut(c.core.Out)
 		c.core.Out = nil
 	}
+	c.tell(slack)
 	cuts := c.cuts
 	c.cuts = nil
 	c.mu.Unlock()
@@ -112,6 +126,9 @@ func (c *conn) unlock() {
 func (c *conn) run() error {
 	err := c.readContained()
 	c.lock()
+	if c.lost != nil {
+		c.fail(c.lost)
+	}
 	c.fail(err)
 	err = c.dead
 	for c.flushing {
@@ -128,6 +145,14 @@ func (c *conn) run() error {
 	defer c.mu.Unlock()
 	c.mem.putOut(c.core.Out)
 	c.core.Out = nil
+	c.partial = 0
+	if c.handle != nil {
+		c.held = 0 // also of streams whose handler panicked
+	}
+	c.tell(0)
+	if c.panicked != nil {
+		return c.panicked
+	}
 	if errors.Is(err, errDone) {
 		return nil
 	}
@@ -156,6 +181,10 @@ func (c *conn) linger() {
 	}
 	c.mem.ins.Put(c.in)
 	c.in = nil
+	if c.rest != nil {
+		c.mem.putChunk(c.rest)
+		c.rest = nil
+	}
 }
 
 func (c *conn) readAll() error {
@@ -178,6 +207,7 @@ func (c *conn) digest() error {
 		c.core.Tick(int(min(d/time.Second, time.Hour/time.Second)))
 		c.spent = now
 	}
+	c.measure()
 	b, used := c.in[:c.filled], 0
 	before := len(c.core.Out)
 	if !c.core.Settled() {
@@ -198,7 +228,9 @@ func (c *conn) digest() error {
 	if c.provoked += len(c.core.Out) - before; c.provoked > maxUnread {
 		c.stop(h2.ErrUnread)
 	}
+	c.relieve()
 	c.filled = copy(b, b[used:])
+	c.partial = parked(c.filled)
 	switch {
 	case c.filled == 0 && !c.core.Pending():
 		c.part = 0
@@ -221,16 +253,22 @@ func (c *conn) on(ev *h2.Event) {
 		s.begin(c)
 		s.over = s.core.RemoteEnd
 		s.bodyless = s.over
+		c.charge(s)
 		c.work.Add(1)
 		c.mem.crew.serve(s)
 	case h2.Head:
+		c.charge(s)
 		s.over = s.core.RemoteEnd
 		s.readable.Broadcast()
 	case h2.Data:
-		s.body.add(ev.Data, c.mem)
 		s.over = s.core.RemoteEnd
+		s.body.add(ev.Data, c.mem)
+		if c.charge(s); c.level == overload.Brim && len(ev.Data) > 0 {
+			s.giveUp()
+		}
 		s.readable.Broadcast()
 	case h2.Trailer:
+		c.charge(s)
 		s.over = true
 		s.readable.Broadcast()
 	case h2.Failed:
@@ -344,6 +382,7 @@ func (c *conn) wakeReader() {
 
 // drain begins to give the connection up.
 func (c *conn) drain() {
+	defer c.rescue()
 	c.lock()
 	defer c.unlock()
 	if c.draining || c.dead != nil {

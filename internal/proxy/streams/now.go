@@ -20,7 +20,7 @@ func (s *Stream) SendNow(p []byte, end bool) (n int, err error) {
 		return 0, nil // others came first
 	}
 	for n < len(p) {
-		k := min(len(p)-n, turn, c.core.Room(&s.core), maxOut-len(c.core.Out))
+		k := min(len(p)-n, turn, c.core.Room(&s.core), c.most()-len(c.core.Out))
 		if k <= 0 {
 			break
 		}

@@ -8,12 +8,50 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// park lets go of the buffer while more is awaited. What is there of a frame is kept
+// in one of its own size.
+func (c *conn) park() {
+	if c.in == nil || c.filled > longChunk {
+		return
+	}
+	if c.filled > 0 {
+		c.rest = c.mem.chunk(c.filled <= shortChunk)
+		copy(c.rest.data, c.in[:c.filled])
+	}
+	c.mem.ins.Put(c.in)
+	c.in = nil
+}
+
+// unpark takes a buffer to read into.
+func (c *conn) unpark() {
+	if c.in != nil {
+		return
+	}
+	c.in = c.mem.in()
+	if c.rest != nil {
+		copy(c.in[:], c.rest.data[:c.filled])
+		c.mem.putChunk(c.rest)
+		c.rest = nil
+	}
+}
+
+// parked is how many bytes are held while n of a frame are there.
+func parked(n int) int {
+	switch {
+	case n == 0:
+		return 0
+	case n <= shortChunk:
+		return shortChunk
+	case n <= longChunk:
+		return longChunk
+	}
+	return inSize
+}
+
 // fill reads once. No buffer is held while nothing is there to be read.
 func (c *conn) fill() error {
 	if len(c.early) > 0 {
-		if c.in == nil {
-			c.in = c.mem.in()
-		}
+		c.unpark()
 		n := copy(c.in[c.filled:], c.early)
 		c.filled += n
 		c.early = c.early[n:]
@@ -44,19 +82,14 @@ func (c *conn) fill() error {
 
 // read reads from the socket, and lets go of the buffer if nothing is there.
 func (c *conn) read(fd uintptr) bool {
-	if c.in == nil {
-		c.in = c.mem.in()
-	}
+	c.unpark()
 	for {
 		n, err := unix.Read(int(fd), c.in[c.filled:])
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.EAGAIN):
-			if c.filled == 0 {
-				c.mem.ins.Put(c.in)
-				c.in = nil
-			}
+			c.park()
 			return false
 		}
 		c.got, c.errno = max(n, 0), err
@@ -65,16 +98,11 @@ func (c *conn) read(fd uintptr) bool {
 }
 
 func (c *conn) fillSlowly() error {
-	if c.filled == 0 {
-		if c.in != nil {
-			c.mem.ins.Put(c.in)
-			c.in = nil
-		}
-		if err := c.t.WaitReadable(); err != nil {
-			return fmt.Errorf("wait: %w", err)
-		}
-		c.in = c.mem.in()
+	c.park()
+	if err := c.t.WaitReadable(); err != nil {
+		return fmt.Errorf("wait: %w", err)
 	}
+	c.unpark()
 	n, err := c.t.Read(c.in[c.filled:])
 	c.filled += n
 	if n > 0 {

@@ -22,6 +22,8 @@ type Stream struct {
 	body     body
 	over     bool // the peer ended the stream; what is in body is the rest
 	bodyless bool // … with the head already
+	held     int  // bytes, as conn knows
+	at       int  // in conn.all
 	waited   bool // a reader was there before the data
 	deaf     bool // nobody reads any more
 	readable sync.Cond
@@ -58,6 +60,7 @@ func (s *Stream) begin(c *conn) {
 	s.conn = c
 	s.readable.L, s.writable.L = &c.mu, &c.mu
 	s.active = c.clock
+	c.enlist(s)
 	c.busy()
 }
 
@@ -109,6 +112,7 @@ func (s *Stream) ReadNow(p []byte) (n int, ended bool) {
 	}
 	if s.body.n > 0 {
 		n = s.body.read(p, c.mem)
+		c.charge(s)
 		c.core.Consumed(&s.core, n, false)
 	}
 	return n, s.over && s.body.n == 0
@@ -159,6 +163,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 		return 0, s.err
 	}
 	n := s.body.read(p, c.mem)
+	c.charge(s)
 	c.core.Consumed(&s.core, n, s.waited)
 	s.waited = false
 	return n, nil
@@ -250,7 +255,7 @@ func (s *Stream) send(p []byte, end bool) (n int, err error) {
 	c := s.conn
 	defer c.next()
 	for {
-		k := min(len(p)-n, turn, c.core.Room(&s.core), maxOut-len(c.core.Out))
+		k := min(len(p)-n, turn, c.core.Room(&s.core), c.most()-len(c.core.Out))
 		if k > 0 {
 			last := n+k == len(p)
 			c.core.Data(&s.core, p[n:n+k], end && last)
@@ -367,13 +372,16 @@ func (s *Stream) cut() {
 	c.mu.Lock()
 	with := s.tied
 	c.mu.Unlock()
+	defer c.rescue()
+	defer func() {
+		c.mu.Lock()
+		s.tied, s.cutting = nil, false
+		s.readable.Broadcast()
+		c.mu.Unlock()
+	}()
 	if with != nil {
 		with.Cut()
 	}
-	c.mu.Lock()
-	s.tied, s.cutting = nil, false
-	s.readable.Broadcast()
-	c.mu.Unlock()
 }
 
 // SetTimeout ends the stream if nothing moves on it for d, in either direction;
@@ -424,6 +432,7 @@ var errLate = fmt.Errorf("the time of the stream is over: %w", os.ErrDeadlineExc
 // late is called by the timer, perhaps after s was closed.
 func (s *Stream) late() {
 	c := s.conn
+	defer c.rescue()
 	c.lock()
 	defer c.unlock()
 	if !s.deadline.IsZero() && !time.Now().Before(s.deadline) {
@@ -435,6 +444,7 @@ func (s *Stream) late() {
 func (s *Stream) serve() {
 	c := s.conn
 	defer c.work.Done()
+	defer c.rescue()
 	c.handle(s)
 	s.Close()
 }
@@ -450,9 +460,8 @@ func (s *Stream) Close() {
 	s.disarm()
 	again := !s.armed // a timer that calls still needs s as it is
 	c.core.Release(&s.core)
-	if n := s.body.clear(c.mem); n > 0 {
-		c.core.Consumed(&s.core, n, false)
-	}
+	s.forget()
+	c.discharge(s)
 	c.released()
 	s.core.Reset()
 	s.over, s.bodyless, s.waited, s.deaf, s.queued = false, false, false, false, false

@@ -21,8 +21,12 @@
 //     here, and its 101 is sent as 200. From then on Read and Write carry its bytes.
 //   - A body that cannot be completed is a Reset, never an end.
 //
-// Memory is bounded: by the flow-control windows for what arrives, by maxOut for
-// what is sent. A connection on which nothing happens holds no buffer.
+// Memory is bounded for each connection: by the flow-control windows for what
+// arrives, by maxOut for what is sent. An overload.Account bounds it for all of them:
+// when that is lean, windows shrink, though what is read comes back always; when it
+// is full, connections that hold more than their share lose the streams that hold
+// most; at its brim nothing is taken. A connection on which nothing happens holds
+// no buffer, and one that waits for the rest of a frame one of the size of what came.
 package streams
 
 import (
@@ -35,6 +39,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/internal/proxy/h2"
+	"github.com/fairlead/fairlead/internal/proxy/overload"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
@@ -52,6 +57,7 @@ const (
 	longTimeout = 10 * time.Second // from here on, timeouts are looked at every longTick
 	partTimeout = 10 * time.Second // from the beginning of a frame or header block to its end
 	settleTime  = time.Second      // in which requests on their way come in when a server drains
+	stuckTime   = 10 * time.Second // … for which a peer may take nothing while memory is short
 	lingerTime  = time.Second      // in which the peer reads our last words
 )
 
@@ -101,6 +107,10 @@ func (e ResetError) Is(target error) bool {
 // The goroutines end with the last connection served. The zero Memory is ready.
 // It is safe for concurrent use.
 type Memory struct {
+	// Account counts what connections hold, and bounds it. It may be shared with
+	// other Memories and is set before the first use; nil: there is no bound.
+	Account *overload.Account
+
 	ins     sync.Pool // of *[inSize]byte
 	outs    sync.Pool // of *[]byte
 	holders sync.Pool // of *[]byte, nil: what outs are put back in
@@ -212,7 +222,7 @@ func (cl *Client) Capacity() int {
 	c := cl.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.dead != nil || c.draining {
+	if c.dead != nil || c.draining || c.lost != nil {
 		return 0
 	}
 	return c.core.Capacity()
@@ -230,7 +240,7 @@ func (cl *Client) Done() bool {
 	c := cl.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.dead != nil || c.draining || c.core.GivenUp()
+	return c.dead != nil || c.draining || c.lost != nil || c.core.GivenUp()
 }
 
 // WebSockets reports whether the endpoint takes WebSockets on streams. It waits
@@ -266,7 +276,7 @@ func (cl *Client) Close() error { return cl.c.t.Close() }
 // Open opens a stream with the header block of a request, which it does not
 // keep. The error is ErrCapacity where the connection takes no more now, one
 // that is ErrRefused where it has ended, and h2.ErrNotConnecting where the
-// endpoint takes no WebSockets. The stream must be closed.
+// endpoint takes no WebSockets, and ErrShort where memory is. The stream must be closed.
 func (cl *Client) Open(block []byte, how h2.Start) (*Stream, error) {
 	c := cl.c
 	c.lock()
@@ -274,6 +284,10 @@ func (cl *Client) Open(block []byte, how h2.Start) (*Stream, error) {
 	switch {
 	case c.dead != nil:
 		return nil, fmt.Errorf("%w: %w", ErrRefused, c.dead)
+	case c.lost != nil:
+		return nil, fmt.Errorf("%w: %w", ErrRefused, c.lost)
+	case c.mem.Account.Level() == overload.Brim:
+		return nil, c.mem.short()
 	case how.Accept != "" && !c.core.Connects():
 		return nil, h2.ErrNotConnecting
 	}
