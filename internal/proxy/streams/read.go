@@ -98,11 +98,13 @@ func (c *conn) read(fd uintptr) bool {
 }
 
 func (c *conn) fillSlowly() error {
-	c.park()
-	if err := c.t.WaitReadable(); err != nil {
-		return fmt.Errorf("wait: %w", err)
+	if c.filled == 0 { // else one byte would be read at a time: there is no waiting without reading
+		c.park()
+		if err := c.t.WaitReadable(); err != nil {
+			return fmt.Errorf("wait: %w", err)
+		}
+		c.unpark()
 	}
-	c.unpark()
 	n, err := c.t.Read(c.in[c.filled:])
 	c.filled += n
 	if n > 0 {
