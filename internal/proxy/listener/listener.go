@@ -124,14 +124,18 @@ type server struct {
 
 // accept returns when ctx ended or ln broke, with ln closed.
 func (s *server) accept(ctx context.Context, ln net.Listener) error {
-	stop := context.AfterFunc(ctx, func() { _ = ln.Close() }) // wakes Accept; a second Close does no harm
-	defer func() { stop(); _ = ln.Close() }()
+	callers, err := transport.NewAcceptor(ln)
+	if err != nil {
+		return fmt.Errorf("accept captured connections on %s: %w", s.bound, err)
+	}
+	stop := context.AfterFunc(ctx, func() { _ = callers.Close() }) // wakes Accept; a second Close does no harm
+	defer func() { stop(); _ = callers.Close() }()
 	var wait pause
 	for {
 		if s.o.Memory.Over() > 0 && s.o.Memory.Await(ctx) != nil {
 			return nil
 		}
-		c, err := ln.Accept()
+		c, err := callers.Accept()
 		switch {
 		case err == nil:
 			if n := wait.over(); n > 0 {
@@ -385,6 +389,9 @@ func Policy(c *config.Config) (closed bool) {
 }
 
 func localAddress(c net.Conn) (netip.AddrPort, error) {
+	if s, ok := c.(*transport.Socket); ok {
+		return s.Local(), nil
+	}
 	t, ok := c.LocalAddr().(*net.TCPAddr)
 	if !ok {
 		return netip.AddrPort{}, fmt.Errorf("connection to %s is not TCP: its destination cannot be told", c.LocalAddr())

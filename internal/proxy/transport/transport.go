@@ -58,6 +58,8 @@ func New(c net.Conn, head []byte) *Conn {
 	t := &Conn{Conn: c, head: head}
 	var socket syscall.Conn
 	switch c := c.(type) {
+	case *Socket:
+		socket = c
 	case *net.TCPConn:
 		socket = c
 	case *net.UnixConn:
@@ -254,7 +256,7 @@ func (c *Conn) Close() error {
 // Reset closes so that the peer sees a reset (RST), not an orderly end. Where
 // there is no TCP it is Close.
 func (c *Conn) Reset() error {
-	if t, ok := c.Conn.(*net.TCPConn); ok {
+	if t, ok := c.Conn.(interface{ SetLinger(sec int) error }); ok {
 		// It fails only on a closed socket, where Close says so.
 		_ = t.SetLinger(0)
 	}
@@ -263,10 +265,20 @@ func (c *Conn) Reset() error {
 
 // Peer is the address of the other end, IPv4 unmapped; invalid where there is
 // no IP address.
-func (c *Conn) Peer() netip.AddrPort { return addrPort(c.RemoteAddr()) }
+func (c *Conn) Peer() netip.AddrPort {
+	if s, ok := c.Conn.(*Socket); ok {
+		return s.Peer()
+	}
+	return addrPort(c.RemoteAddr())
+}
 
 // Local is this end's address: for a captured connection the original destination.
-func (c *Conn) Local() netip.AddrPort { return addrPort(c.LocalAddr()) }
+func (c *Conn) Local() netip.AddrPort {
+	if s, ok := c.Conn.(*Socket); ok {
+		return s.Local()
+	}
+	return addrPort(c.LocalAddr())
+}
 
 func addrPort(a net.Addr) netip.AddrPort {
 	t, ok := a.(*net.TCPAddr)

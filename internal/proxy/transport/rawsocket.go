@@ -1,0 +1,60 @@
+package transport
+
+import (
+	"net/netip"
+	"strconv"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a Socket asks the system for, of a descriptor that does not block, without
+// telling the scheduler; see read.
+
+// accept is accept4(2). The new descriptor does not block either.
+func accept(fd int) (accepted int, peer netip.AddrPort, err error) {
+	var sa unix.RawSockaddrInet6 // room for both families
+	size := uint32(unsafe.Sizeof(sa))
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0) //nolint:gosec // G115: a descriptor is not negative
+	if errno != 0 {
+		return -1, peer, errno
+	}
+	return int(n), address(&sa), nil //nolint:gosec // G115: a descriptor
+}
+
+// localOf is getsockname(2), or invalid.
+func localOf(fd int) netip.AddrPort {
+	var sa unix.RawSockaddrInet6
+	size := uint32(unsafe.Sizeof(sa))
+	_, _, errno := syscall.RawSyscall(syscall.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size))) //nolint:gosec // G115: as above
+	if errno != 0 {
+		return netip.AddrPort{}
+	}
+	return address(&sa)
+}
+
+// address reads an address of either family, IPv4 unmapped.
+func address(sa *unix.RawSockaddrInet6) netip.AddrPort {
+	port := (*[2]byte)(unsafe.Pointer(&sa.Port)) // in the order of the network
+	at := uint16(port[0])<<8 | uint16(port[1])
+	switch sa.Family {
+	case unix.AF_INET:
+		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr), at)
+	case unix.AF_INET6:
+		ip := netip.AddrFrom16(sa.Addr).Unmap()
+		if sa.Scope_id != 0 {
+			ip = ip.WithZone(strconv.FormatUint(uint64(sa.Scope_id), 10))
+		}
+		return netip.AddrPortFrom(ip, at)
+	}
+	return netip.AddrPort{}
+}
+
+// closeNow is close(2), which for such a socket does not wait.
+func closeNow(fd int) error {
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0); errno != 0 { //nolint:gosec // G115: as above
+		return errno
+	}
+	return nil
+}
