@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/config"
@@ -32,8 +33,12 @@ const (
 	closed
 )
 
-// drain asks the connection to end: at once if no request is in progress.
-func (c *conn) drain() {
+// drain asks the connection to end once the request in progress is answered, or
+// after DrainGrace if none came.
+func (c *conn) drain() { time.AfterFunc(DrainGrace, c.endWaiting) }
+
+// endWaiting closes the connection if no request is in progress. It may be late.
+func (c *conn) endWaiting() {
 	if c.state.CompareAndSwap(waiting, closed) {
 		_ = c.down.Close() // wakes the waiting goroutine
 	}
@@ -51,10 +56,11 @@ func (c *conn) awake() bool {
 func (c *conn) serve(ctx context.Context) {
 	for {
 		c.state.Store(waiting)
-		if c.ending.Err() != nil {
-			return
+		patience := idleTimeout
+		if c.ending.Err() != nil { // since its answer was begun, which did not say so
+			patience = DrainGrace
 		}
-		c.down.SetTimeout(idleTimeout)
+		c.down.SetTimeout(patience)
 		if c.down.WaitEvent() != nil || !c.burst(ctx) {
 			return
 		}

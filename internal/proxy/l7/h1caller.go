@@ -183,7 +183,8 @@ func (c *h1Caller) protocol() decision.Protocol {
 }
 
 func (c *h1Caller) open() (piece, error) {
-	c.closing = !c.req.Persistent() || c.conn.ending.Err() != nil
+	c.closing = !c.req.Persistent()
+	c.drained()
 	c.body.begin(&c.req.Fields)
 	p, used, err := c.body.take(c.in[c.req.Len:c.filled])
 	if c.used = c.req.Len + used; err != nil {
@@ -224,6 +225,14 @@ func (c *h1Caller) stopReading() {
 	_ = c.conn.down.SetReadDeadline(time.Unix(1, 0)) // fails on a closed conn alone
 }
 
+// drained ends the connection with this exchange if there is a drain. The caller
+// does not know yet, and may have sent its next request.
+func (c *h1Caller) drained() {
+	if c.conn.ending.Err() != nil {
+		c.closing, c.linger = true, true
+	}
+}
+
 // giveUp ends the connection with this exchange: where the request would end,
 // the next one would begin.
 func (c *h1Caller) giveUp() { c.closing, c.linger = true, true }
@@ -253,7 +262,8 @@ func (c *h1Caller) frame(r *h1.Response) h1.Reply {
 	unknown := r.Framing == h1.Chunked || r.Framing == h1.UntilClose
 	c.chunked = unknown && c.req.Minor == 1
 	c.untold = unknown && c.req.Minor == 0
-	if c.untold || c.conn.ending.Err() != nil || !c.over.Load() {
+	c.drained()
+	if c.untold || !c.over.Load() {
 		// That of an early answer too: what the caller still sends is the rest of
 		// this request, never another one.
 		c.closing = true

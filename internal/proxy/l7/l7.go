@@ -54,6 +54,11 @@ const (
 	idleTimeout = time.Hour        // between requests, as Envoy has it
 )
 
+// DrainGrace is how long a connection that waits may still bring a request when a
+// drain has begun. One may be on its way, and would meet the end of the connection;
+// the answer says that no other is wanted.
+const DrainGrace = time.Second
+
 // A Recorder takes finished records; *telemetry.Log is one.
 type Recorder interface{ Add(*decision.Record) }
 
@@ -114,9 +119,9 @@ func (s *Server) Panics() uint64 { return s.panics.Load() }
 // HTTP/2 if it begins with the preface of that or base says so already (TLS
 // agreed on it), else those of HTTP/1. base holds what the listener found out
 // (Downstream, Original, Name, Listener, Chain, Policy); each request's record
-// starts as a copy of it. drain ending drains: the exchange at hand is finished
-// with "connection: close", streams after GOAWAY. ctx ending ends all at once,
-// with a reset.
+// starts as a copy of it. drain ending drains: the exchange at hand, or the
+// next one within DrainGrace, is finished with "connection: close", streams after
+// GOAWAY. ctx ending ends all at once, with a reset.
 func (s *Server) Serve(ctx, drain context.Context, down *transport.Conn, m *config.HTTPManager, base *decision.Record) {
 	if base.Protocol == decision.HTTP2 {
 		s.serveStreams(ctx, drain, down, m, base)

@@ -406,6 +406,45 @@ func TestFault69DrainFinishesTheExchangeAtHand(t *testing.T) {
 	busy.ended()
 }
 
+// TestFault69ADrainLetsConnectionsAskOnceMore has a caller who has not asked yet,
+// one who has, and one whose next request is behind the one at hand.
+func TestFault69ADrainLetsConnectionsAskOnceMore(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	r := one(t, func(c *client) {
+		c.hear(get)
+		c.say(ok)
+		c.hear(get)
+		close(asked)
+		<-answer
+		c.say(ok)
+		for range 2 {
+			c.hear(get)
+			c.say(ok)
+		}
+	})
+	const last = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
+	kept := r.dial()
+	kept.say(get)
+	kept.hear(ok)
+	busy := r.dial()
+	busy.say(get + get)
+	<-asked
+	fresh := r.dial()
+	waitFor(t, func() bool { return r.sweeper.Len() == 3 })
+	r.drain()
+	// Longer than it takes to close what waits: there is nothing to see.
+	time.Sleep(50 * time.Millisecond)
+	close(answer)
+	for _, c := range []*client{busy, fresh, kept} {
+		if c != busy {
+			c.say(get)
+		}
+		c.hear(last)
+		c.ended()
+		c.Close()
+	}
+}
+
 func TestFault71APanicCostsOneRequest(t *testing.T) {
 	r := one(t, func(c *client) {
 		c.hear(get)

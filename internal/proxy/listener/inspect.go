@@ -92,7 +92,7 @@ func inspect(ctx context.Context, c *transport.Conn, l *config.Listener, lookout
 }
 
 // closes makes the end of ctx close c: a connection on which nothing was asked
-// yet is not worth a drain. stop ends that.
+// by then is not worth a drain. stop ends that.
 func closes(ctx context.Context, c *transport.Conn) (stop func() bool) {
 	return context.AfterFunc(ctx, func() { _ = c.Close() })
 }

@@ -163,6 +163,44 @@ func TestFault69ADrainFailsNoRequest(t *testing.T) {
 	}
 }
 
+// TestFault69ADrainHearsWhatIsOnItsWay begins a drain while callers whose first
+// bytes decide have sent none, or half of them.
+func TestFault69ADrainHearsWhatIsOnItsWay(t *testing.T) {
+	b := newBed(t, options{tune: func(o *Options) { o.Drain = time.Minute }, delta: func(_ *bed, d *config.Delta) {
+		d.Listeners = append(d.Listeners, sniffed("0.0.0.0:80", "db", "db"))
+	}})
+	silent, half, mute := b.dial("203.0.113.1:80"), b.dial("203.0.113.1:80"), b.dial("203.0.113.1:80")
+	io.WriteString(half, "\x16\x03\x01")
+	for b.listener.Open() < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	b.stop()
+	// Longer than it takes to close what waits: there is nothing to see.
+	time.Sleep(50 * time.Millisecond)
+	io.WriteString(silent, "\x00hello")
+	wantSaid(t, silent, "\x00hello")
+	silent.Close()
+	io.WriteString(half, "\x00\x00no record")
+	wantSaid(t, half, "\x16\x03\x01\x00\x00no record")
+	half.Close()
+	for range 2 {
+		if rec := b.records.next(t); rec.Reason != decision.OK {
+			t.Errorf("record %+v", rec)
+		}
+	}
+	// Who says nothing is not waited for: the deadline is a minute away.
+	if _, err := mute.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("read: %v", err)
+	}
+	if rec := b.records.next(t); rec.Details != "closed_by_drain" {
+		t.Errorf("record %+v", rec)
+	}
+	if err := <-b.done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Serve = %v", err)
+	}
+	b.done <- nil
+}
+
 func TestFault64TheConnectionsOverTheLimitAreRefusedByName(t *testing.T) {
 	var told strings.Builder
 	var mu sync.Mutex // slog has one, but reading does not take it

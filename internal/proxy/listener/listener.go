@@ -105,8 +105,11 @@ func (l *Listener) Serve(ctx context.Context, ln net.Listener) error {
 	var cut context.CancelFunc
 	s.hard, cut = context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
+	var late context.CancelFunc
+	s.heard, late = context.WithCancel(s.hard)
+	defer late()
 	err := s.accept(ctx, ln)
-	s.drain(cut)
+	s.drain(late, cut)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -120,6 +123,7 @@ type server struct {
 	bound   net.Addr
 	conns   sync.WaitGroup
 	hard    context.Context //nolint:containedctx // ends with this Serve: the time at which draining is over
+	heard   context.Context //nolint:containedctx // likewise: until when what a caller says first is listened to
 }
 
 // accept returns when ctx ended or ln broke, with ln closed.
@@ -158,10 +162,11 @@ func (s *server) accept(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// drain waits for the connections and cuts them when their time is over.
-func (s *server) drain(cut context.CancelFunc) {
-	timer := time.AfterFunc(s.o.Drain, cut)
-	defer timer.Stop()
+// drain waits for the connections, gives those up that said nothing yet when it
+// is late, and cuts all when their time is over.
+func (s *server) drain(late, cut context.CancelFunc) {
+	defer time.AfterFunc(l7.DrainGrace, late).Stop()
+	defer time.AfterFunc(s.o.Drain, cut).Stop()
 	s.conns.Wait()
 }
 
@@ -186,7 +191,7 @@ func (s *server) serve(ctx context.Context, c net.Conn) {
 	}()
 	room := s.enter()
 	defer s.open.Add(-1)
-	chain, g := s.admit(ctx, conn, rec, room)
+	chain, g := s.admit(s.heard, conn, rec, room)
 	defer g.drop()
 	switch {
 	case chain == nil, room != some && chain.HTTP == nil:

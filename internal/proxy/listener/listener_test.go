@@ -68,6 +68,7 @@ type bed struct {
 	ln       net.Listener
 	stop     context.CancelFunc
 	done     chan error
+	listener *Listener
 	backend  netip.AddrPort
 	cfg      *config.Config
 	set      *cluster.Set
@@ -153,8 +154,8 @@ func newBed(t *testing.T, o options) *bed {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	b.stop = cancel
-	l := New(lo)
-	go func() { b.done <- l.Serve(ctx, ln) }()
+	b.listener = New(lo)
+	go func() { b.done <- b.listener.Serve(ctx, ln) }()
 	t.Cleanup(func() {
 		cancel()
 		<-b.done
