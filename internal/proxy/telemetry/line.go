@@ -7,7 +7,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/fairlead/fairlead/internal/decision"
-	"github.com/fairlead/fairlead/internal/mesh"
 )
 
 // Values of a line are cut at these lengths, in bytes, and end with an
@@ -27,6 +26,7 @@ type encoder struct {
 	scratch []byte // room for one sentence
 	stamp   []byte // second, as startFormat has it
 	second  int64  // most lines begin in the same one as the line before
+	places  places
 }
 
 // encode returns rec as one line of JSON, newline included, which is valid until
@@ -38,8 +38,9 @@ func (e *encoder) encode(rec *decision.Record) []byte {
 	e.start(rec.Start)
 	e.value(`,"method":"`, rec.Method, maxValue)
 	e.value(`,"path":"`, rec.Path, maxPath)
-	e.text(`,"protocol":"`, rec.Protocol.String())
-	e.number(`,"response_code":`, int64(rec.Status))
+	e.dst = append(e.dst, `,"protocol":"`...)
+	e.dst = append(e.dst, rec.Protocol.String()...)
+	e.number(`","response_code":`, int64(rec.Status))
 	e.dst = append(e.dst, `,"response_flags":"`...)
 	e.dst = rec.Flags.Append(e.dst)
 	e.dst = append(e.dst, '"')
@@ -59,56 +60,19 @@ func (e *encoder) encode(rec *decision.Record) []byte {
 	} else {
 		e.text(`,"upstream_host":"`, rec.EndpointName)
 	}
-	e.text(`,"upstream_cluster":"`, rec.Cluster)
 	e.address(`,"upstream_local_address":"`, rec.Upstream)
 	e.address(`,"downstream_local_address":"`, rec.Original)
 	e.address(`,"downstream_remote_address":"`, rec.Downstream)
-	e.text(`,"requested_server_name":"`, rec.SNI)
-	e.text(`,"route_name":"`, rec.Route)
-	e.ours(rec)
+	e.dst = e.places.append(e.dst, rec)
+	if rec.Tries > 1 {
+		e.number(`,"tries":`, int64(rec.Tries))
+	}
 	if rec.Reason != decision.OK {
 		e.scratch = rec.AppendSentence(e.scratch[:0])
 		e.value(`,"why":"`, e.scratch, maxWhy)
 	}
 	e.dst = append(e.dst, '}', '\n')
 	return e.dst
-}
-
-// ours appends what only this proxy knows.
-func (e *encoder) ours(rec *decision.Record) {
-	if rec.Entry != (mesh.Ref{}) {
-		e.dst = append(e.dst, `,"entry":"`...)
-		e.dst = appendText(e.dst, rec.Entry.Kind, maxValue)
-		e.dst = append(e.dst, ' ')
-		e.dst = appendText(e.dst, rec.Entry.Namespace, maxValue)
-		e.dst = append(e.dst, '/')
-		e.dst = appendText(e.dst, rec.Entry.Name, maxValue)
-		e.dst = append(e.dst, '"')
-	}
-	if rec.Entry.File != "" {
-		e.dst = append(e.dst, `,"entry_place":"`...)
-		e.dst = appendText(e.dst, rec.Entry.File, maxValue)
-		if rec.Entry.Line > 0 {
-			e.dst = append(e.dst, ':')
-			e.dst = strconv.AppendInt(e.dst, int64(rec.Entry.Line), 10)
-		}
-		e.dst = append(e.dst, '"')
-	}
-	if rec.Endpoint.IsValid() {
-		e.text(`,"upstream_name":"`, rec.EndpointName)
-	}
-	e.text(`,"listener":"`, rec.Listener)
-	e.text(`,"filter_chain":"`, rec.Chain)
-	e.text(`,"virtual_host":"`, rec.VirtualHost)
-	if rec.Tries > 1 {
-		e.number(`,"tries":`, int64(rec.Tries))
-	}
-	if rec.DNS != decision.NotResolved {
-		e.text(`,"dns":"`, rec.DNS.String())
-	}
-	e.text(`,"dns_error":"`, rec.DNSError)
-	e.text(`,"policy":"`, rec.Policy.String())
-	e.text(`,"name":"`, rec.Name)
 }
 
 // start appends the end of a value that tells t, UTC, to the millisecond.
@@ -129,13 +93,15 @@ func (e *encoder) number(before string, v int64) {
 	e.dst = strconv.AppendInt(e.dst, v, 10)
 }
 
-func (e *encoder) text(before, v string) {
+func (e *encoder) text(before, v string) { e.dst = appendMember(e.dst, before, v) }
+
+func appendMember(dst []byte, before, v string) []byte {
 	if v == "" {
-		return
+		return dst
 	}
-	e.dst = append(e.dst, before...)
-	e.dst = appendText(e.dst, v, maxValue)
-	e.dst = append(e.dst, '"')
+	dst = append(dst, before...)
+	dst = appendText(dst, v, maxValue)
+	return append(dst, '"')
 }
 
 func (e *encoder) value(before string, v []byte, limit int) {
@@ -171,10 +137,7 @@ func appendText[S []byte | string](dst []byte, s S, limit int) []byte {
 	}
 	plain := 0 // s[plain:i] needs no change
 	for i := 0; ; {
-		for i+8 <= len(s) && plainWord(s, i) {
-			i += 8
-		}
-		if i >= len(s) {
+		if i += plainPrefix(s[i:]); i == len(s) {
 			break
 		}
 		c := s[i]
@@ -191,10 +154,6 @@ func appendText[S []byte | string](dst []byte, s S, limit int) []byte {
 				continue
 			}
 			i += size
-			continue
-		}
-		if c >= ' ' && c != '"' && c != '\\' && c != 0x7f {
-			i++
 			continue
 		}
 		dst = append(dst, s[plain:i]...)
@@ -220,16 +179,27 @@ func appendText[S []byte | string](dst []byte, s S, limit int) []byte {
 	return dst
 }
 
-// plainWord reports whether the eight bytes of s from i on are ASCII that stands
-// for itself in a JSON string. It looks at all of them at once.
-func plainWord[S []byte | string](s S, i int) bool {
+// plainPrefix is how many bytes at the start of s are ASCII that stands for itself in a
+// JSON string. It looks at eight at once.
+func plainPrefix[S []byte | string](s S) int {
 	const (
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
 	)
-	s = s[i : i+8]
-	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-	quote, slash, del := x^ones*'"', x^ones*'\\', x^ones*0x7f
-	return (x|(x-ones*' ')&^x|(quote-ones)&^quote|(slash-ones)&^slash|(del-ones)&^del)&highs == 0
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		w := s[i : i+8]
+		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
+			uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+		quote, slash, del := x^ones*'"', x^ones*'\\', x^ones*0x7f
+		if (x|(x-ones*' ')&^x|(quote-ones)&^quote|(slash-ones)&^slash|(del-ones)&^del)&highs != 0 {
+			break
+		}
+	}
+	for ; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			break
+		}
+	}
+	return i
 }

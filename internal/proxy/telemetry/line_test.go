@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,15 @@ func request() decision.Record {
 	}
 }
 
+// passed is the record of an ordinary request.
+func passed() decision.Record {
+	r := request()
+	r.Reason, r.Flags, r.Err, r.Tries, r.DNS = decision.OK, 0, "", 1, decision.NotResolved
+	r.Status, r.Details, r.Path, r.Sent = 200, "via_upstream", []byte("/some/path"), 1024
+	r.VirtualHost, r.Upstream, r.UpstreamTime = "www.baidu.com:80", netip.MustParseAddrPort("192.168.0.1:40000"), time.Millisecond
+	return r
+}
+
 func TestLine(t *testing.T) {
 	tests := []struct {
 		name string
@@ -51,9 +61,9 @@ func TestLine(t *testing.T) {
 			"a request that failed", request(),
 			`{"start_time":"2026-11-22T19:04:05.067Z","method":"GET","path":"/a\"b\\c","protocol":"HTTP/1.1","response_code":503,"response_flags":"UF,URX",` +
 				`"upstream_transport_failure_reason":"connection refused","bytes_received":0,"bytes_sent":120,"duration":1,"user_agent":"curl/8","authority":"www.baidu.com",` +
-				`"upstream_host":"192.168.0.100:80","upstream_cluster":"outbound|80||www.baidu.com","downstream_local_address":"240.240.0.1:80","downstream_remote_address":"100.64.0.2:41000",` +
-				`"route_name":"default","entry":"ServiceEntry default/svc-entry","entry_place":"svc-entry.yaml:3","listener":"0.0.0.0_80","filter_chain":"http","tries":3,"dns":"stale",` +
-				`"policy":"ALLOW_ANY","name":"www.baidu.com","why":"ServiceEntry default/svc-entry (svc-entry.yaml:3): connection to endpoint 192.168.0.100:80 failed: connection refused (tried 3 times)."}` + "\n",
+				`"upstream_host":"192.168.0.100:80","downstream_local_address":"240.240.0.1:80","downstream_remote_address":"100.64.0.2:41000","upstream_cluster":"outbound|80||www.baidu.com",` +
+				`"route_name":"default","entry":"ServiceEntry default/svc-entry","entry_place":"svc-entry.yaml:3","listener":"0.0.0.0_80","filter_chain":"http","dns":"stale",` +
+				`"policy":"ALLOW_ANY","name":"www.baidu.com","tries":3,"why":"ServiceEntry default/svc-entry (svc-entry.yaml:3): connection to endpoint 192.168.0.100:80 failed: connection refused (tried 3 times)."}` + "\n",
 		},
 		{
 			"a connection that passed",
@@ -172,9 +182,58 @@ func FuzzLogLine(f *testing.F) {
 	})
 }
 
+// What an encoder remembers of one line never shows in another: whatever differs
+// between two records, it writes what one that has written nothing would.
+func TestLinesShareNothingButWhatIsTheSame(t *testing.T) {
+	used := new(encoder)
+	check := func(what string, rec *decision.Record) {
+		t.Helper()
+		got, want := string(used.encode(rec)), string(new(encoder).encode(rec))
+		if got != want {
+			t.Errorf("%s:\n got %s\nwant %s", what, got, want)
+		}
+	}
+	base := request()
+	var vary func(what string, v reflect.Value, rec *decision.Record)
+	vary = func(what string, v reflect.Value, rec *decision.Record) {
+		check("before "+what, &base)
+		switch v.Kind() {
+		case reflect.String:
+			v.SetString(v.String() + "x")
+		case reflect.Uint8:
+			v.SetUint((v.Uint() + 1) % 2)
+		case reflect.Int:
+			v.SetInt(v.Int() + 1)
+		case reflect.Struct:
+			if v.Type() == reflect.TypeFor[mesh.Ref]() {
+				for i := range v.NumField() {
+					vary(what+"."+v.Type().Field(i).Name, v.Field(i), rec)
+				}
+				return
+			}
+			v.SetZero()
+		default:
+			return
+		}
+		check(what, rec)
+	}
+	for f := range reflect.TypeFor[decision.Record]().Fields() {
+		rec := base
+		vary(f.Name, reflect.ValueOf(&rec).Elem().FieldByIndex(f.Index), &rec)
+	}
+	long := base
+	long.Entry.File = strings.Repeat("x", maxPlace+1)
+	check("long", &long)
+	check("after a long one", &base)
+	for _, p := range used.places.slots {
+		if cap(p.text) > 2*maxPlace {
+			t.Errorf("%d bytes are kept", cap(p.text))
+		}
+	}
+}
+
 func BenchmarkLine(b *testing.B) {
-	rec := request()
-	rec.Reason = decision.OK
+	rec := passed()
 	var e encoder
 	b.ReportAllocs()
 	for b.Loop() {

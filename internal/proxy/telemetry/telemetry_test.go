@@ -174,8 +174,7 @@ func BenchmarkAdd(b *testing.B) {
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error)
 	go func() { done <- l.Run(ctx) }()
-	rec := request()
-	rec.Reason = decision.OK
+	rec := passed()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		mine := rec
