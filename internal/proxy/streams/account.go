@@ -12,6 +12,10 @@ import (
 // small exchanges do not meet at it.
 const slack = 16 << 10
 
+// reserve is what the streams of a connection may always hold, so that one whose
+// streams are read goes on whatever others do.
+const reserve = 64 << 10
+
 // ErrShort says that a stream was ended, or not opened, because the process holds
 // as many bytes for streams as it may.
 var ErrShort = errors.New("the proxy holds as much of the bodies of HTTP/2 as it may")
@@ -83,13 +87,13 @@ func (c *conn) tell(slack int64) {
 	}
 }
 
-// relieve ends streams, the largest first, until the connection holds no more than
-// its share.
+// relieve ends streams, the largest first, until all hold no more than the share of
+// the connection. What waits to be sent is bounded otherwise, and cannot be taken back.
 func (c *conn) relieve() {
-	if c.level < overload.Full || !c.mem.Account.Above(c.holds()) {
+	if c.level < overload.Full {
 		return
 	}
-	for c.tell(0); c.mem.Account.Above(c.holds()); c.tell(0) {
+	for c.tell(0); c.excessive(); c.tell(0) {
 		s := c.largest()
 		if s == nil {
 			return
@@ -126,8 +130,8 @@ func (s *Stream) forget() {
 	c.charge(s)
 }
 
-// Short returns a ShortError where nothing more should be begun: all that may be
-// held is, or more than its share on this connection. Else it returns nil.
+// Short returns a ShortError where nothing more should be begun on the connection:
+// memory is short, and it holds more than its share. Else it returns nil.
 func (s *Stream) Short() error {
 	c := s.conn
 	if c.mem.Account.Level() < overload.Full {
@@ -135,10 +139,15 @@ func (s *Stream) Short() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mem.Account.Level() == overload.Brim || c.mem.Account.Above(c.holds()) {
+	if c.excessive() {
 		return c.mem.short()
 	}
 	return nil
+}
+
+// excessive reports whether c holds more than it may now.
+func (c *conn) excessive() bool {
+	return c.held > reserve && (c.mem.Account.Level() == overload.Brim || c.mem.Account.Above(int64(c.held)))
 }
 
 // enlist makes s one of all streams of c.

@@ -124,13 +124,9 @@ func (c *conn) unlock() {
 
 // run reads until the connection ends, and closes it.
 func (c *conn) run() error {
-	err := c.readContained()
+	c.give(c.readContained())
 	c.lock()
-	if c.lost != nil {
-		c.fail(c.lost)
-	}
-	c.fail(err)
-	err = c.dead
+	err := c.dead
 	for c.flushing {
 		// What is to be sent last tells the peer why; it is not waited for long.
 		_ = c.t.SetWriteDeadline(time.Now().Add(lingerTime)) // fails on a closed conn alone
@@ -157,6 +153,17 @@ func (c *conn) run() error {
 		return nil
 	}
 	return err
+}
+
+// give ends all streams because the reader met err.
+func (c *conn) give(err error) {
+	defer c.rescue()
+	c.lock()
+	defer c.unlock()
+	if c.lost != nil {
+		err = c.lost // which was the first
+	}
+	c.fail(err)
 }
 
 // errDone is what a connection ends with that was ended in order.
@@ -263,7 +270,7 @@ func (c *conn) on(ev *h2.Event) {
 	case h2.Data:
 		s.over = s.core.RemoteEnd
 		s.body.add(ev.Data, c.mem)
-		if c.charge(s); c.level == overload.Brim && len(ev.Data) > 0 {
+		if c.charge(s); c.level == overload.Brim && c.held > reserve && len(ev.Data) > 0 {
 			s.giveUp()
 		}
 		s.readable.Broadcast()

@@ -452,13 +452,22 @@ func (s *Stream) serve() {
 // Close gives the stream up, which must not be used any more. If it has not
 // ended, it is reset. A server's handler need not call it.
 func (s *Stream) Close() {
+	m := s.conn.mem
+	if s.close() {
+		m.streams.Put(s)
+	}
+}
+
+// close reports whether s may be used again.
+func (s *Stream) close() (again bool) {
 	c := s.conn
 	c.lock()
+	defer c.unlock()
 	for s.cutting {
 		s.readable.Wait()
 	}
 	s.disarm()
-	again := !s.armed // a timer that calls still needs s as it is
+	again = !s.armed // a timer that calls still needs s as it is
 	c.core.Release(&s.core)
 	s.forget()
 	c.discharge(s)
@@ -470,8 +479,5 @@ func (s *Stream) Close() {
 	if again {
 		s.conn, s.readable.L, s.writable.L = nil, nil, nil
 	}
-	c.unlock()
-	if again {
-		c.mem.streams.Put(s)
-	}
+	return again
 }

@@ -25,7 +25,7 @@
 // arrives, by maxOut for what is sent. An overload.Account bounds it for all of them:
 // when that is lean, windows shrink, though what is read comes back always; when it
 // is full, connections that hold more than their share lose the streams that hold
-// most; at its brim nothing is taken. A connection on which nothing happens holds
+// most; at its brim, each takes no more than its reserve. A connection on which nothing happens holds
 // no buffer, and one that waits for the rest of a frame one of the size of what came.
 package streams
 
@@ -286,7 +286,7 @@ func (cl *Client) Open(block []byte, how h2.Start) (*Stream, error) {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, c.dead)
 	case c.lost != nil:
 		return nil, fmt.Errorf("%w: %w", ErrRefused, c.lost)
-	case c.mem.Account.Level() == overload.Brim:
+	case c.excessive():
 		return nil, c.mem.short()
 	case how.Accept != "" && !c.core.Connects():
 		return nil, h2.ErrNotConnecting
