@@ -69,7 +69,7 @@ const (
 	Overload              // the proxy is at a limit of its own
 	Loop                  // the connection would come back to the proxy
 	PortHeld              // another host holds connections to that port
-	UpgradeRefused        // CONNECT or an upgrade that is not allowed
+	UpgradeRefused        // an upgrade that is not allowed
 	NotReady              // the proxy has no configuration yet
 	Internal              // the proxy failed, a fault of its own
 )

@@ -110,7 +110,7 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 		dst = append(dst, "the proxy failed while it served this, a fault of its own; its log holds the details"...)
 		dst = r.appendErr(dst)
 	case UpgradeRefused:
-		dst = append(dst, "CONNECT and upgrades other than websocket are not allowed here"...)
+		dst = append(dst, "upgrades other than websocket are not allowed here"...)
 		dst = r.appendErr(dst)
 	}
 	return append(dst, '.')

@@ -148,6 +148,8 @@ func TestWhatRequestsSay(t *testing.T) {
 		{"PUT / HTTP/1.1\r\nHost: c\r\nTransfer-Encoding: chunked\r\n\r\n", said{"PUT", "/", "c", Chunked, 0, true, NoUpgrade}},
 		{"GET http://d/x HTTP/1.1\r\nHost: D:80\r\n\r\n", said{"GET", "/x", "d", NoBody, 0, true, NoUpgrade}},
 		{"CONNECT d:443 HTTP/1.1\r\nHost: d:443\r\n\r\n", said{"CONNECT", "", "d:443", NoBody, 0, true, NoUpgrade}},
+		{"CONNECT d:443 HTTP/1.0\r\nContent-Length: 0\r\n\r\n", said{"CONNECT", "", "d:443", NoBody, 0, false, NoUpgrade}},
+		{"CONNECT [::1]:65535 HTTP/1.1\r\nHost: [::1]:65535\r\n\r\n", said{"CONNECT", "", "[::1]:65535", NoBody, 0, true, NoUpgrade}},
 		{"DELETE / HTTP/1.1\r\nHost: c\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n", said{"DELETE", "/", "c", NoBody, 0, true, OtherUpgrade}},
 		{"GET / HTTP/1.1\r\nHost: c\r\nConnection: upgrade\r\nUpgrade: foo/2\r\n\r\n", said{"GET", "/", "c", NoBody, 0, true, OtherUpgrade}},
 	}

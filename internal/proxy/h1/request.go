@@ -87,7 +87,7 @@ func (r *Request) target(b []byte) error {
 	switch {
 	case string(method) == "CONNECT":
 		r.Connect, r.Authority = true, r.Target
-		if host, port, ok := splitAuthority(t); !ok || len(host) == 0 || len(port) == 0 {
+		if host, port, ok := splitAuthority(t); !ok || len(host) == 0 || !isPort(port) {
 			return ErrConnectTarget
 		}
 	case t[0] == '/':
@@ -140,6 +140,10 @@ func (r *Request) finish(b []byte) error {
 		if r.Connect || string(r.Method.In(b)) == "TRACE" {
 			return ErrBody
 		}
+	}
+	if r.Connect && r.hasLength { // what would be no body is a tunnel (RFC 9110 section 9.3.6)
+		r.Drop(int(r.at[ContentLength]) - 1)
+		r.Framing, r.hasLength = NoBody, false
 	}
 	if r.Minor == 0 && r.Has(Expect) && equalFold(r.Value(b, Expect), "100-continue") {
 		r.Drop(int(r.at[Expect]) - 1) // to be ignored (RFC 9110 section 10.1.1)
@@ -250,12 +254,12 @@ func upgradeOf(v []byte) Upgrade {
 	return u
 }
 
-// AppendTo appends the head as it is sent on to an endpoint: in origin form,
-// HTTP/1.1, its fields in their order and letter case without those that
+// AppendTo appends the head as it is sent on to an endpoint: in origin form, but
+// for CONNECT, HTTP/1.1, its fields in their order and letter case without those that
 // concern only one hop, its framing made anew. b is the buffer that was parsed.
-// A request for CONNECT has no such form.
 func (r *Request) AppendTo(dst, b []byte) []byte {
-	if r.Minor == 1 && !r.absolute {
+	named := r.absolute || r.Connect // the target names the host
+	if r.Minor == 1 && !named {
 		dst = r.appendKept(dst, b, r.begin)
 	} else {
 		dst = append(dst, r.Method.In(b)...)
@@ -263,9 +267,12 @@ func (r *Request) AppendTo(dst, b []byte) []byte {
 		if r.absolute && (r.Path.Len() == 0 || b[r.Path.From] == '?') {
 			dst = append(dst, '/')
 		}
+		if r.Connect {
+			dst = append(dst, r.Authority.In(b)...)
+		}
 		dst = append(dst, r.Path.In(b)...)
 		dst = append(dst, " HTTP/1.1\r\n"...)
-		if r.absolute {
+		if named {
 			dst = append(dst, "Host: "...)
 			dst = append(dst, r.Authority.In(b)...)
 			dst = append(dst, "\r\n"...)
@@ -338,6 +345,15 @@ func splitAuthority(a []byte) (host, port []byte, ok bool) {
 		}
 	}
 	return host, port, true
+}
+
+// isPort reports whether p is a port, written in its shortest form.
+func isPort(p []byte) bool {
+	n := 0
+	for _, c := range p { // at most five digits
+		n = n*10 + int(c-'0')
+	}
+	return len(p) > 0 && p[0] != '0' && n <= 65535
 }
 
 func isHex(c byte) bool {

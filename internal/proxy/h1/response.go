@@ -9,6 +9,7 @@ type Response struct {
 	Status  int
 	Upgrade Upgrade // what a 101 switches to
 	Reason  Span
+	Tunnel  bool // what follows are the bytes of a tunnel; see OpenTunnel
 	verb    bool // the first line may be sent on as it is
 	lineEnd int
 }
@@ -16,7 +17,7 @@ type Response struct {
 // Reset makes r ready for the next head.
 func (r *Response) Reset() {
 	r.reset()
-	r.Status, r.Upgrade, r.Reason = 0, NoUpgrade, Span{}
+	r.Status, r.Upgrade, r.Reason, r.Tunnel = 0, NoUpgrade, Span{}, false
 }
 
 // Parse is as Request.Parse. toHEAD says that the request was HEAD, whose
@@ -98,6 +99,19 @@ func (r *Response) finish(b []byte, toHEAD bool) error {
 	}
 	r.dropNamed(b)
 	return nil
+}
+
+// OpenTunnel says that r, which was parsed, answers CONNECT. One that agrees, with
+// 2xx, is the beginning of a tunnel and has no body: what it says of one means
+// nothing and is not sent on (RFC 9110 section 9.3.6).
+func (r *Response) OpenTunnel() {
+	if r.Status < 200 || r.Status > 299 {
+		return
+	}
+	if r.Has(ContentLength) {
+		r.Drop(int(r.at[ContentLength]) - 1)
+	}
+	r.Tunnel, r.Framing, r.Length, r.hasLength = true, UntilClose, 0, false
 }
 
 // A Reply says how a response is sent on.

@@ -32,6 +32,7 @@ type decoder struct {
 	end    bool   // END_STREAM
 	toHEAD bool   // the answer is one to HEAD
 	accept string // the answer is one to an extended CONNECT with this key; empty: it is not
+	tunnel bool   // the answer is one to a CONNECT
 	random uint64 // for the key of a WebSocket
 
 	// What it says.
@@ -278,13 +279,19 @@ func (d *decoder) beginResponse() {
 		d.text = append(t, "\r\n"...)
 		return
 	}
-	d.noBody = d.toHEAD || d.status == 204 || d.status == 304
+	d.noBody = d.toHEAD || d.status == 204 && !d.opened() || d.status == 304
 	t = append(append(t, "HTTP/1.1 "...), c...)
 	d.text = append(t, " \r\n"...)
 }
 
 // switched reports that the block is the answer that begins a WebSocket.
-func (d *decoder) switched() bool { return d.accept != "" && d.status >= 200 && d.status < 300 }
+func (d *decoder) switched() bool { return d.accept != "" && d.opened() }
+
+// opened reports that the block is the answer that begins a tunnel: what it says of
+// a body means nothing (RFC 9110 section 9.3.6).
+func (d *decoder) opened() bool {
+	return (d.tunnel || d.accept != "") && d.status >= 200 && d.status < 300
+}
 
 // field takes a regular field.
 func (d *decoder) field(name, value string) {
@@ -303,8 +310,8 @@ func (d *decoder) field(name, value string) {
 			return
 		}
 	case "content-length":
-		if d.switched() {
-			return // it means nothing there (RFC 9110 section 9.3.6)
+		if d.opened() {
+			return
 		}
 		if d.length >= 0 || !d.setLength(value) {
 			d.bad(ErrLength)
@@ -422,7 +429,7 @@ func (d *decoder) untold() bool {
 	if d.kind == requestBlock {
 		return !d.end && d.method != "CONNECT"
 	}
-	return d.status >= 200 && !d.noBody && !d.switched()
+	return d.status >= 200 && !d.noBody && !d.opened()
 }
 
 func appendLine(dst []byte, name, value string) []byte {

@@ -125,11 +125,18 @@ func TestResponseText(t *testing.T) {
 			"websocket", ":status=200 | content-length=3 | sec-websocket-accept=x | x=y", "dGhlIHNhbXBsZSBub25jZQ==", false, false,
 			"HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nx: y\r\n\r\n",
 		},
+		{"tunnel", ":status=200 | content-length=3 | x=y", "CONNECT", false, false, "HTTP/1.1 200 \r\nx: y\r\n\r\n"},
+		{"tunnel that is half over", ":status=204 | content-length=3", "CONNECT", true, false, "HTTP/1.1 204 \r\n\r\n"},
+		{"tunnel refused", ":status=403 | content-length=3", "CONNECT", false, false, "HTTP/1.1 403 \r\ncontent-length: 3\r\n\r\n"},
 		{"websocket refused", ":status=403", "dGhlIHNhbXBsZSBub25jZQ==", true, false, "HTTP/1.1 403 \r\ntransfer-encoding: chunked\r\n\r\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDecoder()
-			d.accept, d.toHEAD = tt.accept, tt.head
+			if d.toHEAD = tt.head; tt.accept == "CONNECT" {
+				d.tunnel = true
+			} else {
+				d.accept = tt.accept
+			}
 			text, err := d.decode(responseBlock, compressed(fields(t, tt.fields)), tt.end, nil)
 			if err != nil {
 				t.Fatal(err)

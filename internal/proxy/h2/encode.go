@@ -131,7 +131,7 @@ func AppendResponse(dst []byte, r *h1.Response, b []byte) []byte {
 		f := r.Field(i)
 		switch {
 		case f.Dropped():
-			if f.Kind == h1.ContentLength && r.Status >= 200 && r.Status != 204 { // not in its shortest form
+			if f.Kind == h1.ContentLength && r.Status >= 200 && r.Status != 204 && !r.Tunnel { // not in its shortest form
 				dst = appendNumber(dst, tabContentLength, r.Length)
 			} else if f.Kind == h1.Trailer {
 				dst = AppendField(dst, f.Name.In(b), f.Value.In(b))

@@ -169,7 +169,7 @@ func (c *Conn) takeRequest(id uint32, end bool, block []byte) (Event, *Error) {
 }
 
 func (c *Conn) takeResponse(s *Stream, end bool, block []byte) (Event, *Error) {
-	c.dec.toHEAD, c.dec.accept = s.toHEAD, s.accept
+	c.dec.toHEAD, c.dec.accept, c.dec.tunnel = s.toHEAD, s.accept, s.wants
 	text, err := c.dec.decode(responseBlock, block, end, s.Text)
 	if err != nil {
 		return c.faulty(s, err)

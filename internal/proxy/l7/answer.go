@@ -13,7 +13,7 @@ func (x *exchange) respond(ctx context.Context) (more bool) {
 		return x.fail(ctx, err)
 	}
 	x.dress()
-	if x.resp.Status == 101 {
+	if x.resp.Status == 101 || x.resp.Tunnel {
 		return x.relay(ctx, p)
 	}
 	x.size.begin(&x.resp.Fields)
@@ -81,8 +81,8 @@ func (x *exchange) broken(ctx context.Context, cause error) (more bool) {
 	return x.finish()
 }
 
-// relay turns both sides into a WebSocket, until that ends. p is what has come
-// of it from the endpoint.
+// relay turns both sides into a WebSocket or a tunnel, until that ends. p is what has
+// come of it from the endpoint.
 func (x *exchange) relay(ctx context.Context, p piece) (more bool) {
 	x.answered()
 	if err := x.start(p); err != nil {

@@ -129,7 +129,9 @@ func (x *exchange) serve(ctx context.Context, text []byte, fault error) (more bo
 		return x.reply(overloaded.status)
 	}
 	if x.req.Connect || x.req.Upgrade == h1.OtherUpgrade {
-		x.caller.giveUp()
+		x.caller.giveUp() // what follows is no request, whatever the answer is
+	}
+	if x.req.Upgrade == h1.OtherUpgrade {
 		return x.settle(upgradeRefused, "")
 	}
 	if x.req.Upgrade == h1.WebSocket && (x.req.Framing == h1.Chunked || x.req.Length > 0) {

@@ -303,6 +303,9 @@ func (x *exchange) readAnswer() (err error) {
 		case x.resp.Status >= 200 && x.resp.Status < 300 && x.req.Upgrade == h1.WebSocket && x.rec.Protocol == decision.HTTP2:
 			return errOpened
 		case x.resp.Status == 101 || x.resp.Status >= 200:
+			if x.req.Connect {
+				x.resp.OpenTunnel()
+			}
 			x.rec.UpstreamTime = time.Since(x.sentAt)
 			return nil
 		}

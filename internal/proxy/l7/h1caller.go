@@ -259,6 +259,9 @@ func (c *h1Caller) frame(r *h1.Response) h1.Reply {
 		c.closing = true
 		return h1.Reply{WebSocket: true}
 	}
+	if r.Tunnel {
+		return h1.Reply{}
+	}
 	unknown := r.Framing == h1.Chunked || r.Framing == h1.UntilClose
 	c.chunked = unknown && c.req.Minor == 1
 	c.untold = unknown && c.req.Minor == 0

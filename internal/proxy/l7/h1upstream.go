@@ -209,7 +209,7 @@ func (u *h1Upstream) grow() {
 
 func (u *h1Upstream) open() (piece, error) {
 	rest := u.answer[u.resp.Len:u.filled]
-	if u.resp.Status == 101 {
+	if u.resp.Status == 101 || u.resp.Tunnel {
 		return piece{data: rest}, nil
 	}
 	u.body.begin(&u.resp.Fields)

@@ -118,9 +118,9 @@ func (c *h2Caller) parse() error {
 
 func (c *h2Caller) protocol() decision.Protocol { return decision.HTTP2 }
 
-// open says that a WebSocket has no body: its bytes come by hijack.
+// open says that a WebSocket or a tunnel has no body: its bytes come by hijack.
 func (c *h2Caller) open() (piece, error) {
-	if c.stream.Bodyless() || c.req.Upgrade == h1.WebSocket {
+	if c.stream.Bodyless() || c.req.Connect || c.req.Upgrade == h1.WebSocket {
 		return piece{last: true}, nil
 	}
 	return pieceNow(c.stream, c.ahead[:]), nil

@@ -151,7 +151,7 @@ func TestAHeadThatHTTP1RefusesIsAnsweredOnItsStream(t *testing.T) {
 	}{
 		{[]string{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "user@x.example"}, "400", "http2.violation.of.messaging.rule"},
 		{[]string{":method", "GET", ":scheme", "http", ":path", "/"}, "400", "missing_host_header"},
-		{[]string{":method", "CONNECT", ":authority", "x.example:443"}, "403", "upgrade_failed"},
+		{[]string{":method", "CONNECT", ":authority", "x.example:0"}, "400", "http2.violation.of.messaging.rule"},
 		{[]string{":method", "GET", ":scheme", "http", ":path", "/", ":authority", "x.example", "x-large", strings.Repeat("x", 61<<10)}, "431", "http2.too_many_headers"},
 	} {
 		id := uint32(2*i + 1)

@@ -32,10 +32,10 @@ type h2Upstream struct {
 	deadline atomic.Int64 // in Unix nanoseconds; 0: none
 	timeout  time.Duration
 
-	answer []byte // begins with the head parsed last, or a head to parse
-	parsed int    // length of that head
-	bare   bool   // the answer has no body
-	failed error  // why there is no stream, once send was tried
+	answer []byte       // begins with the head parsed last, or a head to parse
+	parsed int          // length of that head
+	resp   *h1.Response // what was parsed
+	failed error        // why there is no stream, once send was tried
 
 	block []byte // the header block that goes out
 
@@ -134,12 +134,15 @@ var errNoWebSocket = errors.New("it speaks HTTP/2 and does not take WebSockets o
 func (u *h2Upstream) send(ctx context.Context, r *h1.Request, text []byte, p piece) (left piece, err error) {
 	how := h2.Start{HEAD: string(r.Method.In(text)) == "HEAD"}
 	u.block = h2.AppendRequest(u.block[:0], r, text, u.scheme)
-	if r.Upgrade == h1.WebSocket {
+	switch {
+	case r.Connect:
+		how.Tunnel = true
+	case r.Upgrade == h1.WebSocket:
 		if !u.webSockets(ctx) {
 			u.failed = errNoWebSocket
 		}
 		how.Accept = webSocketKey(r, text)
-	} else {
+	default:
 		how.End = p.last && len(p.data) == 0 && len(p.trailer) == 0
 	}
 	if u.leash.pulled.Load() {
@@ -163,7 +166,7 @@ func (u *h2Upstream) send(ctx context.Context, r *h1.Request, text []byte, p pie
 	if u.leash.pulled.Load() {
 		s.Cut()
 	}
-	if how.End || how.Accept != "" || p.none() {
+	if how.End || how.Tunnel || how.Accept != "" || p.none() {
 		return piece{}, nil
 	}
 	n, err := s.SendNow(p.data, p.last && len(p.trailer) == 0)
@@ -223,13 +226,13 @@ func (u *h2Upstream) readHead(r *h1.Response, toHEAD bool) (text []byte, err err
 	case !done:
 		return nil, h1.ErrHeadTooLarge // which cannot be: the text of a block is a whole head
 	}
-	u.parsed, u.bare = r.Len, r.Framing == h1.NoBody && r.Status != 101
+	u.parsed, u.resp = r.Len, r
 	return u.answer, nil
 }
 
 // open says that an answer which has no body is over, though its stream may not be.
 func (u *h2Upstream) open() (piece, error) {
-	if u.bare {
+	if u.resp.Framing == h1.NoBody && u.resp.Status != 101 {
 		return piece{last: true}, nil
 	}
 	return pieceNow(u.stream.Load(), u.ahead[:]), nil

@@ -158,15 +158,21 @@ func (x *exchange) dress() {
 	if h.Debug {
 		w.replace(serviceTime, strconv.FormatInt(x.rec.UpstreamTime.Milliseconds(), 10))
 	}
-	toHEAD := string(x.rec.Method) == "HEAD"
-	text := w.head(h.LowerCase)
-	x.resp.Reset()
-	if done, err := x.resp.Parse(text, toHEAD); err == nil && done {
+	if text := w.head(h.LowerCase); x.reparse(text) {
 		x.answer = text
 		return
 	}
+	x.reparse(x.answer) // which succeeded before
+}
+
+// reparse parses a head of the endpoint's answer that was written anew.
+func (x *exchange) reparse(text []byte) bool {
 	x.resp.Reset()
-	_, _ = x.resp.Parse(x.answer, toHEAD) // which succeeded before
+	done, err := x.resp.Parse(text, string(x.rec.Method) == "HEAD")
+	if x.req.Connect {
+		x.resp.OpenTunnel()
+	}
+	return err == nil && done
 }
 
 // appendServer is dress for a head that the proxy made.

@@ -39,7 +39,7 @@ func TestLocalReplies(t *testing.T) {
 		{"no endpoint", "GET / HTTP/1.1\r\nHost: empty.example\r\n\r\n", 503, "UH", decision.NoEndpoint, "no_healthy_upstream", "has no endpoint to send", false},
 		{"no cluster", "GET / HTTP/1.1\r\nHost: missing.example\r\n\r\n", 503, "NC", decision.NoCluster, "cluster_not_found", "outbound|80||gone.example", false},
 		{"no route", "GET / HTTP/1.1\r\nHost: narrow.example\r\n\r\n", 404, "NR", decision.NoRoute, "route_not_found", "no route of ServiceEntry default/svc", false},
-		{"CONNECT", "CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", 403, "-", decision.UpgradeRefused, "upgrade_failed", "CONNECT and upgrades", true},
+		{"CONNECT", "CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n", 502, "-", decision.NotDeclared, "direct_response", "x:80 (240.240.0.1:80) is not declared by any ServiceEntry", true},
 		{"upgrade", "GET / HTTP/1.1\r\nHost: empty.example\r\nConnection: upgrade\r\nUpgrade: tls/1.0\r\n\r\n", 403, "-", decision.UpgradeRefused, "upgrade_failed", "", true},
 		{"bad request", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400, "DPE", decision.BadRequest, "http1.codec_error", "more than one Host", true},
 		{"bad host", "GET / HTTP/1.1\r\nHost: a..b\r\n\r\n", 400, "DPE", decision.BadRequest, "http1.codec_error", "", true},

@@ -59,7 +59,7 @@ type caller interface {
 	// os.ErrDeadlineExceeded if it took nothing for too long, else nil.
 	trouble() error
 	// hijack hands over the stream of bytes that the exchange turns into after an
-	// answer of 101, and the first bytes that came on it.
+	// answer of 101, or one that opens a tunnel, and the first bytes that came on it.
 	hijack() (stream *transport.Conn, ahead []byte)
 }
 
@@ -99,7 +99,7 @@ type upstream interface {
 	// The text is valid until the next call, or done.
 	readHead(r *h1.Response, toHEAD bool) (text []byte, err error)
 	// open returns what came with the final head of the body, which may be nothing;
-	// after a 101 it is the first of what follows. The data is valid until done.
+	// after a 101, or where a tunnel opens, it is the first of what follows. The data is valid until done.
 	open() (piece, error)
 	// read waits for more of the body, into b.
 	read(b *buffer) (piece, error)
