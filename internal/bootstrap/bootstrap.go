@@ -5,8 +5,10 @@
 // A proxy is started with one descriptor beyond the standard ones: a stream
 // socket to its supervisor. The supervisor sends one message, a Proxy with its
 // sockets, when the sandbox stands; the proxy, which has had the time to start
-// meanwhile, sends ReadyLine back when it serves. The end of the socket means
-// that the supervisor is gone and the proxy has to end too.
+// meanwhile, sends ReadyLine back when it serves, and DrainingLine when it accepts
+// no more and only finishes what it has: then the next one can serve the sockets.
+// The end of the socket means that the supervisor is gone and the proxy has to end
+// too.
 package bootstrap
 
 import (
@@ -25,6 +27,10 @@ const ControlFD = 3
 // ReadyLine is what the proxy says when its first configuration is compiled and
 // its DNS server answers.
 const ReadyLine = "ready\n"
+
+// DrainingLine is what the proxy says when it has closed its capture sockets and
+// is about to end.
+const DrainingLine = "draining\n"
 
 // A SocketKind says what a socket is for.
 type SocketKind string

@@ -51,8 +51,11 @@ func serveProxy(log *slog.Logger) error {
 		// A supervisor that has gone is noticed below.
 		_, _ = io.WriteString(control, bootstrap.ReadyLine)
 	}
-	// Sent SIGTERM, a proxy drains, and the next one takes its sockets over; a
-	// second one ends it at once.
+	o.Draining = func() {
+		_, _ = io.WriteString(control, bootstrap.DrainingLine) // likewise
+	}
+	// Sent SIGTERM, a proxy drains while the next one serves its sockets; a second
+	// one ends it at once.
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()

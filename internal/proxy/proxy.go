@@ -71,6 +71,10 @@ type Options struct {
 	// looked up (or a few seconds have passed), and connections and questions are
 	// being served. May be nil.
 	Ready func()
+	// Draining is called once: no capture socket is accepted on or open any more, and
+	// what there is drains. Another proxy may serve the sockets from then on. May be
+	// nil.
+	Draining func()
 	// MaxConnections is how many captured connections are served at once; 0: as many
 	// as descriptors allow. See listener.Options.
 	MaxConnections int
@@ -92,6 +96,7 @@ type proxy struct {
 	config     atomic.Pointer[config.Config]
 	configured chan struct{} // closed with the first configuration
 	ready      atomic.Bool
+	accepting  atomic.Int64 // captures that are, or will be, accepted on
 
 	sweeper  transport.Sweeper
 	guard    *overload.Guard // nil: no limit
@@ -138,6 +143,7 @@ func assemble(ctx context.Context, o Options) *proxy {
 		resolver:   resolve.New(o.Resolve),
 		guard:      overload.New(o.MaxMemory, nil, o.Log),
 	}
+	p.accepting.Store(int64(len(o.Captures)))
 	if o.LogForm != nil {
 		p.log.SetFormat(o.LogForm.format)
 	}
@@ -157,6 +163,7 @@ func assemble(ctx context.Context, o Options) *proxy {
 		Limit:    o.MaxConnections,
 		Memory:   p.guard,
 		Drain:    o.Drain,
+		Closed:   p.captureClosed,
 	})
 	p.client = ads.New(ads.Options{
 		Dial:     o.Dial,
@@ -183,7 +190,8 @@ func (p *proxy) tasks() map[string]run.Task {
 	for i, ln := range p.o.Captures {
 		tasks["capture "+strconv.Itoa(i)] = func(ctx context.Context) error {
 			if err := p.awaitConfig(ctx); err != nil {
-				return err
+				defer p.captureClosed()
+				return errors.Join(err, ln.Close())
 			}
 			// A proxy that takes over from one that died finds callers waiting, who
 			// are better served a moment later than told of names not resolved yet.
@@ -197,6 +205,13 @@ func (p *proxy) tasks() map[string]run.Task {
 		}
 	}
 	return tasks
+}
+
+// captureClosed says that one capture more is closed.
+func (p *proxy) captureClosed() {
+	if p.accepting.Add(-1) == 0 && p.o.Draining != nil {
+		p.o.Draining()
+	}
 }
 
 // awaitConfig waits for the first configuration, or until callers should rather

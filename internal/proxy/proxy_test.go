@@ -62,15 +62,17 @@ type world struct {
 	access   text
 	log      text
 	ready    chan struct{}
+	draining chan struct{}
 	stop     context.CancelFunc
 	ended    chan error
 	mu       sync.Mutex
 	original netip.AddrPort // guarded by mu
 }
 
-func start(t *testing.T, policy mesh.OutboundPolicy, yaml string) *world {
+// start starts a world. before is shown the capture, which is the proxy's afterwards.
+func start(t *testing.T, policy mesh.OutboundPolicy, yaml string, before ...func(net.Listener)) *world {
 	t.Helper()
-	w := &world{t: t, folder: t.TempDir(), ready: make(chan struct{}), ended: make(chan error, 1), original: netip.MustParseAddrPort("240.240.0.1:80")}
+	w := &world{t: t, folder: t.TempDir(), ready: make(chan struct{}), draining: make(chan struct{}), ended: make(chan error, 1), original: netip.MustParseAddrPort("240.240.0.1:80")}
 	w.write(yaml)
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	plane, warnings, err := control.New(control.Options{Paths: []string{w.folder}, Namespace: "default", Policy: policy, Log: log})
@@ -88,6 +90,9 @@ func start(t *testing.T, policy mesh.OutboundPolicy, yaml string) *world {
 	if w.capture, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
+	for _, f := range before {
+		f(w.capture)
+	}
 	if w.dns, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
 		t.Fatal(err)
 	}
@@ -102,6 +107,7 @@ func start(t *testing.T, policy mesh.OutboundPolicy, yaml string) *world {
 		AccessLog:  &w.access,
 		Log:        log,
 		Ready:      func() { close(w.ready) },
+		Draining:   func() { close(w.draining) },
 		Drain:      time.Second,
 		Original: func(net.Conn) (netip.AddrPort, error) {
 			w.mu.Lock()

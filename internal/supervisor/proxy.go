@@ -26,8 +26,17 @@ const (
 	restartMax   = 2 * time.Second
 )
 
-// proxies keeps one proxy process running on the sandbox's sockets. While there
-// is none, connections wait in the sockets' backlog: nothing leaves.
+// What a proxy has to end: endWithin when the run is over, drainWithin when it
+// drains of its own accord and the next one serves.
+const (
+	endWithin   = 3 * time.Second
+	drainWithin = 10 * time.Second
+)
+
+// proxies keeps a proxy process running on the sandbox's sockets. While none
+// accepts, connections wait in the sockets' backlog: nothing leaves. One at a time
+// accepts: the next is started when the last says that it accepts no more, and
+// while that finishes what it has, or when it ended.
 type proxies struct {
 	boot    bootstrap.Proxy
 	sockets []*os.File    // in the order of boot.Sockets; borrowed
@@ -40,6 +49,9 @@ type proxies struct {
 	ready    chan struct{} // closed when the first proxy has said it is ready
 	once     sync.Once
 	hopeless chan struct{} // closed when none was ever ready and maxStillborn are gone
+
+	draining    sync.WaitGroup // those whose place is taken
+	drainWithin time.Duration
 }
 
 // maxStillborn is how many proxies may end before one was ever ready until the
@@ -47,7 +59,7 @@ type proxies struct {
 const maxStillborn = 3
 
 func newProxies(logFile *os.File, log *slog.Logger) *proxies {
-	return &proxies{logFile: logFile, log: log, known: make(chan struct{}), ready: make(chan struct{}), hopeless: make(chan struct{})}
+	return &proxies{logFile: logFile, log: log, known: make(chan struct{}), ready: make(chan struct{}), hopeless: make(chan struct{}), drainWithin: drainWithin}
 }
 
 // serve sets the sockets to serve. It is called once.
@@ -56,26 +68,32 @@ func (p *proxies) serve(boot bootstrap.Proxy, sockets []*os.File) {
 	close(p.known)
 }
 
-// Run starts a proxy, and another whenever it ends, until ctx ends. It returns
-// when the last one is gone.
+// Run starts a proxy, and another whenever one accepts no more or ends, until ctx
+// ends. It returns when the last one is gone.
 func (p *proxies) Run(ctx context.Context) error {
 	// The death signal of a child is tied to the thread that started it: this
 	// goroutine keeps its thread to the end.
 	runtime.LockOSThread()
+	defer p.draining.Wait()
 	everReady := false
 	for pause := time.Duration(0); ; {
-		wasReady, err := p.one(ctx)
+		last, err := p.one(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		everReady = everReady || wasReady
+		everReady = everReady || last.wasReady
 		if p.restarts.Add(1) == maxStillborn && !everReady {
 			p.log.Error("the proxy ended before it was ready, again and again; the run is given up", "times", maxStillborn, "error", err)
 			close(p.hopeless)
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		pause = restartPause(pause, wasReady)
+		if last.drains && last.wasReady {
+			p.log.Info("the proxy drains; the next one takes its sockets over")
+			pause = 0
+			continue
+		}
+		pause = restartPause(pause, last.wasReady)
 		p.log.Error("the proxy ended; the command has no network until the next one is ready", "error", err, "restart_after", pause.String())
 		if err := sleep(ctx, pause); err != nil {
 			return err
@@ -91,14 +109,47 @@ func restartPause(last time.Duration, wasReady bool) time.Duration {
 	return min(max(2*last, restartAfter), restartMax)
 }
 
-// one runs one proxy process to its end.
-func (p *proxies) one(ctx context.Context) (wasReady bool, err error) {
+// A succession is how a proxy came to need a successor.
+type succession struct {
+	wasReady bool
+	drains   bool // it runs on, and finishes what it has
+}
+
+// A child is a proxy process.
+type child struct {
+	conn  *net.UnixConn // its end asks the process to drain and end
+	pid   int
+	ready atomic.Bool
+	left  chan struct{} // closed when it accepts no more
+	ended chan struct{} // closed when it is gone
+	err   error         // why; not before
+	kill  func() error
+}
+
+// one runs one proxy process until another has to take its place.
+func (p *proxies) one(ctx context.Context) (how succession, err error) {
+	c, err := p.start(ctx)
+	if err != nil {
+		return how, fmt.Errorf("start the proxy: %w", err)
+	}
+	select {
+	case <-c.ended:
+	case <-ctx.Done():
+		p.end(ctx, c)
+	case <-c.left:
+		p.draining.Go(func() { p.end(ctx, c) })
+		return succession{wasReady: c.ready.Load(), drains: true}, errors.New("it was told to end")
+	}
+	return succession{wasReady: c.ready.Load()}, c.err
+}
+
+// start starts a proxy process.
+func (p *proxies) start(ctx context.Context) (*child, error) {
 	ours, theirs, err := peer.Pair()
 	if err != nil {
-		return false, fmt.Errorf("start the proxy: %w", err)
+		return nil, err
 	}
-	defer ours.Close()
-	cmd := exec.Command("/proc/self/exe", ProxyCommand) //nolint:noctx // ended below, in the order the proxy needs
+	cmd := exec.Command("/proc/self/exe", ProxyCommand) //nolint:noctx // ended by end, in the order the proxy needs
 	cmd.Env = []string{"GOTRACEBACK=single"}            // nothing of the caller's environment is the proxy's business
 	cmd.Stderr = p.logFile
 	cmd.ExtraFiles = []*os.File{theirs} // bootstrap.ControlFD
@@ -109,54 +160,78 @@ func (p *proxies) one(ctx context.Context) (wasReady bool, err error) {
 	err = cmd.Start()
 	theirs.Close()
 	if err != nil {
-		return false, fmt.Errorf("start the proxy: %w", err)
+		return nil, errors.Join(err, ours.Close())
 	}
-	p.pid.Store(int64(cmd.Process.Pid))
-	defer p.pid.Store(0)
-
-	var wg sync.WaitGroup
-	var said atomic.Bool
-	wg.Go(func() { said.Store(p.converse(ctx, ours)) })
-	ended := make(chan error, 1)
-	wg.Go(func() { ended <- cmd.Wait() })
-	select {
-	case err = <-ended:
-	case <-ctx.Done():
-		// The end of the control socket asks the proxy to drain and end.
-		ours.Close()
-		timer := time.NewTimer(3 * time.Second)
-		defer timer.Stop()
-		select {
-		case err = <-ended:
-		case <-timer.C:
-			err = errors.Join(errors.New("the proxy did not end in time"), cmd.Process.Kill(), <-ended)
+	c := &child{conn: ours, pid: cmd.Process.Pid, kill: cmd.Process.Kill, left: make(chan struct{}), ended: make(chan struct{})}
+	p.pid.Store(int64(c.pid))
+	gone, silent := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(silent)
+		p.converse(ctx, c, gone)
+	}()
+	go func() { // ends with the process, which whoever has c waits for
+		defer close(c.ended)
+		if c.err = cmd.Wait(); c.err == nil {
+			c.err = errors.New("it ended by itself")
 		}
-	}
-	ours.Close()
-	wg.Wait()
-	if err == nil {
-		err = errors.New("it ended by itself")
-	}
-	return said.Load(), err
+		p.pid.CompareAndSwap(int64(c.pid), 0) // the next one's stays
+		close(gone)
+		<-silent // all that it said has been heard
+		ours.Close()
+	}()
+	return c, nil
 }
 
-// converse sends the bootstrap as soon as there is one and waits for the proxy
-// to be ready. The socket stays open: its end is what tells the proxy to end.
-func (p *proxies) converse(ctx context.Context, conn *net.UnixConn) (ready bool) {
+// end waits for the end of a process that drains, or has to since ctx ended.
+func (p *proxies) end(ctx context.Context, c *child) {
+	late := time.NewTimer(p.drainWithin)
+	defer late.Stop()
+	select {
+	case <-c.ended:
+		return
+	case <-late.C:
+	case <-ctx.Done():
+		c.conn.Close()
+		over := time.NewTimer(endWithin)
+		defer over.Stop()
+		select {
+		case <-c.ended:
+			return
+		case <-over.C:
+		}
+	}
+	p.log.Error("the proxy did not end in time and is killed", "pid", c.pid)
+	_ = c.kill() // it may just have ended
+	<-c.ended
+}
+
+// converse sends the bootstrap as soon as there is one, and listens for what the
+// proxy says of itself until it is gone. The socket stays open: its end tells the
+// proxy to end.
+func (p *proxies) converse(ctx context.Context, c *child, gone <-chan struct{}) {
 	select {
 	case <-p.known:
+	case <-gone:
+		return
 	case <-ctx.Done():
-		return false
+		return
 	}
-	if err := bootstrap.Send(conn, p.boot, p.sockets); err != nil {
+	if err := bootstrap.Send(c.conn, p.boot, p.sockets); err != nil {
 		p.log.Error("the proxy did not get its bootstrap", "error", err)
-		return false
+		return
 	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
-	if err != nil || line != bootstrap.ReadyLine {
-		return false
+	for lines := bufio.NewReader(c.conn); ; {
+		line, err := lines.ReadString('\n')
+		switch {
+		case err != nil:
+			return
+		case line == bootstrap.ReadyLine:
+			c.ready.Store(true)
+			p.log.Info("proxy ready", "pid", c.pid, "restarts", p.restarts.Load())
+			p.once.Do(func() { close(p.ready) })
+		case line == bootstrap.DrainingLine:
+			close(c.left)
+			return
+		}
 	}
-	p.log.Info("proxy ready", "pid", p.pid.Load(), "restarts", p.restarts.Load())
-	p.once.Do(func() { close(p.ready) })
-	return true
 }

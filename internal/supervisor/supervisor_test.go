@@ -29,10 +29,10 @@ import (
 	"github.com/fairlead/fairlead/internal/state"
 )
 
-// TestMain is also what a proxy is in these tests: one that ends at once.
+// TestMain is also what a proxy is in these tests.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == ProxyCommand {
-		os.Exit(1)
+		os.Exit(proxyMain())
 	}
 	os.Exit(m.Run())
 }

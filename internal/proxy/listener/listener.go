@@ -61,6 +61,9 @@ type Options struct {
 	// Drain is how long connections may go on after the end of Serve's context.
 	// 0: 5 s.
 	Drain time.Duration
+	// Closed is called by each Serve when its socket is closed, before connections
+	// drain. May be nil.
+	Closed func()
 }
 
 // A Listener serves the capture. It owns what it accepts. It is safe for
@@ -81,6 +84,9 @@ func New(o Options) *Listener {
 	}
 	if o.Original == nil {
 		o.Original = localAddress
+	}
+	if o.Closed == nil {
+		o.Closed = func() {}
 	}
 	if o.Drain <= 0 {
 		o.Drain = 5 * time.Second
@@ -109,6 +115,7 @@ func (l *Listener) Serve(ctx context.Context, ln net.Listener) error {
 	s.heard, late = context.WithCancel(s.hard)
 	defer late()
 	err := s.accept(ctx, ln)
+	l.o.Closed()
 	s.drain(late, cut)
 	if ctx.Err() != nil {
 		return ctx.Err()
