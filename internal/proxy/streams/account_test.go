@@ -130,6 +130,49 @@ func TestALeanAccountShrinksTheWindowOfNewConnections(t *testing.T) {
 	}
 }
 
+// TestTheLargestStreamOfALargeConnectionGoesFirst has another connection hold half
+// of what is full, and this one more than its share of the rest, then less.
+func TestTheLargestStreamOfALargeConnectionGoesFirst(t *testing.T) {
+	a := overload.NewAccount(8 << 20) // 1 MiB is full
+	_ = inBubble(t, Options{Memory: &Memory{Account: a}}, hoard, func(p *peer, _, _ context.CancelFunc) {
+		p.greet()
+		a.Move(0, 700<<10)
+		defer a.Move(700<<10, 0)
+		hold := []string{":method:POST", ":scheme:http", ":path:/hold", ":authority:a"}
+		send := func(id uint32, kib int) {
+			p.headers(id, false, hold...)
+			for ; kib > 0; kib -= 16 {
+				p.check(p.fr.WriteData(id, false, make([]byte, 16<<10)))
+			}
+		}
+		for id := uint32(1); id < 40; id += 2 {
+			send(id, 16)
+		}
+		p.want() // 320 KiB, with the others less than is full
+		send(41, 16)
+		send(43, 0)
+		p.check(p.fr.WriteData(1, false, make([]byte, 16<<10)))
+		p.want() // still less than its half of that
+		a.Move(700<<10, 1300<<10)
+		a.Move(0, 1)
+		a.Move(0, 1)
+		send(45, 0) // one of four, and its share 256 KiB
+		got := p.was()
+		if len(got) != 6 || got[0] != "RST_STREAM ENHANCE_YOUR_CALM" {
+			t.Errorf("the peer was told %q", got)
+		}
+		p.check(p.fr.WriteData(1, false, make([]byte, 1))) // which was the largest
+		p.check(p.fr.WriteRSTStream(43, http2.ErrCodeCancel))
+		p.want()
+		a.Move(1, 0)
+		a.Move(1, 0)
+		a.Move(1300<<10, 700<<10)
+	})
+	if a.Held() != 0 {
+		t.Errorf("%d bytes are held", a.Held())
+	}
+}
+
 // TestAtTheBrimLittleIsTaken has others hold all there is: what is small passes, a
 // stream that is not read is reset by name, and no other one opened beside those.
 func TestAtTheBrimLittleIsTaken(t *testing.T) {

@@ -83,6 +83,7 @@ func TestAPanicBesideTheReaderCostsOneConnection(t *testing.T) {
 		options Options
 		handle  func(*Stream)
 		drain   bool
+		silent  bool
 	}{
 		"the writer": {conn: func(c net.Conn) net.Conn { return &stiff{Conn: c} }, handle: hello},
 		"the clock's cut": {handle: func(s *Stream) {
@@ -96,6 +97,7 @@ func TestAPanicBesideTheReaderCostsOneConnection(t *testing.T) {
 			wait(s)
 		}},
 		"a handler": {handle: func(*Stream) { panic("a fault") }},
+		"the clock": {handle: wait, silent: true, options: Options{Changed: func() { panic("a fault") }}},
 		"a drain":   {handle: wait, drain: true, options: Options{Changed: func() { panic("a fault") }}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -114,16 +116,18 @@ func TestAPanicBesideTheReaderCostsOneConnection(t *testing.T) {
 				all.Go(func() { ended = Serve(t.Context(), drain, transport.New(end, nil), tt.options, tt.handle) })
 				p := newPeer(t, theirs)
 				all.Go(p.listen)
-				p.greet()
-				// It may be gone.
-				_ = p.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x83, 0x86, 0x84, 0x41, 1, 'a'}, EndHeaders: true})
-				_ = p.fr.WriteData(1, false, make([]byte, 16<<10))
-				_ = p.fr.WriteData(1, false, make([]byte, 16<<10))
+				if !tt.silent {
+					p.greet()
+					// It may be gone.
+					_ = p.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x83, 0x86, 0x84, 0x41, 1, 'a'}, EndHeaders: true})
+					_ = p.fr.WriteData(1, false, make([]byte, 16<<10))
+					_ = p.fr.WriteData(1, false, make([]byte, 16<<10))
+				}
 				synctest.Wait()
 				if tt.drain {
 					stop()
 				}
-				time.Sleep(5 * time.Second)
+				time.Sleep(12 * time.Second)
 				<-p.gone
 				_ = theirs.Close()
 				all.Wait()
