@@ -32,7 +32,7 @@ func (p *proxy) stats() admin.Stats {
 		DNSRefused: p.dns.Refused(),
 		DNSShed:    p.dns.Shed(),
 		DNSIgnored: p.dns.Ignored() + p.resolver.Ignored(),
-		Panics:     p.http.Panics() + p.dns.Panics() + p.resolver.Panics(),
+		Panics:     p.http.Panics() + p.clusters.Panics() + p.dns.Panics() + p.resolver.Panics(),
 
 		ConnectionsOpen: p.listener.Open(),
 		ConnectionLimit: p.o.MaxConnections,

@@ -147,8 +147,11 @@ func assemble(ctx context.Context, o Options) *proxy {
 	if o.LogForm != nil {
 		p.log.SetFormat(o.LogForm.format)
 	}
+	// Streams of both sides share one account: what comes from one waits for the other.
+	account := overload.NewAccount(o.MaxMemory)
 	p.clusters = cluster.New(p.resolver, o.Log)
-	p.http = l7.New(l7.Options{Config: p.config.Load, Clusters: p.clusters, Log: p.log, Logger: o.Log, AnswerFields: p.log.AnswerFields, Memory: p.guard})
+	p.clusters.Bound(account)
+	p.http = l7.New(l7.Options{Config: p.config.Load, Clusters: p.clusters, Log: p.log, Logger: o.Log, AnswerFields: p.log.AnswerFields, Memory: p.guard, Account: account})
 	p.dns = dns.New(dns.Options{Servers: o.Resolve.Servers, Config: p.config.Load, Policy: p.policy, Log: o.Log, Search: o.Search})
 	p.listener = listener.New(listener.Options{
 		Config:   p.config.Load,

@@ -24,6 +24,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/proxy/balance"
 	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/proxy/overload"
 	"github.com/fairlead/fairlead/internal/proxy/resolve"
 	"github.com/fairlead/fairlead/internal/proxy/streams"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
@@ -60,6 +61,7 @@ type Set struct {
 	overBudget atomic.Uint64 // retries that were not made
 
 	memory streams.Memory  // of HTTP/2 to endpoints
+	panics atomic.Uint64   // that cost one of those connections
 	ctx    context.Context //nolint:containedctx // Close ends it: what is kept outlives every caller's
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
@@ -89,6 +91,13 @@ func New(r Resolver, log *slog.Logger) *Set {
 	s.tasks.Go(func() { s.sweep(ctx) })
 	return s
 }
+
+// Bound has a count and bound what streams of HTTP/2 to endpoints hold. It is called
+// before the first Update.
+func (s *Set) Bound(a *overload.Account) { s.memory.Account = a }
+
+// Panics counts the connections to endpoints that ended in a panic.
+func (s *Set) Panics() uint64 { return s.panics.Load() }
 
 // Update follows a new configuration: what is new is started, what stays keeps
 // its connections, load and addresses. What is gone is drained after the sweep

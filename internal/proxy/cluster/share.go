@@ -103,6 +103,7 @@ func (e *Endpoint) share(ctx context.Context) {
 
 // panicked tells a panic that cost a connection.
 func (e *Endpoint) panicked(value any, stack []byte) {
+	e.cluster.set.panics.Add(1)
 	e.cluster.set.log.Error("panic on a connection to an endpoint, which was ended; this is a fault of the proxy",
 		"cluster", e.cluster.Config().Name, "endpoint", e.String(), "panic", value, "stack", string(stack))
 }

@@ -152,8 +152,8 @@ func (c *h2Caller) read(b *buffer) (piece, error) {
 	return p, nil
 }
 
-// explain says why a stream ended early: what the caller did, or nothing if we
-// ended it.
+// explain says why a stream ended early: what the caller did, that memory was short,
+// or nothing if we ended it otherwise.
 func (c *h2Caller) explain(err error) error {
 	var fault *h2.Error
 	var reset streams.ResetError
@@ -162,6 +162,8 @@ func (c *h2Caller) explain(err error) error {
 		return fmt.Errorf("%w: %w", errUpload, err)
 	case errors.As(err, &reset):
 		return errReset
+	case errors.Is(err, streams.ErrShort):
+		return err
 	}
 	return errGone
 }

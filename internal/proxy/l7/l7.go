@@ -72,6 +72,8 @@ type Options struct {
 	// answers, which have to be kept for that; nil: never.
 	AnswerFields func() bool
 	Memory       *overload.Guard // refuses requests while it is over its limit; nil: never
+	// Account counts and bounds what streams of HTTP/2 hold; nil: nothing does.
+	Account *overload.Account
 }
 
 // A Server serves HTTP on connections that listeners hand it. It is safe for
@@ -101,6 +103,7 @@ func New(o Options) *Server {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
+	s.memory.Account = o.Account
 	s.sessions.New = func() any { return newSession(s) }
 	s.streams.New = func() any { return newStreamSession(s) }
 	s.buffers.New = func() any { return new(buffer) }

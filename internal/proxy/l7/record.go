@@ -113,6 +113,8 @@ func (x *exchange) failure(cause error) (o outcome, words string) {
 		return brokenStream, broke.Error() // the codec has told it
 	case errors.Is(cause, os.ErrDeadlineExceeded):
 		return timedOut, ""
+	case errors.Is(cause, streams.ErrShort):
+		return overloaded, cause.Error()
 	case errors.Is(cause, errNoWebSocket):
 		return noWebSocket, cause.Error()
 	case errors.As(cause, &reset):
