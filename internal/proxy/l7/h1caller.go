@@ -195,6 +195,9 @@ func (c *h1Caller) open() (piece, error) {
 	return p, nil
 }
 
+func (c *h1Caller) ready() bool { return !c.conn.down.Alive() }
+func (c *h1Caller) wait()       { _ = c.conn.down.WaitEvent() } // read tells
+
 func (c *h1Caller) read(b *buffer) (piece, error) {
 	for {
 		data := b.data()

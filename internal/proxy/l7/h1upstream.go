@@ -216,6 +216,9 @@ func (u *h1Upstream) open() (piece, error) {
 	return u.take(rest)
 }
 
+func (u *h1Upstream) ready() bool { return !u.conn.Alive() }
+func (u *h1Upstream) wait()       { _ = u.conn.WaitEvent() } // read tells
+
 func (u *h1Upstream) read(b *buffer) (piece, error) {
 	for {
 		n, err := u.conn.Read(b.data())

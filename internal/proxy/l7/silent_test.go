@@ -3,18 +3,27 @@ package l7
 import (
 	"io"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"testing"
 )
 
-// TestASilentStreamHoldsNoBuffer has conversations that fell silent.
-func TestASilentStreamHoldsNoBuffer(t *testing.T) {
+// TestASilentBodyHoldsNoBuffer has conversations that fell silent.
+func TestASilentBodyHoldsNoBuffer(t *testing.T) {
+	for _, version := range []int{1, 2} {
+		t.Run("HTTP/"+strconv.Itoa(version), func(t *testing.T) { silent(t, version) })
+	}
+}
+
+func silent(t *testing.T, version int) {
 	if raceEnabled {
 		t.Log("pools forget under the race detector; counted without it")
 		return
 	}
 	const conversations = 30
-	r, c := across(t, 2, 2, func(w http.ResponseWriter, req *http.Request) {
+	r, c := across(t, version, version, func(w http.ResponseWriter, req *http.Request) {
+		w.WriteHeader(200)
+		_ = http.NewResponseController(w).EnableFullDuplex()
 		b := make([]byte, 10)
 		for {
 			n, err := req.Body.Read(b)
