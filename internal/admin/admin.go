@@ -146,6 +146,11 @@ type Stats struct {
 	MemoryLimit     uint64 `json:"memoryLimitBytes"`
 	MemoryRefused   uint64 `json:"memoryRefused"` // requests answered with 503 because memory was short
 
+	// How often the proxy did not run for more than a second, as a stopped process
+	// does not, and for how long in all.
+	Stalls    uint64 `json:"stalls"`
+	StalledMs uint64 `json:"stalledMs"`
+
 	RetriesRefused uint64 `json:"retriesRefused"` // not made, as enough of the requests in progress were retries
 }
 

@@ -97,6 +97,8 @@ type proxy struct {
 	configured chan struct{} // closed with the first configuration
 	ready      atomic.Bool
 	accepting  atomic.Int64 // captures that are, or will be, accepted on
+	stalls     atomic.Uint64
+	stalledMs  atomic.Uint64
 
 	sweeper  transport.Sweeper
 	guard    *overload.Guard // nil: no limit
@@ -143,6 +145,7 @@ func assemble(ctx context.Context, o Options) *proxy {
 		resolver:   resolve.New(o.Resolve),
 		guard:      overload.New(o.MaxMemory, nil, o.Log),
 	}
+	p.sweeper.Stalled = p.stalled
 	p.accepting.Store(int64(len(o.Captures)))
 	if o.LogForm != nil {
 		p.log.SetFormat(o.LogForm.format)
@@ -208,6 +211,14 @@ func (p *proxy) tasks() map[string]run.Task {
 		}
 	}
 	return tasks
+}
+
+// stalled counts a time in which nothing was served for want of a processor. The
+// clocks that tell who is silent were stopped, too.
+func (p *proxy) stalled(d time.Duration) {
+	p.stalls.Add(1)
+	p.stalledMs.Add(uint64(d.Milliseconds())) //nolint:gosec // G115: positive
+	p.o.Log.Warn("the proxy did not run for a while: it was stopped, or the processors were too busy; nobody is taken for silent because of it", "for", d.Round(time.Millisecond).String())
 }
 
 // captureClosed says that one capture more is closed.

@@ -137,7 +137,10 @@ func (p *proxies) one(ctx context.Context) (how succession, err error) {
 	case <-ctx.Done():
 		p.end(ctx, c)
 	case <-c.left:
-		p.draining.Go(func() { p.end(ctx, c) })
+		p.draining.Go(func() {
+			p.end(ctx, c)
+			p.log.Info("the proxy that drained is gone", "pid", c.pid, "how", c.err.Error())
+		})
 		return succession{wasReady: c.ready.Load(), drains: true}, errors.New("it was told to end")
 	}
 	return succession{wasReady: c.ready.Load()}, c.err

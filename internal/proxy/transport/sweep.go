@@ -26,6 +26,11 @@ const (
 // whole process (or of the machine) a Conn has the rest of its time still
 // before it, and is not cut for a silence that was ours.
 type Sweeper struct {
+	// Stalled is called by Run each time that it finds that the process did not run
+	// for more than a second: it was stopped, or had no processor. Nil: nobody
+	// wants to know. It is set before Run.
+	Stalled func(time.Duration)
+
 	clock  atomic.Int64 // nanoseconds of running time
 	next   atomic.Uint32
 	shards [shards]shard
@@ -98,8 +103,12 @@ func (s *Sweeper) Run(ctx context.Context) {
 		}
 		now := time.Now()
 		// A longer gap means that we did not run, so nobody was served.
-		ran := min(now.Sub(last), longTick)
+		gap := now.Sub(last)
+		ran := min(gap, longTick)
 		last = now
+		if gap > longTick+tick && s.Stalled != nil {
+			s.Stalled(gap)
+		}
 		clock := s.clock.Add(int64(ran))
 		sinceLong += ran
 		all := sinceLong >= longTick

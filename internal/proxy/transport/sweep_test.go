@@ -110,6 +110,36 @@ func TestSweeperDoesNotCountTimeItDidNotRun(t *testing.T) {
 	c.Close()
 }
 
+// A sluggish stream takes its time to close, and whoever closes it with it.
+type sluggish struct{ net.Conn }
+
+func (s sluggish) Close() error {
+	time.Sleep(5 * time.Second)
+	return s.Conn.Close()
+}
+
+func TestFault66ASweeperTellsOfTheTimeItDidNotRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		var told []time.Duration
+		s := &Sweeper{Stalled: func(d time.Duration) { told = append(told, d.Round(time.Second)) }}
+		var wg sync.WaitGroup
+		wg.Go(func() { s.Run(ctx) })
+		time.Sleep(time.Minute) // of running
+		a, b := net.Pipe()
+		defer b.Close()
+		c := New(sluggish{a}, nil)
+		s.Adopt(c)
+		c.SetTimeout(tick)
+		time.Sleep(time.Minute)
+		cancel()
+		wg.Wait()
+		if len(told) != 1 || told[0] != 5*time.Second {
+			t.Errorf("told of %v, want 5s once", told)
+		}
+	})
+}
+
 func TestAdoptionAndRemovalInAnyOrder(t *testing.T) {
 	var s Sweeper
 	var conns []*Conn
