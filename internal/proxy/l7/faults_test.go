@@ -311,6 +311,7 @@ func TestFault47FieldsKeepTheirNamesAndNumber(t *testing.T) {
 	c := r.dial()
 	c.say(first + fields + hop + "x-envoy-max-retries: 1\r\nx-envoy-max-retries: 2\r\n\r\n")
 	c.hear(ok)
+	r.record() // and the connection is kept
 	f := r.frames()
 	var pairs []string
 	for line := range strings.Lines(fields) {

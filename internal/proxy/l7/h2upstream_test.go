@@ -25,9 +25,24 @@ func newEndpoint2(t testing.TB, settings []http2.Setting, scripts ...func(f *fra
 	t.Helper()
 	var all []func(c *client)
 	for _, script := range scripts {
-		all = append(all, func(c *client) { script(newFramer(c, func() { c.hear(h2.Preface) }, settings...)) })
+		all = append(all, func(c *client) {
+			if c.begun() {
+				script(newFramer(c, func() { c.hear(h2.Preface) }, settings...))
+			}
+		})
 	}
 	return newEndpoint(t, all...).addr
+}
+
+// begun waits for the first byte. None comes where the proxy was told while it was
+// dialling that nobody wants the connection any more.
+func (c *client) begun() bool {
+	c.t.Helper()
+	_, err := c.r.Peek(1)
+	if err != nil && !over(err) {
+		c.t.Fatal(err)
+	}
+	return err == nil
 }
 
 // request reads the head of the next request, and returns its stream.
@@ -42,11 +57,13 @@ func (f *framer) request() (id uint32, head string) {
 
 // serve answers requests alike until the connection ends.
 func (f *framer) serve(how func(id uint32)) {
+	f.c.t.Helper()
 	for {
 		fr, err := f.ReadFrame()
-		if err != nil {
+		if over(err) {
 			return
 		}
+		f.must(err) // what breaks HTTP/2 is no end
 		switch fr := fr.(type) {
 		case *http2.SettingsFrame:
 			if !fr.IsAck() {

@@ -26,7 +26,7 @@ func guard(t *testing.T, limit uint64) (g *overload.Guard, set func(used uint64)
 	return g, func(n uint64) {
 		t.Helper()
 		used.Store(n)
-		for end := time.Now().Add(patience); g.Used() != n; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(patience); g.Used() != n || (g.Over() > 0) != (n > limit); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal("nobody looks")
 			}

@@ -1,6 +1,7 @@
 package l7
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"net/netip"
@@ -123,10 +124,20 @@ func TestACallThatFailedInVainIsTriedAgain(t *testing.T) {
 				w.Header().Set("grpc-status", tt.status)
 			})
 			r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up}, http: config.HTTP2, change: func(rt *config.Route) { rt.Retry = tt.retry }})
+			kind := "application/grpc"
 			if tt.plain {
-				do(t, r.goClient(2), "POST", "http://x.example/", strings.NewReader("hi"))
-			} else {
-				call(t, r.goClient(2), strings.NewReader("hi"))
+				kind = "text/plain"
+			}
+			// The body comes with its head, in one piece: it is at hand then, whole.
+			f := r.frames()
+			var request bytes.Buffer
+			to := http2.NewFramer(&request, nil)
+			head := f.block(":method", "POST", ":scheme", "http", ":path", "/s/m", ":authority", "x.example", "content-type", kind, "te", "trailers")
+			f.must(to.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: head, EndHeaders: true}))
+			f.must(to.WriteData(1, true, []byte("hi")))
+			f.c.say(request.String())
+			if head, _, trailer := f.answer(1); !strings.Contains(head+trailer, "grpc-status: "+tt.status+"\n") {
+				t.Errorf("answered %s%s", head, trailer)
 			}
 			if rec := r.record(); int(rec.Tries) != tt.tries || rec.Flags != tt.flags || rec.Status != 200 || rec.Reason != decision.OK {
 				t.Errorf("%d tries, %s, %d, %s", rec.Tries, rec.Flags, rec.Status, rec.Sentence())

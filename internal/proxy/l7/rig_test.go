@@ -3,6 +3,7 @@ package l7
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -26,8 +27,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds every wait of a test; it is reached only by a failure.
-const patience = 10 * time.Second
+// patience bounds every wait of a test; it is reached only by a failure, however
+// much else the machine has to do.
+const patience = time.Minute
 
 // A journal keeps copies of the records it is given.
 type journal struct {
@@ -199,11 +201,22 @@ func dial(t testing.TB, addr string) *client {
 	return &client{TCPConn: c.(*net.TCPConn), t: t, r: bufio.NewReader(c)}
 }
 
+// say writes. That the proxy is gone is no failure of what is said: what is to be
+// heard then tells whether it went too early.
 func (c *client) say(s string) {
 	c.t.Helper()
-	if _, err := io.WriteString(c, s); err != nil {
+	if _, err := io.WriteString(c, s); err != nil && !gone(err) {
 		c.t.Fatal(err)
 	}
+}
+
+// gone tells that the other end was closed before a write came, or with something
+// unread, as any connection may end when all is said.
+func gone(err error) bool { return errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) }
+
+// over is gone, or the end as reads are told it.
+func over(err error) bool {
+	return gone(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 
 // hear reads exactly what it is told to expect.

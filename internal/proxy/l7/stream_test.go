@@ -107,7 +107,8 @@ func TestChunksAreMadeAnew(t *testing.T) {
 	for range 20 {
 		data := make([]byte, rng.IntN(200000))
 		io.ReadFull(noise(rng.Uint64(), int64(len(data))), data)
-		sent := chunked(rng, data)
+		sent, back := chunked(rng, data), chunked(rng, data)
+		theirs := rand.New(rand.NewPCG(rng.Uint64(), 5)) // both sides write at once
 		r := one(t, func(c *client) {
 			req, err := http.ReadRequest(c.r)
 			if err != nil {
@@ -119,7 +120,7 @@ func TestChunksAreMadeAnew(t *testing.T) {
 				c.t.Fatalf("%d bytes came, want %d; %v", len(got), len(data), err)
 			}
 			c.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-			writeRagged(c, chunked(rng, data), rng)
+			writeRagged(c, back, theirs)
 			c.hear(get)
 			c.say(ok)
 		})
