@@ -114,7 +114,11 @@ func (x *exchange) failure(cause error) (o outcome, words string) {
 	case errors.Is(cause, os.ErrDeadlineExceeded):
 		return timedOut, ""
 	case errors.Is(cause, streams.ErrShort):
-		return overloaded, cause.Error()
+		o = overloaded
+		if errors.Is(x.caller.trouble(), streams.ErrShort) {
+			o.status = 0 // its stream was reset
+		}
+		return o, cause.Error()
 	case errors.Is(cause, errNoWebSocket):
 		return noWebSocket, cause.Error()
 	case errors.As(cause, &reset):
