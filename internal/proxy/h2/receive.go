@@ -315,8 +315,21 @@ func (c *Conn) takeSettings(f *frame) (Event, *Error) {
 		return Event{}, ErrFrameSize
 	}
 	grown := false
+	top, last := int64(-1), int64(0) // of the windows it names: streams are looked at once for all of them
 	for p := f.payload; len(p) > 0; p = p[6:] {
-		grew, err := c.set(binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:]))
+		id, v := binary.BigEndian.Uint16(p), binary.BigEndian.Uint32(p[2:])
+		if id == settingWindow {
+			top, last = max(top, int64(v)), int64(v)
+			continue
+		}
+		grew, err := c.set(id, v)
+		if err != nil {
+			return Event{}, err
+		}
+		grown = grown || grew
+	}
+	if top >= 0 {
+		grew, err := c.setWindow(top, last)
 		if err != nil {
 			return Event{}, err
 		}
@@ -343,18 +356,6 @@ func (c *Conn) set(id uint16, v uint32) (grown bool, err *Error) {
 	case settingMaxStreams:
 		grown = v > c.peerMax
 		c.peerMax = v
-	case settingWindow:
-		if v > maxWindow {
-			return false, ErrWindowSize
-		}
-		change := int64(v) - c.window
-		c.window = int64(v)
-		for _, s := range c.streams {
-			if s.send += change; s.send > maxWindow {
-				return false, ErrWindowSize
-			}
-		}
-		grown = change > 0
 	case settingMaxFrame:
 		if v < smallestMaxFrame || v > largestMaxFrame {
 			return false, ErrSetting
@@ -366,4 +367,20 @@ func (c *Conn) set(id uint16, v uint32) (grown bool, err *Error) {
 		c.connect = v == 1
 	}
 	return grown, nil
+}
+
+// setWindow takes the window that streams begin with, which was top on the way to last.
+func (c *Conn) setWindow(top, last int64) (grown bool, err *Error) {
+	if top > maxWindow {
+		return false, ErrWindowSize
+	}
+	before := c.window
+	c.window = last
+	for _, s := range c.streams {
+		if s.send+top-before > maxWindow {
+			return false, ErrWindowSize
+		}
+		s.send += last - before
+	}
+	return last > before, nil
 }
