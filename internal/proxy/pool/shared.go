@@ -1,9 +1,11 @@
 package pool
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
+	"github.com/fairlead/fairlead/internal/proxy/h2"
 	"github.com/fairlead/fairlead/internal/proxy/streams"
 )
 
@@ -167,9 +169,12 @@ func (s *Shared) Settled(m *Member) {
 	defer s.mu.Unlock()
 	m.fresh = false
 	o := m.opening
+	var broken *h2.Error
 	switch err := m.Err(); {
-	case err != nil:
+	case errors.As(err, &broken):
 		o.err = err
+	case err != nil: // as Open has it: nothing was sent
+		o.err = fmt.Errorf("%w: %w", streams.ErrRefused, err)
 	case m.used || m.Capacity() > 0: // it was or is of use
 	case m.Done():
 		o.err = streams.ErrRefused
