@@ -125,6 +125,7 @@ func Run(ctx context.Context, o Options) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { p.sweeper.Run(last) })
 	wg.Go(func() { p.guard.Run(last) })
+	wg.Go(func() { p.http.Watch(last, p.pressed) })
 	wg.Go(func() { _ = p.log.Run(last) }) // it ends with last alone
 	defer wg.Wait()
 	defer stop()
@@ -133,6 +134,12 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	return ctx.Err()
+}
+
+// pressed reports whether there is little left of connections or memory.
+func (p *proxy) pressed() bool {
+	limit := p.o.MaxConnections
+	return p.guard.Over() > 0 || limit > 0 && p.listener.Open() >= limit-limit/5
 }
 
 // assemble makes the parts. ctx is that of Run.

@@ -23,6 +23,9 @@ func (x *exchange) respond(ctx context.Context) (more bool) {
 	if !x.whole && !x.upload.running { // nobody reads the rest, and nobody will
 		x.caller.giveUp()
 	}
+	if x.upload.running { // a conversation has its own pace
+		x.server.paces.remove(&x.upload.pace)
+	}
 	x.answered()
 	if err := x.start(p); err != nil {
 		return x.broken(ctx, err)
@@ -49,9 +52,17 @@ func (x *exchange) start(p piece) error {
 }
 
 // passDown passes the rest of the body on.
-func (x *exchange) passDown() error {
+func (x *exchange) passDown() (err error) {
 	b := x.server.buffers.Get().(*buffer)
-	defer func() { x.server.buffers.Put(b) }()
+	if !x.isGRPC() {
+		x.pace.begin(x.server, x.caller.stopWriting)
+	}
+	defer func() {
+		x.server.buffers.Put(b)
+		if late := x.pace.end(); late {
+			err = errSlow
+		}
+	}()
 	for {
 		x.renew()
 		b = x.server.rest(x.up, b)
@@ -63,7 +74,10 @@ func (x *exchange) passDown() error {
 			return err
 		}
 		x.renew()
-		if err := x.caller.write(b, p); err != nil {
+		x.pace.wait(len(p.data))
+		err = x.caller.write(b, p)
+		x.pace.moved(0)
+		if err != nil {
 			return err
 		}
 		x.rec.Sent += int64(len(p.data))

@@ -57,6 +57,7 @@ type exchange struct {
 	local    []byte   // an answer of the proxy
 	counted  bool     // endpoints of the mesh are told how often it was tried
 	retries  int      // as the route says
+	pace     pace     // of the caller that takes the answer
 	claimed  bool     // the try counts as a retry to the cluster
 	nap      nap      // the pause before one
 	replayed bool     // the request was sent once more
@@ -102,6 +103,7 @@ func (x *exchange) begin(c caller, m *config.HTTPManager, base *decision.Record)
 	x.caller, x.manager = c, m
 	x.in, x.first, x.whole, x.host = nil, piece{}, true, nil
 	x.upload.reset()
+	x.pace.reset()
 	x.cluster, x.endpoint, x.up = nil, nil, nil
 	x.tried = x.ownTried[:0]
 	x.answer, x.interim = nil, 0

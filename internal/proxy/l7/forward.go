@@ -349,6 +349,9 @@ func (x *exchange) blame(ctx context.Context, cause error) error {
 	if ctx.Err() != nil {
 		return errCut
 	}
+	if x.pace.late.Load() || x.upload.pace.late.Load() {
+		return errSlow
+	}
 	if err := x.caller.trouble(); err != nil {
 		return err
 	}

@@ -236,6 +236,10 @@ func (c *h1Caller) drained() {
 	}
 }
 
+func (c *h1Caller) stopWriting() {
+	_ = c.conn.down.SetWriteDeadline(time.Unix(1, 0)) // likewise
+}
+
 // giveUp ends the connection with this exchange: where the request would end,
 // the next one would begin.
 func (c *h1Caller) giveUp() { c.closing, c.linger = true, true }

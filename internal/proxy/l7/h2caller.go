@@ -169,6 +169,7 @@ func (c *h2Caller) explain(err error) error {
 }
 
 func (c *h2Caller) stopReading() { c.stream.StopRead() }
+func (c *h2Caller) stopWriting() { c.stream.SetDeadline(time.Unix(1, 0)) }
 
 // giveUp leaves what the caller still sends to the end of the stream, which
 // tells it that no more is wanted.

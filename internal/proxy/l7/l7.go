@@ -88,6 +88,7 @@ type Server struct {
 	guard        *overload.Guard
 
 	headTimeout time.Duration
+	paces       paces
 	memory      streams.Memory
 	sessions    sync.Pool // of *session
 	streams     sync.Pool // of *streamSession
@@ -104,6 +105,7 @@ func New(o Options) *Server {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.memory.Account = o.Account
+	s.paces.init()
 	s.sessions.New = func() any { return newSession(s) }
 	s.streams.New = func() any { return newStreamSession(s) }
 	s.buffers.New = func() any { return new(buffer) }

@@ -45,6 +45,8 @@ var (
 	clientReset    = outcome{0, decision.ClientGone, decision.DR, "http2.remote_reset"}
 	brokenStream   = outcome{0, decision.BadRequest, decision.DPE, "http2.violation.of.messaging.rule"}
 	overloaded     = outcome{503, decision.Overload, decision.OM, "overload"}
+	slowBody       = outcome{408, decision.Overload, decision.OM, "request_body_too_slow"}
+	slowReader     = outcome{0, decision.Overload, decision.OM, "response_taken_too_slowly"}
 	tooManyStreams = outcome{0, decision.Overload, decision.DPE, "http2.local_refused_stream"}
 	internalError  = outcome{500, decision.Internal, 0, "internal_error"}
 
@@ -105,6 +107,10 @@ func (x *exchange) failure(cause error) (o outcome, words string) {
 		return clientReset, ""
 	case errors.Is(cause, errGone):
 		return clientGone, ""
+	case errors.Is(cause, errSlow) && x.pace.late.Load():
+		return slowReader, errSlow.Error()
+	case errors.Is(cause, errSlow):
+		return slowBody, errSlow.Error()
 	case errors.Is(cause, errPanic):
 		return internalError, cause.Error()
 	case errors.Is(cause, errUpload) && fault != nil:

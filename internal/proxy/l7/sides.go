@@ -16,7 +16,7 @@ import (
 // has parsed; how a body is framed is the caller's own affair.
 //
 // The exchange's goroutine calls everything but read, which the goroutine of an
-// upload may be in at the same time. Text and data passed in are used before a
+// upload may be in at the same time; anyone calls stopReading and stopWriting. Text and data passed in are used before a
 // method returns. Methods that send wait for room no longer than the idle
 // timeout of streams; their error is errGone.
 type caller interface {
@@ -31,6 +31,8 @@ type caller interface {
 	// stopReading makes a read that waits return at once with an error, and every
 	// later one.
 	stopReading()
+	// stopWriting does the same to what is written.
+	stopWriting()
 	// giveUp says that nobody will read the rest of the request. It comes before
 	// the answer, or after one that was early.
 	giveUp()

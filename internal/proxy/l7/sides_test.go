@@ -59,6 +59,7 @@ func (s *stream) read(b *buffer) (piece, error) {
 }
 
 func (s *stream) stopReading() { close(s.stop) }
+func (s *stream) stopWriting() {}
 func (s *stream) giveUp()      { s.told.WriteString("give up\n") }
 
 func (s *stream) interim(r *h1.Response, _ []byte) error {

@@ -25,6 +25,7 @@ var (
 type upload struct {
 	done     chan struct{}
 	size     measure // what passed so far
+	pace     pace
 	running  bool
 	stopping atomic.Bool
 	last     atomic.Bool // the last piece is at hand or gone
@@ -34,6 +35,7 @@ type upload struct {
 
 func (u *upload) reset() {
 	u.running, u.err, u.received = false, nil, 0
+	u.pace.reset()
 	u.stopping.Store(false)
 	u.last.Store(false)
 }
@@ -43,6 +45,9 @@ func (u *upload) reset() {
 func (x *exchange) startUpload(left piece) {
 	x.upload.running = true
 	x.upload.last.Store(left.last)
+	if !left.last && !x.isGRPC() { // calls may be silent, and have deadlines
+		x.upload.pace.begin(x.server, x.caller.stopReading)
+	}
 	go x.passUp(x.caller, x.up, left)
 }
 
@@ -55,6 +60,9 @@ func (x *exchange) passUp(from caller, to upstream, left piece) {
 			x.server.crashed(p, string(x.rec.Path))
 			u.err = fmt.Errorf("%w: %v", errPanic, p)
 		}
+		if late := u.pace.end(); late && !errors.Is(u.err, errPanic) {
+			u.err = errSlow
+		}
 		if u.err != nil && !errors.Is(u.err, errUpstream) && !u.stopping.Load() {
 			to.Cut() // the answer, if it still comes, answers half a request
 		}
@@ -66,8 +74,10 @@ func (x *exchange) passUp(from caller, to upstream, left piece) {
 		return
 	}
 	for last := left.last; !last; {
+		u.pace.wait(0)
 		b = x.server.rest(from, b)
 		p, err := from.read(b)
+		u.pace.moved(len(p.data))
 		if err == nil {
 			if err = u.size.take(p); err != nil {
 				err = fmt.Errorf("%w: %w", errUpload, err)
