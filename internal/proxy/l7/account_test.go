@@ -57,7 +57,7 @@ func TestFault65AnUploadThatHoldsTooMuchIsToldSo(t *testing.T) {
 		f.head(id, false, ":method", "POST", ":scheme", "http", ":path", "/up", ":authority", "x.example")
 	}
 	<-asked
-	go f.fill(1, 3, 5, 7, 9, 11)
+	f.fill(1, 3, 5, 7, 9, 11)
 	awaitHeld(t, a, 100<<10)
 	a.Move(0, a.Limit())
 	defer a.Move(a.Limit(), 0)
@@ -109,7 +109,7 @@ func (f *framer) fill(ids ...uint32) {
 	for _, id := range ids {
 		for range 4 {
 			if f.WriteData(id, false, make([]byte, 16<<10-1)) != nil {
-				return // the reader sees it
+				return // which the reader sees
 			}
 		}
 	}
