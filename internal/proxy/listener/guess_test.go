@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/proxy/cluster"
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/l4"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
@@ -66,10 +68,10 @@ func (s player) asked(t *testing.T) net.Conn {
 	t.Helper()
 	select {
 	case c := <-s.conns:
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		t.Cleanup(func() { c.Close() })
 		return c
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("the server was not asked")
 		return nil
 	}
@@ -104,12 +106,14 @@ func wantSaid(t *testing.T, c net.Conn, want string) {
 	}
 }
 
-// idleLoad wants no connection counted on an endpoint of db.
+// idleLoad wants no connection counted on an endpoint of db, once those that were
+// recorded have been put away.
 func (b *bed) idleLoad() {
 	b.t.Helper()
-	for _, e := range b.set.Get("db").Endpoints() {
-		if e.Active != 0 {
-			b.t.Errorf("endpoint %v counts %d", e.Addr, e.Active)
+	busy := func(e cluster.State) bool { return e.Active != 0 }
+	for end := time.Now().Add(patience); slices.ContainsFunc(b.set.Get("db").Endpoints(), busy); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			b.t.Fatalf("still counted: %+v", b.set.Get("db").Endpoints())
 		}
 	}
 }
@@ -212,7 +216,8 @@ func TestWhatBecomesOfAGuessIsNoNewsToASilentCaller(t *testing.T) {
 				if _, err := c.Read(make([]byte, 1)); !isTimeout(err) {
 					t.Errorf("the caller was told %v", err)
 				}
-				c.SetReadDeadline(time.Now().Add(20 * time.Second))
+				c.SetReadDeadline(time.Now().Add(patience))
+				b.idleLoad() // it has been noticed
 				return c
 			}
 			b.wantRequest(gone())

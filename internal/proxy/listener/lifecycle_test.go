@@ -25,7 +25,7 @@ import (
 )
 
 func TestFault69ADrainLetsConnectionsEndAndThenCutsThem(t *testing.T) {
-	b := newBed(t, options{tune: func(o *Options) { o.Drain = 500 * time.Millisecond }})
+	b := newBed(t, options{tune: func(o *Options) { o.Drain = 2 * time.Second }})
 	c := b.dial("93.184.216.34:7")
 	ping := func() error {
 		io.WriteString(c, "x")

@@ -44,12 +44,15 @@ func (r *records) Add(rec *decision.Record) {
 	r.new <- struct{}{}
 }
 
+// patience bounds every wait of a test; it is reached only by a failure.
+const patience = time.Minute
+
 // next waits for the next record.
 func (r *records) next(t *testing.T) decision.Record {
 	t.Helper()
 	select {
 	case <-r.new:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no record was written")
 	}
 	r.mu.Lock()
@@ -217,7 +220,7 @@ func (b *bed) dial(original string) net.Conn {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(patience))
 	b.t.Cleanup(func() { c.Close() })
 	return c
 }
@@ -235,7 +238,7 @@ func (b *bed) wantRefused(t *testing.T, original string) {
 	b.goTo(original)
 	c, err := net.Dial("tcp", b.ln.Addr().String())
 	if err == nil {
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(time.Now().Add(patience))
 		_, err = c.Read(make([]byte, 1))
 		c.Close()
 	}
