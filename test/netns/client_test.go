@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -52,7 +53,7 @@ func clientGet(ctx context.Context, args []string) error {
 	}
 	seen := map[string]int{}
 	for range n {
-		seen[once(ctx, http.DefaultClient, args[1])]++
+		seen[once(ctx, http.DefaultClient, http.MethodGet, args[1])]++
 	}
 	var lines []string
 	for what, count := range seen {
@@ -63,8 +64,8 @@ func clientGet(ctx context.Context, args []string) error {
 	return nil
 }
 
-func once(ctx context.Context, c *http.Client, url string) string {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func once(ctx context.Context, c *http.Client, method, url string) string {
+	r, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return err.Error()
 	}
@@ -81,17 +82,28 @@ func once(ctx context.Context, c *http.Client, url string) string {
 	return strconv.Itoa(a.StatusCode) + " " + line
 }
 
-// load URL [fresh]: requests without a pause until standard input ends, each on
-// a connection of its own if they are to be fresh; prints when each began, when
-// it ended (both in ns), and what came.
+// load URL [fresh|post|h2]: requests without a pause until standard input ends,
+// each on a connection of its own if they are to be fresh, or as POST, which
+// nobody sends twice, or on HTTP/2; prints when each began, when it ended (both in
+// ns), and what came.
 func clientLoad(ctx context.Context, args []string) error {
 	ctx, stop := untilStdin(ctx)
 	defer stop()
 	out := bufio.NewWriter(os.Stdout)
-	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: len(args) > 1 && args[1] == "fresh"}}
+	way := strings.Join(args[1:], " ")
+	t := &http.Transport{DisableKeepAlives: way == "fresh", TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	method := http.MethodGet
+	switch way {
+	case "post":
+		method = http.MethodPost
+	case "h2":
+		t.Protocols = new(http.Protocols)
+		t.Protocols.SetUnencryptedHTTP2(true)
+	}
+	c := &http.Client{Transport: t}
 	for more := true; more; more = ctx.Err() == nil {
 		begin := time.Now()
-		what := once(context.WithoutCancel(ctx), c, args[0])
+		what := once(context.WithoutCancel(ctx), c, method, args[0])
 		fmt.Fprintln(out, begin.UnixNano(), time.Now().UnixNano(), what)
 		if err := out.Flush(); err != nil {
 			return err
@@ -214,7 +226,7 @@ func clientMPTCP(ctx context.Context, args []string) error {
 	d := new(net.Dialer)
 	d.SetMultipathTCP(true)
 	c := &http.Client{Transport: &http.Transport{DialContext: d.DialContext}}
-	fmt.Println(once(ctx, c, args[0]))
+	fmt.Println(once(ctx, c, http.MethodGet, args[0]))
 	return nil
 }
 
