@@ -104,7 +104,8 @@ func (s *Server) Panics() uint64 { return s.panics.Load() + s.upstream.Panics() 
 func (s *Server) Ignored() uint64 { return s.network.Ignored() }
 
 // Serve answers on the packet connections and listeners until ctx ends, then
-// closes them and returns when the last answer is out. It returns nil then, and
+// closes them, gives connections a moment to bring what is on its way, and
+// returns when the last answer is out. It returns nil then, and
 // otherwise the error that kept it from reading. It may be called again with
 // other sockets.
 func (s *Server) Serve(ctx context.Context, packets []*net.UDPConn, streams []net.Listener) error {

@@ -28,7 +28,7 @@ func (s *Server) servePackets(ctx context.Context, conn *net.UDPConn) error {
 	for failures := 0; ; {
 		n, oobn, flags, peer, err := conn.ReadMsgUDPAddrPort(buf, oob)
 		switch {
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil: // a question that was read is answered
 			return nil
 		case errors.Is(err, net.ErrClosed), err != nil && failures == maxReadErrors:
 			return fmt.Errorf("read DNS questions on %s: %w", conn.LocalAddr(), err)

@@ -92,6 +92,48 @@ func TestRepliesComeFromTheAddressAsked(t *testing.T) {
 	}
 }
 
+// TestFault69ADrainAnswersQuestionsOnTheirWay ends Serve while callers are
+// connected, of whom one has not asked yet.
+func TestFault69ADrainAnswersQuestionsOnTheirWay(t *testing.T) {
+	s := serverOf(&world{}, declared(), mesh.RegistryOnly)
+	udp, l := sockets(t, "udp4", "127.0.0.1")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, []*net.UDPConn{udp}, []net.Listener{l}) }()
+	ask := func(c *dns.Conn) {
+		t.Helper()
+		q := new(dns.Msg)
+		q.SetQuestion("vip.corp.", dns.TypeA)
+		if err := c.WriteMsg(q); err != nil {
+			t.Fatal(err)
+		}
+		if reply, err := c.ReadMsg(); err != nil || len(reply.Answer) != 1 {
+			t.Errorf("%v, %v", reply, err)
+		}
+	}
+	var conns []*dns.Conn
+	for range 2 {
+		c, err := dns.DialTimeout("tcp", l.Addr().String(), 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		conns = append(conns, c)
+	}
+	ask(conns[1]) // the first, accepted before, has not asked yet
+	cancel()
+	// Longer than it takes to close what waits: there is nothing to see.
+	time.Sleep(50 * time.Millisecond)
+	for _, c := range conns {
+		ask(c)
+		ask(c)
+		c.Close()
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // upstreamServer is a name server on loopback that gives 200 addresses for
 // www.baidu.com, truncated where they do not fit.
 func upstreamServer(t *testing.T) netip.AddrPort {

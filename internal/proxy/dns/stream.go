@@ -15,6 +15,7 @@ const (
 	maxConns  = 256 // TCP connections at one time
 	pipelined = 32  // questions of one connection being answered at one time
 	idleTime  = 30 * time.Second
+	lastTime  = time.Second // for questions on their way when Serve is to end
 	writeTime = 5 * time.Second
 )
 
@@ -26,10 +27,7 @@ func (s *Server) serveListener(ctx context.Context, l net.Listener, conns chan s
 	for failures := 0; ; {
 		conn, err := l.Accept()
 		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				_ = conn.Close()
-			}
+		case err != nil && ctx.Err() != nil: // who was accepted is served
 			return nil
 		case errors.Is(err, net.ErrClosed), err != nil && failures == maxReadErrors:
 			return fmt.Errorf("accept DNS connections on %s: %w", l.Addr(), err)
@@ -62,7 +60,8 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 		room    = make(chan struct{}, pipelined)
 	)
 	defer wg.Wait()
-	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })()
+	last := func() { _ = conn.SetReadDeadline(time.Now().Add(lastTime)) }
+	defer context.AfterFunc(ctx, last)()
 	send := func(reply []byte) {
 		writing.Lock()
 		defer writing.Unlock()
@@ -72,8 +71,13 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn) {
 	}
 	alive := context.WithoutCancel(ctx)
 	for {
-		if conn.SetReadDeadline(time.Now().Add(idleTime)) != nil || ctx.Err() != nil {
-			return
+		if ctx.Err() == nil {
+			if conn.SetReadDeadline(time.Now().Add(idleTime)) != nil {
+				return
+			}
+			if ctx.Err() != nil { // meanwhile
+				last()
+			}
 		}
 		wire, err := readFrame(conn)
 		if err != nil {
