@@ -80,7 +80,7 @@ func words(err error) string {
 // after a pause. All of it must be at hand, and nothing told to the caller.
 func (x *exchange) again(failed error, rt *config.Route) (again, late bool) {
 	x.giveBack()
-	if x.interim > 0 || x.upload.running && !x.first.last {
+	if x.interim > 0 || x.upload.running && !x.first.last && !x.upload.atHand() {
 		return false, false
 	}
 	if failed != nil {

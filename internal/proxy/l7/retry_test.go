@@ -149,6 +149,69 @@ func TestACallThatFailedInVainIsTriedAgain(t *testing.T) {
 	}
 }
 
+// A body that comes piece by piece behind its head is kept, up to a bound, with
+// what belongs to it.
+func TestABodyThatCameLaterIsSentOnceMore(t *testing.T) {
+	for _, tt := range []struct{ size, tries int }{{0, 2}, {1, 2}, {5000, 2}, {16 << 10, 2}, {16<<10 + 1, 1}, {100_000, 1}} {
+		var bodies []string
+		up := newEndpoint2(t, nil, func(f *framer) {
+			for n := 1; n <= tt.tries; n++ {
+				id, _ := f.request()
+				body, over := "", false
+				for !over {
+					switch fr := f.next().(type) {
+					case *http2.DataFrame:
+						body, over = body+string(fr.Data()), fr.StreamEnded()
+						if n := uint32(len(fr.Data())); n > 0 {
+							f.must(f.WriteWindowUpdate(0, n))
+							if !over {
+								f.must(f.WriteWindowUpdate(id, n))
+							}
+						}
+					case *http2.MetaHeadersFrame:
+						over = fr.StreamEnded()
+						body += fields(fr)
+					}
+				}
+				bodies = append(bodies, body)
+				f.head(id, true, ":status", "200", "grpc-status", "14")
+			}
+			f.serve(nil)
+		})
+		r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up}, http: config.HTTP2, change: func(rt *config.Route) {
+			rt.Retry = config.Retry{Attempts: 1, Unavailable: true}
+			rt.Timeout = patience
+		}})
+		f := r.frames()
+		f.head(1, false, ":method", "POST", ":scheme", "http", ":path", "/s/m", ":authority", "x.example", "content-type", "application/grpc", "te", "trailers")
+		waitFor(t, func() bool { return r.clusters.Get("outbound|80||x.example").Endpoints()[0].Active == 1 })
+		body := strings.Repeat("b", tt.size)
+		for rest := body; len(rest) > 0; {
+			n := min(len(rest), 1000)
+			if tt.size > 60_000 {
+				n = min(len(rest), 16<<10)
+			}
+			f.must(f.WriteData(1, false, []byte(rest[:n])))
+			if rest = rest[n:]; len(rest) > 0 && tt.size > 60_000 {
+				time.Sleep(time.Millisecond) // the window
+			}
+		}
+		f.head(1, true, "x-sum", "1")
+		f.answer(1)
+		if rec := r.record(); int(rec.Tries) != tt.tries || rec.Received != int64(tt.size) || rec.Status != 200 {
+			t.Errorf("%d bytes: %d tries, %d received, %d", tt.size, rec.Tries, rec.Received, rec.Status)
+		}
+		for i, got := range bodies {
+			if got != body+"x-sum: 1\n" {
+				t.Errorf("%d bytes: the endpoint got %d in try %d", tt.size, len(got), i+1)
+			}
+		}
+		if len(bodies) != tt.tries {
+			t.Errorf("%d bytes: %d bodies", tt.size, len(bodies))
+		}
+	}
+}
+
 // A call that streams has not all of its body at hand: it is never sent twice.
 func TestACallThatStreamsIsNotTriedAgain(t *testing.T) {
 	var came atomic.Int64

@@ -21,7 +21,7 @@ var (
 // An upload is the body of a request on its way to the endpoint, from the
 // moment a goroutine takes it over until done is received from. Between these
 // the goroutine owns size, err and received, reads from the caller and writes to the
-// upstream.
+// upstream; once last is set it leaves what was kept alone.
 type upload struct {
 	done     chan struct{}
 	size     measure // what passed so far
@@ -31,11 +31,36 @@ type upload struct {
 	last     atomic.Bool // the last piece is at hand or gone
 	err      error       // why it did not get through; nil: it did
 	received int64
+
+	keeps   bool   // all of the body so far is in kept, to be sent once more if need be
+	kept    []byte // with what came with the head
+	trailer []byte
+	ended   time.Time // when the last piece came
 }
+
+// maxReplay bounds a body that is kept while it passes.
+const maxReplay = 16 << 10
+
+// keep keeps one more piece, while there is room.
+func (u *upload) keep(p piece) {
+	if u.keeps = u.keeps && len(u.kept)+len(p.data) <= maxReplay; u.keeps {
+		u.kept = append(u.kept, p.data...)
+	}
+	if p.last {
+		u.trailer, u.ended = p.trailer, time.Now()
+	}
+}
+
+// atHand reports whether all of the body was kept.
+func (u *upload) atHand() bool { return u.last.Load() && u.keeps }
 
 func (u *upload) reset() {
 	u.running, u.err, u.received = false, nil, 0
 	u.pace.reset()
+	u.keeps, u.trailer = false, nil
+	if cap(u.kept) > maxKept {
+		u.kept = nil
+	}
 	u.stopping.Store(false)
 	u.last.Store(false)
 }
@@ -45,6 +70,10 @@ func (u *upload) reset() {
 func (x *exchange) startUpload(left piece) {
 	x.upload.running = true
 	x.upload.last.Store(left.last)
+	if streams := x.toH2 != nil && x.up == upstream(x.toH2); streams && !x.first.last { // no other can say that it did not look at it
+		x.upload.keeps, x.upload.kept = true, x.upload.kept[:0]
+		x.upload.keep(piece{data: x.first.data})
+	}
 	if !left.last && !x.isGRPC() { // calls may be silent, and have deadlines
 		x.upload.pace.begin(x.server, x.caller.stopReading)
 	}
@@ -91,6 +120,7 @@ func (x *exchange) passUp(from caller, to upstream, left piece) {
 			return
 		}
 		u.received += int64(len(p.data))
+		u.keep(p)
 		if last = p.last; last {
 			u.last.Store(true)
 			if x.timeout > 0 {
@@ -110,9 +140,17 @@ func (x *exchange) recallUpload() {
 	if !x.upload.running {
 		return
 	}
+	u := &x.upload
 	x.up.Cut()
-	<-x.upload.done
-	x.upload.reset()
+	<-u.done
+	if u.atHand() {
+		x.first, x.whole = piece{data: u.kept, last: true, trailer: u.trailer}, true
+		x.rec.Received = int64(len(u.kept))
+		if u.kept = nil; x.timeout > 0 {
+			x.deadline = u.ended.Add(x.timeout)
+		}
+	}
+	u.reset()
 }
 
 // stopUpload ends the upload if it runs, and waits for it.
