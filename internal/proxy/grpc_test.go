@@ -135,7 +135,7 @@ func TestFault45GRPCInterop(t *testing.T) {
 				"custom_metadata":             interop.DoCustomMetadata,
 			} {
 				t.Run(name, func(t *testing.T) {
-					ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 					defer cancel()
 					does(ctx, service)
 				})

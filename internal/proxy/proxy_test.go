@@ -155,7 +155,7 @@ func (w *world) write(yaml string) {
 
 func (w *world) await(what string, ok func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("waited in vain until %s; access log:\n%s\nlog:\n%s", what, w.access.String(), w.log.String())
 		}
@@ -172,7 +172,7 @@ func (w *world) get(host, original string) (int, string, error) {
 		return 0, "", err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", host)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {

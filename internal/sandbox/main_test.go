@@ -122,7 +122,7 @@ func open(t testing.TB, o Options) *Sandbox {
 }
 
 // patience is how long a test waits for what should come at once.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // program is the command line of programMain.
 func program(args ...string) []string {

@@ -340,19 +340,20 @@ func TestAStatusThatDoesNotCome(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := AskStatus(ctx, o.Workload.Name); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a run that is stopped: %v", err)
 	}
 	var accepting sync.WaitGroup
-	defer accepting.Wait()
+	defer func() { ln.Close(); accepting.Wait() }()
 	accepting.Go(func() {
-		for range 2 { // the first came above
-			if c, err := ln.Accept(); err == nil {
-				c.Close()
+		for { // the first came above, if it came
+			c, err := ln.Accept()
+			if err != nil {
+				return
 			}
+			c.Close()
 		}
 	})
 	if _, err := AskStatus(t.Context(), o.Workload.Name); !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, syscall.ECONNRESET) {

@@ -168,7 +168,7 @@ func (f *follower) awaitLog(want string) {
 
 func eventually(t *testing.T, ok func() bool, failure func() string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal(failure())
 		}

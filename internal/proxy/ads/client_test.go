@@ -114,7 +114,7 @@ func (r *rig) stream() *plane {
 
 func get[V any](t *testing.T, c <-chan V) V {
 	t.Helper()
-	limit := time.NewTimer(20 * time.Second)
+	limit := time.NewTimer(time.Minute)
 	defer limit.Stop()
 	select {
 	case v := <-c:
