@@ -16,9 +16,13 @@ import (
 // A conn is one caller's connection, of HTTP/1 unless it begins otherwise.
 type conn struct {
 	server  *Server
+	front   *Front
+	place   int // in front.conns, guarded by front.mu
 	down    *transport.Conn
 	manager *config.HTTPManager
-	base    *decision.Record
+	base    *decision.Record // nil while it rests
+	facts   facts            // while it rests
+	done    func()
 	state   atomic.Int32
 	begun   bool            // a head was read: no preface can come any more
 	streams bool            // it speaks HTTP/2, and down gives its preface back
@@ -53,7 +57,9 @@ func (c *conn) awake() bool {
 	return c.state.CompareAndSwap(waiting, busy)
 }
 
-func (c *conn) serve(ctx context.Context) {
+// serve serves requests until the connection is over, or rests: c is another
+// goroutine's then.
+func (c *conn) serve(ctx context.Context) (rests bool) {
 	for {
 		c.state.Store(waiting)
 		patience := idleTimeout
@@ -61,8 +67,11 @@ func (c *conn) serve(ctx context.Context) {
 			patience = DrainGrace
 		}
 		c.down.SetTimeout(patience)
+		if c.rest() {
+			return true
+		}
 		if c.down.WaitEvent() != nil || !c.burst(ctx) {
-			return
+			return false
 		}
 	}
 }

@@ -120,24 +120,12 @@ func (s *Server) NextID() uint64 { return s.ids.Add(1) }
 // Panics counts the requests that ended in a panic.
 func (s *Server) Panics() uint64 { return s.panics.Load() }
 
-// Serve serves requests on down until either end is done, and closes it: those of
-// HTTP/2 if it begins with the preface of that or base says so already (TLS
-// agreed on it), else those of HTTP/1. base holds what the listener found out
-// (Downstream, Original, Name, Listener, Chain, Policy); each request's record
-// starts as a copy of it. drain ending drains: the exchange at hand, or the
-// next one within DrainGrace, is finished with "connection: close", streams after
-// GOAWAY. ctx ending ends all at once, with a reset.
+// Serve serves requests on one connection as a Front does, and returns when it
+// is over.
 func (s *Server) Serve(ctx, drain context.Context, down *transport.Conn, m *config.HTTPManager, base *decision.Record) {
-	if base.Protocol == decision.HTTP2 {
-		s.serveStreams(ctx, drain, down, m, base)
-		return
-	}
-	c := &conn{server: s, down: down, manager: m, base: base, ending: drain}
-	defer func() { _ = down.Close() }()
-	defer context.AfterFunc(drain, c.drain)()
-	defer context.AfterFunc(ctx, down.Cut)()
-	c.serve(ctx)
-	if c.streams {
-		s.serveStreams(ctx, drain, down, m, base)
-	}
+	f := s.Front(ctx, drain)
+	defer f.Close()
+	over := make(chan struct{})
+	f.Serve(down, m, base, func() { close(over) })
+	<-over
 }

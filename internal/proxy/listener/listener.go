@@ -100,21 +100,30 @@ func New(o Options) *Listener {
 func (l *Listener) Serve(ctx context.Context, ln net.Listener) error {
 	sweeper := l.o.Sweeper
 	var wg sync.WaitGroup
+	defer wg.Wait()
 	if sweeper == nil {
 		sweeper = new(transport.Sweeper)
 		sweeping, stop := context.WithCancel(context.WithoutCancel(ctx))
 		wg.Go(func() { sweeper.Run(sweeping) })
-		defer wg.Wait()
 		defer stop()
 	}
-	s := &server{Listener: l, sweeper: sweeper, bound: ln.Addr()}
+	lot, err := transport.NewLot()
+	if err != nil {
+		return errors.Join(fmt.Errorf("prepare to accept captured connections: %w", err), ln.Close())
+	}
+	wg.Go(lot.Run)
+	defer func() { _ = lot.Close() }() // nobody waits there any more
+	s := &server{Listener: l, sweeper: sweeper, lot: lot, bound: ln.Addr()}
+	s.left = s.leave
 	var cut context.CancelFunc
 	s.hard, cut = context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	var late context.CancelFunc
 	s.heard, late = context.WithCancel(s.hard)
 	defer late()
-	err := s.accept(ctx, ln)
+	s.front = l.o.HTTP.Front(s.hard, ctx)
+	defer s.front.Close()
+	err = s.accept(ctx, ln)
 	l.o.Closed()
 	s.drain(late, cut)
 	if ctx.Err() != nil {
@@ -127,15 +136,18 @@ func (l *Listener) Serve(ctx context.Context, ln net.Listener) error {
 type server struct {
 	*Listener
 	sweeper *transport.Sweeper
+	lot     *transport.Lot
+	front   *l7.Front
 	bound   net.Addr
 	conns   sync.WaitGroup
+	left    func()          // leave
 	hard    context.Context //nolint:containedctx // ends with this Serve: the time at which draining is over
 	heard   context.Context //nolint:containedctx // likewise: until when what a caller says first is listened to
 }
 
 // accept returns when ctx ended or ln broke, with ln closed.
 func (s *server) accept(ctx context.Context, ln net.Listener) error {
-	callers, err := transport.NewAcceptor(ln)
+	callers, err := transport.NewAcceptor(ln, s.lot)
 	if err != nil {
 		return fmt.Errorf("accept captured connections on %s: %w", s.bound, err)
 	}
@@ -152,7 +164,8 @@ func (s *server) accept(ctx context.Context, ln net.Listener) error {
 			if n := wait.over(); n > 0 {
 				s.o.Logger.Info("accepting connections again", "listener", s.bound.String(), "pauses", n)
 			}
-			s.conns.Go(func() { s.serve(ctx, c) })
+			s.conns.Add(1)
+			go s.serve(c)
 		case ctx.Err() != nil:
 			return nil
 		case isPassing(err):
@@ -177,43 +190,56 @@ func (s *server) drain(late, cut context.CancelFunc) {
 	s.conns.Wait()
 }
 
-// serve serves one connection to its end and writes its record, unless that is
-// l7's, which writes one per request.
-func (s *server) serve(ctx context.Context, c net.Conn) {
+// serve serves one connection to its end, or hands it to l7, which says when it
+// has left.
+func (s *server) serve(c net.Conn) {
 	conn := transport.New(c, nil)
 	s.sweeper.Adopt(conn)
 	rec := &decision.Record{ID: s.o.HTTP.NextID(), Start: time.Now(), Protocol: decision.TCP, Downstream: conn.Peer()}
-	ours := true
+	if m := s.begin(conn, rec, s.enter()); m != nil {
+		s.front.Serve(conn, m, rec, s.left)
+		return
+	}
+	s.leave()
+}
+
+// leave ends what accepting a connection began.
+func (s *server) leave() {
+	s.open.Add(-1)
+	s.conns.Done()
+}
+
+// begin finds out what a connection is. One of bytes it serves to its end and
+// writes its record; of one of requests, of which l7 writes a record for each, it
+// returns what serves it.
+func (s *server) begin(conn *transport.Conn, rec *decision.Record, room room) (requests *config.HTTPManager) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.o.Logger.Error("panic while serving a connection, which is closed; this is a fault of the proxy", "panic", p, "original", rec.Original, "stack", string(debug.Stack()))
-			rec.Reason, rec.Err, ours = decision.Internal, fmt.Sprint(p), true
+			rec.Reason, rec.Err = decision.Internal, fmt.Sprint(p)
 			_ = conn.Reset() // the caller learns that there is no answer
 		}
-		_ = conn.Close() // whoever served it has closed it already
-		if ours {
+		if requests == nil {
+			_ = conn.Close() // whoever served it has closed it already
 			rec.Duration = time.Since(rec.Start)
 			s.o.Log.Add(rec)
 		}
 	}()
-	room := s.enter()
-	defer s.open.Add(-1)
 	chain, g := s.admit(s.heard, conn, rec, room)
 	defer g.drop()
 	switch {
 	case chain == nil, room != some && chain.HTTP == nil:
 		_ = conn.Reset() // the record says why
 	case chain.HTTP != nil:
-		g.drop()
-		ours = false
-		s.o.HTTP.Serve(s.hard, ctx, conn, chain.HTTP, rec)
+		return chain.HTTP
 	case chain.TCP != nil:
 		if up, ok := g.take(chain.TCP); ok {
 			up.Serve(s.hard, conn, rec)
-			return
+			return nil
 		}
 		l4.Serve(s.hard, conn, chain.TCP, s.o.Clusters, rec)
 	}
+	return nil
 }
 
 // admit finds the chain for a connection, or nil and the reason in rec. With a

@@ -58,3 +58,22 @@ func closeNow(fd int) error {
 	}
 	return nil
 }
+
+// epollWait is epoll_wait(2) without a wait.
+func epollWait(fd uintptr, events []unix.EpollEvent) (int, error) {
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil //nolint:gosec // G115: at most a length
+}
+
+// epollOnce is epoll_ctl(2) to be told of fd once, when there is something to read.
+func epollOnce(epfd, op, fd int) error {
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLONESHOT, Fd: int32(fd)}                                       //nolint:gosec // G115: a descriptor is an int
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(epfd), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(&event)), 0, 0) //nolint:gosec // G115: as above
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

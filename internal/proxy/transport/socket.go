@@ -14,16 +14,24 @@ import (
 )
 
 // A Socket is a TCP connection that an Acceptor accepted. It differs from a
-// *net.TCPConn in what it costs: the poller learns of it only when somebody has
-// to wait, which for a caller who asks one thing, has its answer and goes is
-// never; and its settings are those of the listening socket. Until then calls take
-// turns, none of which waits.
+// *net.TCPConn in what it costs. Its settings are those of the listening socket;
+// and what it waits for to read it waits for in a Lot at first, so that the poller
+// of the runtime need not know it: a caller who asks one thing, has its answer and
+// goes never gets there. Until then calls take turns, none of which waits.
 type Socket struct {
 	peer netip.AddrPort
+	lot  *Lot // nil: only the poller waits
 
-	mu     sync.Mutex
-	fd     int                    // guarded by mu; -1: closed, or polled's
-	polled atomic.Pointer[polled] // set under mu; nil: the poller does not know the socket
+	mu      sync.Mutex
+	fd      int                    // guarded by mu; -1: closed, or polled's
+	polled  atomic.Pointer[polled] // set under mu; nil: the poller does not know the socket
+	listed  bool                   // guarded by mu; the lot knows the socket
+	waiting bool                   // guarded by mu; in the lot, for a Read or for resting
+	resting Resumer                // guarded by mu
+	often   uint8                  // guarded by mu; waits in the lot in a row that were short
+	rested  int64                  // guarded by mu; on the sweeper's clock, when it began to rest last
+	readBy  time.Time              // guarded by mu; of SetReadDeadline, until the poller has it
+	woken   sync.Cond              // with mu: waiting or polled has changed
 }
 
 // polled is a socket that the poller knows.
@@ -32,17 +40,24 @@ type polled struct {
 	raw  syscall.RawConn
 }
 
-// newSocket takes over fd, which does not block.
-func newSocket(fd int, peer netip.AddrPort) *Socket { return &Socket{peer: peer, fd: fd} }
+// A Resumer is called on a goroutine of its own when its Conn has rested.
+type Resumer interface{ Resume() }
 
-// wait makes the socket known to the poller.
-func (s *Socket) wait() (*polled, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.waitLocked()
+// newSocket takes over fd, which does not block.
+func newSocket(fd int, peer netip.AddrPort, lot *Lot) *Socket {
+	s := &Socket{peer: peer, fd: fd, lot: lot}
+	s.woken.L = &s.mu
+	return s
 }
 
-func (s *Socket) waitLocked() (*polled, error) {
+// poll makes the socket known to the poller.
+func (s *Socket) poll() (*polled, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pollLocked()
+}
+
+func (s *Socket) pollLocked() (*polled, error) {
 	if p := s.polled.Load(); p != nil {
 		return p, nil
 	}
@@ -55,9 +70,71 @@ func (s *Socket) waitLocked() (*polled, error) {
 		return nil, err // which it is not for a new file
 	}
 	p := &polled{f, raw}
+	if !s.readBy.IsZero() {
+		_ = f.SetReadDeadline(s.readBy) // which nobody has closed
+	}
+	if s.listed {
+		s.lot.forget(s, s.fd)
+	}
 	s.fd = -1
 	s.polled.Store(p)
+	s.wakeLocked()
 	return p, nil
+}
+
+// wakeLocked ends waiting in the lot.
+func (s *Socket) wakeLocked() {
+	if !s.waiting {
+		return
+	}
+	s.waiting = false
+	if r := s.resting; r != nil {
+		s.resting = nil
+		go r.Resume()
+		return
+	}
+	s.woken.Broadcast()
+}
+
+// wake is the lot's: something has come.
+func (s *Socket) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wakeLocked()
+}
+
+// A socket that waits this often with less than a second between its rests is one
+// for the poller.
+const (
+	tooOften  = 4
+	longAgain = int64(time.Second)
+)
+
+// parkLocked begins to wait in the lot, unless that is impossible, or too dear.
+func (s *Socket) parkLocked() bool {
+	if s.lot == nil || s.often >= tooOften || !s.lot.park(s, s.fd, s.listed) {
+		return false
+	}
+	s.often++
+	s.listed, s.waiting = true, true
+	return true
+}
+
+// rest waits in the lot without a goroutine, from now on, which is on the
+// sweeper's clock. It reports false if there is something to read already, or if
+// the socket does not wait there.
+func (s *Socket) rest(r Resumer, now int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now-s.rested >= longAgain {
+		s.often = 0
+	}
+	s.rested = now
+	if s.fd < 0 || !quiet(uintptr(s.fd)) || !s.parkLocked() {
+		return false
+	}
+	s.resting = r
+	return true
 }
 
 // A rawSocket is a Socket as package syscall has them.
@@ -88,34 +165,68 @@ func (r *rawSocket) Control(f func(fd uintptr)) error {
 
 // Read calls f until it is done, and waits for something to read in between.
 func (r *rawSocket) Read(f func(fd uintptr) bool) error {
-	p, err := (*Socket)(r).try(f)
+	s := (*Socket)(r)
+	p := s.polled.Load()
 	if p == nil {
-		return err
+		var err error
+		if p, err = s.await(f); p == nil {
+			return err
+		}
 	}
 	return closedAs(p.raw.Read(f))
 }
 
+// await is Read until the poller knows the socket, which it returns then.
+func (s *Socket) await(f func(fd uintptr) bool) (*polled, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.fd >= 0 {
+		if !s.readBy.IsZero() && !time.Now().Before(s.readBy) {
+			return nil, os.ErrDeadlineExceeded
+		}
+		if f(uintptr(s.fd)) {
+			return nil, nil
+		}
+		if !s.parkLocked() {
+			break
+		}
+		s.sleepLocked()
+	}
+	return s.pollLocked()
+}
+
+// sleepLocked waits in the lot until it is woken or out of time.
+func (s *Socket) sleepLocked() {
+	if !s.readBy.IsZero() {
+		defer time.AfterFunc(time.Until(s.readBy), s.wake).Stop()
+	}
+	for s.waiting {
+		s.woken.Wait()
+	}
+}
+
 // Write calls f until it is done, and waits for room to write in between.
 func (r *rawSocket) Write(f func(fd uintptr) bool) error {
-	p, err := (*Socket)(r).try(f)
+	s := (*Socket)(r)
+	p := s.polled.Load()
 	if p == nil {
-		return err
+		var err error
+		if p, err = s.try(f); p == nil {
+			return err
+		}
 	}
 	return closedAs(p.raw.Write(f))
 }
 
-// try calls f unless the poller knows the socket. It returns the socket to wait on;
-// nil if f is done or the socket closed.
+// try calls f unless the poller knows the socket, which it returns then, or if f is
+// not done.
 func (s *Socket) try(f func(fd uintptr) bool) (*polled, error) {
-	if p := s.polled.Load(); p != nil {
-		return p, nil
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fd >= 0 && f(uintptr(s.fd)) {
 		return nil, nil
 	}
-	return s.waitLocked()
+	return s.pollLocked()
 }
 
 // closedAs makes the error of a closed file that of a closed connection. The
@@ -144,10 +255,15 @@ func (s *Socket) Close() error {
 	s.mu.Lock()
 	fd := s.fd
 	s.fd = -1
-	s.mu.Unlock()
 	if fd >= 0 {
+		defer s.mu.Unlock()
+		if s.listed {
+			s.lot.forget(s, fd)
+		}
+		s.wakeLocked()
 		return closeNow(fd)
 	}
+	s.mu.Unlock()
 	if p := s.polled.Load(); p != nil {
 		return closedAs(p.file.Close())
 	}
@@ -180,7 +296,17 @@ func (s *Socket) control(f func(fd int) error) error {
 func (s *Socket) SetDeadline(t time.Time) error { return s.deadline((*os.File).SetDeadline, t) }
 
 // SetReadDeadline bounds reads.
-func (s *Socket) SetReadDeadline(t time.Time) error { return s.deadline((*os.File).SetReadDeadline, t) }
+func (s *Socket) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	if s.fd >= 0 {
+		defer s.mu.Unlock()
+		s.readBy = t
+		s.wakeLocked() // to wait on until then
+		return nil
+	}
+	s.mu.Unlock()
+	return s.deadline((*os.File).SetReadDeadline, t)
+}
 
 // SetWriteDeadline bounds writes.
 func (s *Socket) SetWriteDeadline(t time.Time) error {
@@ -188,7 +314,7 @@ func (s *Socket) SetWriteDeadline(t time.Time) error {
 }
 
 func (s *Socket) deadline(set func(*os.File, time.Time) error, t time.Time) error {
-	p, err := s.wait()
+	p, err := s.poll()
 	if err != nil {
 		return err
 	}
@@ -223,6 +349,7 @@ const (
 // goroutine accepts; Close may be called at any time.
 type Acceptor struct {
 	from interface{ Close() error }
+	lot  *Lot
 	slow net.Listener    // not of TCP
 	raw  syscall.RawConn // nil: slow
 	step func(fd uintptr) bool
@@ -235,8 +362,9 @@ type Acceptor struct {
 
 // NewAcceptor returns an Acceptor on ln, which it takes over: ln is closed when it
 // returns, or by Close. A listening socket of TCP is set up so that what is
-// accepted from it sends at once and has its peer probed.
-func NewAcceptor(ln net.Listener) (*Acceptor, error) {
+// accepted from it sends at once and has its peer probed. What is accepted waits in
+// lot, which may be nil.
+func NewAcceptor(ln net.Listener, lot *Lot) (*Acceptor, error) {
 	t, ok := ln.(*net.TCPListener)
 	if !ok {
 		return &Acceptor{from: ln, slow: ln}, nil
@@ -246,7 +374,7 @@ func NewAcceptor(ln net.Listener) (*Acceptor, error) {
 	if err = errors.Join(err, t.Close()); err != nil {
 		return nil, err
 	}
-	a := &Acceptor{from: f}
+	a := &Acceptor{from: f, lot: lot}
 	a.step = a.acceptStep
 	if a.raw, err = f.SyscallConn(); err == nil {
 		cerr := a.raw.Control(func(fd uintptr) { err = inherited(int(fd)) }) //nolint:gosec // G115: a descriptor is an int
@@ -288,7 +416,7 @@ func (a *Acceptor) Accept() (net.Conn, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	return newSocket(a.fd, a.peer), nil
+	return newSocket(a.fd, a.peer, a.lot), nil
 }
 
 func (a *Acceptor) acceptStep(fd uintptr) bool {

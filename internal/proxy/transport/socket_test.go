@@ -14,6 +14,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// lot is one that runs until the test ends.
+func lot(t *testing.T) *Lot {
+	t.Helper()
+	l, err := NewLot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(l.Run)
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	return l
+}
+
 // acceptor listens, and accepts as the proxy does.
 func acceptor(t *testing.T, address string) (a *Acceptor, at string) {
 	t.Helper()
@@ -22,7 +35,7 @@ func acceptor(t *testing.T, address string) (a *Acceptor, at string) {
 		t.Fatal(err)
 	}
 	at = ln.Addr().String()
-	if a, err = NewAcceptor(ln); err != nil {
+	if a, err = NewAcceptor(ln, lot(t)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { a.Close() })
@@ -172,7 +185,7 @@ func TestAClosedAcceptorWakesAccept(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := NewAcceptor(ln)
+		a, err := NewAcceptor(ln, lot(t))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -167,6 +167,20 @@ func (w *writing) next(fd uintptr) bool {
 	return true
 }
 
+// Rest is WaitEvent without a goroutine: it returns at once, and r is resumed once
+// WaitEvent would return. The caller may not touch c any more then. It reports
+// false, and nothing waits, if c is of no kind that can rest, if there is
+// something to read, and while it would rest for so short that waiting is cheaper.
+func (c *Conn) Rest(r Resumer) bool {
+	return c.CanRest() && c.Conn.(*Socket).rest(r, c.sweeper.clock.Load())
+}
+
+// CanRest reports whether Rest is worth a try.
+func (c *Conn) CanRest() bool {
+	s, ok := c.Conn.(*Socket)
+	return ok && c.sweeper != nil && len(c.head) == 0 && s.polled.Load() == nil
+}
+
 // errTimedOut is what reads and writes of a swept Conn end with.
 var errTimedOut = fmt.Errorf("connection idle for too long: %w", os.ErrDeadlineExceeded)
 

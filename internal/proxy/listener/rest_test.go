@@ -1,0 +1,71 @@
+package listener
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"net/http"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/fairlead/fairlead/internal/decision"
+)
+
+// TestAConnectionThatWaitsForARequestHoldsNoGoroutine and nevertheless tells the
+// same of each request, and ends with a drain.
+func TestAConnectionThatWaitsForARequestHoldsNoGoroutine(t *testing.T) {
+	b := newBed(t, options{closed: true})
+	c := b.dial("93.184.216.34:80")
+	answers := bufio.NewReader(c)
+	var records []decision.Record
+	for range 6 {
+		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, answer.Body)
+		rec := b.records.next(t)
+		records = append(records, decision.Record{
+			Downstream: rec.Downstream, Original: rec.Original, Name: rec.Name, Listener: rec.Listener, Chain: rec.Chain,
+			Policy: rec.Policy, Protocol: rec.Protocol, Status: rec.Status, Reason: rec.Reason,
+		})
+		if len(records) == 1 {
+			awaitRest(t)
+		}
+	}
+	if r := records[0]; r.Name != "db.test" || !r.Original.IsValid() || !r.Downstream.IsValid() || r.Listener == "" || r.Chain == "" {
+		t.Errorf("record %+v", r)
+	}
+	for i, r := range records {
+		if diff := cmp.Diff(records[0], r, cmp.Comparer(func(a, b decision.Record) bool { return same(&a, &b) })); diff != "" {
+			t.Errorf("record %d differs: %s", i, diff)
+		}
+	}
+	b.stop()
+	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("a drain left a waiting connection: %d, %v", n, err)
+	}
+}
+
+func same(a, b *decision.Record) bool {
+	return a.Downstream == b.Downstream && a.Original == b.Original && a.Name == b.Name && a.Listener == b.Listener &&
+		a.Chain == b.Chain && a.Policy == b.Policy && a.Protocol == b.Protocol && a.Status == b.Status && a.Reason == b.Reason
+}
+
+func awaitRest(t *testing.T) {
+	t.Helper()
+	stacks := make([]byte, 1<<20)
+	for range 1000 {
+		if !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("l7.(*conn)")) {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Error("a goroutine waits for the next request")
+}
