@@ -3,6 +3,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strconv"
@@ -284,7 +285,32 @@ func TestFault67AHalfOpenPeerIsNoticed(t *testing.T) {
 		beside.awaitMore(10)
 		beside.wantPagesOnly()
 		b.want("once the wire is whole again", b.in("client", "echo again | client raw echo.example:7777"), 0, "again")
+
+		// What is reset is noticed at once, and a connection that was only kept costs
+		// no request.
+		talking = b.start("exec", "client", "--", "client", "hold", "echo.example:7777")
+		talking.await("holding\n")
+		b.reset(at(first, 7777))
+		talking.await("failed: after ")
+		for range 3 {
+			b.want("a request", b.in("client", "curl -sS -X POST http://www.baidu.com"), 0, "the page")
+			b.reset(at(baidu4, 80))
+		}
 	})
+}
+
+// reset ends the host's connections to an endpoint, with a reset to it, as if one
+// had come.
+func (b *bed) reset(to netip.AddrPort) {
+	b.Helper()
+	if err := b.InHost(func() error {
+		if out, err := exec.Command("ss", "-K", "dst", to.Addr().String(), "dport", "=", strconv.Itoa(int(to.Port()))).CombinedOutput(); err != nil {
+			return fmt.Errorf("ss -K: %w: %s", err, out)
+		}
+		return nil
+	}); err != nil {
+		b.Fatal(err)
+	}
 }
 
 // nft changes the packet filter of the internet.

@@ -10,6 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// The number is a promise: what notices a vanished peer, for those who wait for it
+// and for those who send to it, adds up to no more.
+func TestFault67AVanishedPeerIsNoticedWithinFifteenSeconds(t *testing.T) {
+	k := KeepAlive()
+	waiting := k.Idle + time.Duration(k.Count)*k.Interval
+	sending := lostPeer + tick*shards/peersPerTick
+	if waiting > 15*time.Second || sending > 15*time.Second {
+		t.Errorf("after %s while we wait for it, %s while we send", waiting, sending)
+	}
+}
+
 func TestPeersAreLostWhenTheyConfirmNothing(t *testing.T) {
 	const second = int64(time.Second)
 	type look struct {
