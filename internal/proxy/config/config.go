@@ -83,7 +83,7 @@ type Match struct {
 	Prefixes     []netip.Prefix // original destination
 	ServerNames  []string       // SNI: exact, or "*.suffix" (as written, lower case)
 	Transport    string         // "tls", "raw_buffer" or "" for any
-	Applications []string       // "http/1.0", "http/1.1", "h2c"
+	Applications []string       // what HTTP without TLS is ("http/1.0", "http/1.1", "h2c") and what TLS offers by ALPN
 }
 
 // A TCPProxy passes bytes to a cluster.
