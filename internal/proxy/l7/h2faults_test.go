@@ -102,15 +102,16 @@ func TestFault43NothingReachesTheEndpointThatCouldSplitARequest(t *testing.T) {
 		"more than it says, at end": {"4", "hello", true, ""},
 	} {
 		t.Run("a body of "+name, func(t *testing.T) {
-			ended := make(chan string, 1)
+			came, ended := make(chan struct{}), make(chan string, 1)
 			up := newEndpoint(t, func(c *client) {
+				close(came)
 				b, _ := io.ReadAll(c.r)
 				ended <- string(b)
 			})
 			r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up.addr}})
 			f := r.frames()
 			f.head(1, false, with("content-length", tt.length)...)
-			waitFor(t, func() bool { return r.active() == 1 })
+			<-came
 			f.must(f.WriteData(1, tt.end, []byte(tt.data)))
 			if code := f.reset(1); code != protocol {
 				t.Errorf("reset with %v", code)

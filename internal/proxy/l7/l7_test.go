@@ -361,7 +361,7 @@ func TestAnEmptyLineBeginsNoRequest(t *testing.T) {
 			c.say(ok)
 		}
 	})
-	r.server.headTimeout = 100 * time.Millisecond
+	r.server.headTimeout = 250 * time.Millisecond
 	c := r.dial()
 	c.say(get + "\r\n")
 	c.hear(ok)

@@ -14,7 +14,8 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/config"
 )
 
-const routeTimeout = 100 * time.Millisecond
+// routeTimeout is long enough for all that has to come before it.
+const routeTimeout = 300 * time.Millisecond
 
 // timed is one, with a route that has a timeout.
 func timed(t *testing.T, up netip.AddrPort) *rig {
@@ -121,7 +122,7 @@ func TestARequestThatTimesOutIsNotSentTwice(t *testing.T) {
 		c.hear(get) // and is still thinking
 		c.ended()
 	}, func(c *client) { c.t.Fatal("the request came a second time") })
-	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up.addr}, change: func(r *config.Route) { r.Timeout = 200 * time.Millisecond }})
+	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up.addr}, change: func(r *config.Route) { r.Timeout = 2 * routeTimeout }})
 	c := r.dial()
 	c.say(get)
 	c.hear(ok)
@@ -148,6 +149,7 @@ func TestFault39SlowHeadIsAnswered408(t *testing.T) {
 	if first.Status != 408 || first.Protocol != decision.HTTP11 || string(first.Path) != "/" || first.ID == 0 {
 		t.Errorf("record %+v", first)
 	}
+	r.server.headTimeout = patience
 	c = r.dial()
 	c.say("GET / HTTP/1.1 and so on\r\n\r\n")
 	c.answer("GET")
