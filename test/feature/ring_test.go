@@ -136,7 +136,7 @@ func (r *ring) now() *config.Config {
 // await waits until the configuration is as wanted.
 func (r *ring) await(what string, ok func(*config.Config) bool) *config.Config {
 	r.t.Helper()
-	limit := time.NewTimer(20 * time.Second)
+	limit := time.NewTimer(time.Minute)
 	defer limit.Stop()
 	for {
 		if c := r.now(); ok(c) {
@@ -289,7 +289,7 @@ func tellTarget(b *strings.Builder, c *config.FilterChain) {
 // synced waits until the only proxy has acknowledged everything.
 func (r *ring) synced() ads.ProxyStatus {
 	r.t.Helper()
-	limit := time.Now().Add(20 * time.Second)
+	limit := time.Now().Add(time.Minute)
 	for time.Now().Before(limit) {
 		if all := r.plane.Status(); len(all) == 1 && !slices.ContainsFunc(all[0].Types, func(s ads.TypeStatus) bool { return s.State() != ads.Synced }) {
 			return all[0]
