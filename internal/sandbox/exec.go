@@ -131,9 +131,12 @@ func ExecClient(ctx context.Context, conn *net.UnixConn, c Command) (code int, e
 	defer func() { err = errors.Join(err, view.close()) }()
 	ch := peer.NewChannel(conn)
 	o := order{Start: &start{Args: toBytes(c.Args), Env: toBytes(c.Env), Dir: []byte(c.Dir), Terminal: view.terminal}}
+	got := catchSignals() // the command may say that it runs before the supervisor does
+	defer signal.Stop(got)
 	if err := ch.Send(o, view.files[:]...); err != nil {
 		return 0, fmt.Errorf("run a command in the sandbox: %w", err)
 	}
+	defer relaySignals(got, ch, view)()
 	e, err := reply(ch)
 	if err != nil {
 		return 0, err
@@ -141,7 +144,6 @@ func ExecClient(ctx context.Context, conn *net.UnixConn, c Command) (code int, e
 	if !e.Started {
 		return 0, errors.New("run a command in the sandbox: it ended before it began")
 	}
-	defer relaySignals(ch, view)() // first, for no signal to end us in raw mode
 	if err := view.relay(); err != nil {
 		return 0, fmt.Errorf("run a command in the sandbox: %w", err)
 	}
@@ -167,15 +169,21 @@ func reply(c *peer.Channel) (event, error) {
 	return e, nil
 }
 
-// relaySignals passes the caller's signals on, and the size of its window,
-// until stop is called.
-func relaySignals(c *peer.Channel, v *view) (stop func()) {
+// catchSignals keeps the caller's signals from ending this process, which may hold
+// a terminal in raw mode.
+func catchSignals() chan os.Signal {
 	got := make(chan os.Signal, 16)
 	for _, s := range relayed() {
 		if !signal.Ignored(s) {
 			signal.Notify(got, s)
 		}
 	}
+	return got
+}
+
+// relaySignals passes the caller's signals on, and the size of its window,
+// until stop is called. The supervisor takes them once the command is there.
+func relaySignals(got chan os.Signal, c *peer.Channel, v *view) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

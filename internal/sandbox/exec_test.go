@@ -129,6 +129,53 @@ func TestExecPassesSignalsOn(t *testing.T) {
 	_ = cmd.Wait()
 }
 
+// What comes while the command is being started is not lost, nor does it end the
+// client: the command may have said already that it is there.
+func TestExecPassesOnWhatComesBeforeTheStart(t *testing.T) {
+	l, err := peer.Listen("@fairlead-exec-" + filepath.Base(testDir(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cmd := exec.Command(executablePath(t), asClient, l.Addr().String(), "any")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	late := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	defer late.Stop()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := peer.NewChannel(conn.(*net.UnixConn))
+	for range 2 {
+		var o order
+		files, err := c.Receive(peer.MaxFrame, &o)
+		peer.CloseAll(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if o.Start == nil {
+			if o.Signal != int(syscall.SIGTERM) {
+				t.Errorf("passed on %+v", o)
+			}
+			break
+		}
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, e := range []event{{Started: true}, {Ended: true, Code: 7}} {
+		if err := c.Send(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 7 {
+		t.Errorf("got %s", cmd.ProcessState)
+	}
+}
+
 func sigName(s syscall.Signal) string {
 	return map[syscall.Signal]string{syscall.SIGTERM: "SIGTERM", syscall.SIGINT: "SIGINT"}[s]
 }
