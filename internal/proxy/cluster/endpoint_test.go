@@ -20,40 +20,45 @@ import (
 
 func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// closedPort is a loopback port on which nobody listens.
+// closedPort is a loopback port that is taken and on which nobody listens.
 func closedPort(t *testing.T) uint16 {
 	t.Helper()
-	u := listen(t, "tcp", "127.0.0.1:0")
-	u.ln.Close()
-	return u.addr().Port()
+	_, port := bound(t)
+	return port
 }
 
-// fullPort is a loopback port whose accept queue is full: a connection to it
-// gets no answer.
-func fullPort(t *testing.T) uint16 {
+// bound is a socket on a loopback port.
+func bound(t *testing.T) (fd int, port uint16) {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { syscall.Close(fd) })
-	if err := errors.Join(
-		syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}),
-		syscall.Listen(fd, 0),
-	); err != nil {
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatal(err)
 	}
-	sa, err := syscall.Getsockname(fd)
+	name, err := syscall.Getsockname(fd)
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := sa.(*syscall.SockaddrInet4).Port
+	return fd, uint16(name.(*syscall.SockaddrInet4).Port)
+}
+
+// fullPort is a loopback port whose accept queue is full: a connection to it
+// gets no answer.
+func fullPort(t *testing.T) uint16 {
+	t.Helper()
+	fd, port := bound(t)
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
 	c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)) // fills the queue
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	return uint16(port)
+	return port
 }
 
 func TestDialTellsWhyItFailed(t *testing.T) {

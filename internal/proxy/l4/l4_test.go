@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/proxy/cluster"
@@ -45,19 +47,36 @@ func static(name string, at ...netip.AddrPort) *config.Cluster {
 	return &config.Cluster{Name: name, Type: config.StaticSet, Inline: a, Policy: config.RoundRobin, Entry: mesh.Ref{Kind: "ServiceEntry", Namespace: "default", Name: name}}
 }
 
+// closedPort is an address that is taken and where nobody listens.
+func closedPort(t *testing.T) netip.AddrPort {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(name.(*unix.SockaddrInet4).Port))
+}
+
 // backend answers one connection with what it got, in capitals; closed ones
 // refuse.
 func backend(t *testing.T, open bool) netip.AddrPort {
 	t.Helper()
+	if !open {
+		return closedPort(t)
+	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := ln.Addr().(*net.TCPAddr).AddrPort()
-	if !open {
-		ln.Close()
-		return at
-	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

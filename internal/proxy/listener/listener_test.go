@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/mesh"
@@ -178,16 +179,23 @@ func (b *bed) assignment(name string) *config.Assignment {
 	return &config.Assignment{Name: name, Endpoints: []config.Endpoint{{Host: b.backend.Addr().String(), Port: b.backend.Port(), Weight: 1}}}
 }
 
-// dead is an endpoint on which nobody listens.
+// dead is an endpoint that is taken and on which nobody listens.
 func dead(t *testing.T) *config.Assignment {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	at := ln.Addr().(*net.TCPAddr).AddrPort()
-	return &config.Assignment{Name: "dead", Endpoints: []config.Endpoint{{Host: "127.0.0.1", Port: at.Port(), Weight: 1}}}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := uint16(name.(*unix.SockaddrInet4).Port)
+	return &config.Assignment{Name: "dead", Endpoints: []config.Endpoint{{Host: "127.0.0.1", Port: port, Weight: 1}}}
 }
 
 // serve runs handle for each connection until the test ends.
