@@ -426,6 +426,7 @@ func TestFault69ADrainLetsConnectionsAskOnceMore(t *testing.T) {
 	kept := r.dial()
 	kept.say(get)
 	kept.hear(ok)
+	r.record() // and the connection to the endpoint is kept, too
 	busy := r.dial()
 	busy.say(get + get)
 	<-asked
