@@ -186,15 +186,30 @@ func TestABodyThatCameLaterIsSentOnceMore(t *testing.T) {
 		f.head(1, false, ":method", "POST", ":scheme", "http", ":path", "/s/m", ":authority", "x.example", "content-type", "application/grpc", "te", "trailers")
 		waitFor(t, func() bool { return r.clusters.Get("outbound|80||x.example").Endpoints()[0].Active == 1 })
 		body := strings.Repeat("b", tt.size)
+		room, settled := [2]int{65_535, 65_535}, false // in the windows of the connection and the stream
 		for rest := body; len(rest) > 0; {
 			n := min(len(rest), 1000)
 			if tt.size > 60_000 {
 				n = min(len(rest), 16<<10)
 			}
-			f.must(f.WriteData(1, false, []byte(rest[:n])))
-			if rest = rest[n:]; len(rest) > 0 && tt.size > 60_000 {
-				time.Sleep(time.Millisecond) // the window
+			for !settled || room[0] < n || room[1] < n {
+				switch fr, err := f.ReadFrame(); fr := fr.(type) {
+				case *http2.SettingsFrame:
+					if v, ok := fr.Value(http2.SettingInitialWindowSize); ok {
+						room[1] += int(v) - 65_535
+					}
+					if !fr.IsAck() {
+						settled = true
+						f.must(f.WriteSettingsAck())
+					}
+				case *http2.WindowUpdateFrame:
+					room[fr.StreamID] += int(fr.Increment)
+				default:
+					t.Fatalf("%d bytes are left to send, and came %v, %v", len(rest), fr, err)
+				}
 			}
+			f.must(f.WriteData(1, false, []byte(rest[:n])))
+			room[0], room[1], rest = room[0]-n, room[1]-n, rest[n:]
 		}
 		f.head(1, true, "x-sum", "1")
 		f.answer(1)
