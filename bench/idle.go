@@ -8,8 +8,12 @@ import (
 	"time"
 )
 
-// idle is the memory of a connection that is kept and does nothing. Each turn
-// has a fresh proxy, as memory once got is seldom given back.
+// A quick burst of many requests makes a connection a busy one, in case that makes a
+// difference for what it keeps afterwards.
+const manyRequests = 10
+
+// idle is the memory of a connection that is kept and does nothing, after one request
+// and after many. Each turn has a fresh proxy, as memory once got is seldom given back.
 func idle(ctx context.Context, p plan) ([]contest, error) {
 	back, err := startPart(ctx, loadCore, "backend")
 	if err != nil {
@@ -22,6 +26,22 @@ func idle(ctx context.Context, p plan) ([]contest, error) {
 	if conns < wanted {
 		notes = append(notes, fmt.Sprintf("This machine lets a process open %d files: %d connections, not %d.", openFiles(), conns, wanted))
 	}
+	title := fmt.Sprintf("%d idle HTTP/1.1 connections, each after %%s; growth of the proxy's resident memory, the kernel's not counted", conns)
+	once := held{conns: conns, requests: 1}
+	often := held{conns: conns, requests: manyRequests, after: 8 * time.Second}
+	return []contest{
+		once.contest(fmt.Sprintf(title, "one request"), back.addr, notes, nil),
+		often.contest(fmt.Sprintf(title, fmt.Sprintf("%d requests in a row and some seconds", manyRequests)), back.addr, notes, back.stop),
+	}, nil
+}
+
+// held is how connections are held.
+type held struct {
+	conns, requests int
+	after           time.Duration // for which they are idle before the memory is looked at
+}
+
+func (h held) contest(title, to string, notes []string, end func()) contest {
 	peers := []peer{
 		ours(fairleadName, "HTTP", true),
 		haproxy(haproxyName, haproxyHTTP, "", ""),
@@ -34,12 +54,12 @@ func idle(ctx context.Context, p plan) ([]contest, error) {
 				if warming {
 					return nil, nil // a fresh proxy is never warm
 				}
-				return heldBy(ctx, x, back.addr, conns)
+				return h.by(ctx, x, to)
 			}}, nil
 		}})
 	}
-	return []contest{{
-		title:       fmt.Sprintf("%d idle HTTP/1.1 connections, each after one request; growth of the proxy's resident memory, the kernel's not counted", conns),
+	return contest{
+		title:       title,
 		columns:     []column{{name: "KB/connection", digits: 2}, {name: "MB before", digits: 1}, {name: "MB after", digits: 1}},
 		contestants: contestants,
 		aims: []aim{
@@ -48,11 +68,12 @@ func idle(ctx context.Context, p plan) ([]contest, error) {
 			{fairleadName, nginxName, 0, 0, 0},
 		},
 		notes: notes,
-		end:   back.stop,
-	}}, nil
+		end:   end,
+	}
 }
 
-func heldBy(ctx context.Context, x peer, to string, conns int) ([]float64, error) {
+// by is what x needs to hold the connections, and what it has before and after.
+func (h held) by(ctx context.Context, x peer, to string) ([]float64, error) {
 	s, err := x.start(ctx, to)
 	if err != nil {
 		return nil, err
@@ -62,16 +83,16 @@ func heldBy(ctx context.Context, x peer, to string, conns int) ([]float64, error
 	if _, err := runLoad(ctx, "load-h1", append([]string{s.addr}, words(2000, 64)...)...); err != nil {
 		return nil, s.blame(err)
 	}
-	before, err := s.settled(ctx)
+	before, err := h.look(ctx, x, s)
 	if err != nil {
 		return nil, err
 	}
-	holder, err := startPart(ctx, loadCore, "hold", append([]string{s.addr}, words(conns)...)...)
+	holder, err := startPart(ctx, loadCore, "hold", append([]string{s.addr}, words(h.conns, h.requests)...)...)
 	if err != nil {
 		return nil, s.blame(err)
 	}
 	defer holder.stop()
-	after, err := s.settled(ctx)
+	after, err := h.look(ctx, x, s)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +103,25 @@ func heldBy(ctx context.Context, x peer, to string, conns int) ([]float64, error
 	if answer != "open" {
 		return nil, errors.New(answer)
 	}
-	return []float64{(after - before) / 1e3 / float64(conns), before / 1e6, after / 1e6}, nil
+	return []float64{(after - before) / 1e3 / float64(h.conns), before / 1e6, after / 1e6}, nil
+}
+
+// look is the resident memory. Our collector, which gives back what was in use before,
+// runs by itself only after two minutes in which there was nothing to do.
+func (h held) look(ctx context.Context, x peer, s *server) (float64, error) {
+	if h.after > 0 {
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.NewTimer(h.after).C:
+		}
+		if x.name == fairleadName {
+			if _, err := s.ask("collect"); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return s.settled(ctx)
 }
 
 // settled is the resident memory once it has been the same, to half a percent,

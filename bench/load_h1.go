@@ -159,8 +159,8 @@ func source(i int) *net.Dialer {
 	return &net.Dialer{LocalAddr: &net.TCPAddr{IP: a}}
 }
 
-// hold ADDR CONNS opens connections, asks once on each, prints "held" and keeps
-// them until standard input ends.
+// hold ADDR CONNS REQUESTS opens connections, asks so often on each, one right after the
+// other, prints "held" and keeps them until standard input ends.
 func hold(args []string) error {
 	n, err := numbers(args[1:])
 	if err != nil {
@@ -188,7 +188,11 @@ func hold(args []string) error {
 				}
 				held[at] = c
 				r.Reset(c)
-				if err := errors.Join(c.SetDeadline(time.Now().Add(patience)), exchange(c, r, request)); err != nil {
+				err = c.SetDeadline(time.Now().Add(patience))
+				for range n[1] {
+					err = errors.Join(err, exchange(c, r, request))
+				}
+				if err != nil {
 					failed <- err
 					return
 				}

@@ -58,10 +58,14 @@ func listening(serve func(l net.Listener, to string) error) func([]string) error
 }
 
 // answer answers each line of standard input and ends the process with it.
-// "allocations" is answered with the count of them, the rest by do.
+// "allocations" is answered with the count of them, "collect" too, once the collector
+// has run, and the rest by do.
 func answer(do func(string) string) {
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
+		if lines.Text() == "collect" {
+			runtime.GC()
+		}
 		if lines.Text() == "allocations" || do == nil {
 			fmt.Println(allocations())
 			continue

@@ -97,7 +97,8 @@ func (l *Lot) list(s *Socket, fd int) {
 	l.parked[fd] = s
 }
 
-// forget is called before fd is closed; the system forgets it by itself.
+// forget is called before fd is closed. The system forgets it by itself with the
+// last descriptor of the socket.
 func (l *Lot) forget(s *Socket, fd int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -51,6 +51,15 @@ func address(sa *unix.RawSockaddrInet6) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
+// again is another descriptor of the same socket, or -1.
+func again(fd uintptr) int {
+	n, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, fd, unix.F_DUPFD_CLOEXEC, 0)
+	if errno != 0 {
+		return -1
+	}
+	return int(n) //nolint:gosec // G115: a descriptor
+}
+
 // closeNow is close(2), which for such a socket does not wait.
 func closeNow(fd int) error {
 	if _, _, errno := syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0); errno != 0 { //nolint:gosec // G115: as above
@@ -66,6 +75,12 @@ func epollWait(fd uintptr, events []unix.EpollEvent) (int, error) {
 		return 0, errno
 	}
 	return int(n), nil //nolint:gosec // G115: at most a length
+}
+
+// epollForget is epoll_ctl(2) to be told of fd no more.
+func epollForget(epfd, fd int) {
+	// It fails only for what is not known.
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(epfd), unix.EPOLL_CTL_DEL, uintptr(fd), 0, 0, 0) //nolint:gosec // G115: as above
 }
 
 // epollOnce is epoll_ctl(2) to be told of fd once, when there is something to read.

@@ -17,7 +17,8 @@ import (
 // *net.TCPConn in what it costs. Its settings are those of the listening socket;
 // and what it waits for to read it waits for in a Lot at first, so that the poller
 // of the runtime need not know it: a caller who asks one thing, has its answer and
-// goes never gets there. Until then calls take turns, none of which waits.
+// goes never gets there, and one who has asked much and stopped does not stay there.
+// Where the poller does not know it calls take turns, none of which waits.
 type Socket struct {
 	peer netip.AddrPort
 	lot  *Lot // nil: only the poller waits
@@ -30,8 +31,11 @@ type Socket struct {
 	resting Resumer                // guarded by mu
 	often   uint8                  // guarded by mu; waits in the lot in a row that were short
 	rested  int64                  // guarded by mu; on the sweeper's clock, when it began to rest last
-	readBy  time.Time              // guarded by mu; of SetReadDeadline, until the poller has it
+	readBy  time.Time              // guarded by mu; of SetReadDeadline and SetDeadline
+	writeBy bool                   // guarded by mu; the poller has a deadline of writes
+	closed  bool                   // guarded by mu
 	woken   sync.Cond              // with mu: waiting or polled has changed
+	restful atomic.Bool            // its owner would let it rest
 }
 
 // polled is a socket that the poller knows.
@@ -50,18 +54,12 @@ func newSocket(fd int, peer netip.AddrPort, lot *Lot) *Socket {
 	return s
 }
 
-// poll makes the socket known to the poller.
-func (s *Socket) poll() (*polled, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pollLocked()
-}
-
+// pollLocked makes the socket known to the poller.
 func (s *Socket) pollLocked() (*polled, error) {
 	if p := s.polled.Load(); p != nil {
 		return p, nil
 	}
-	if s.fd < 0 {
+	if s.closed {
 		return nil, net.ErrClosed
 	}
 	f := os.NewFile(uintptr(s.fd), "tcp")
@@ -75,11 +73,44 @@ func (s *Socket) pollLocked() (*polled, error) {
 	}
 	if s.listed {
 		s.lot.forget(s, s.fd)
+		epollForget(s.lot.fd, s.fd) // as the socket may outlive this descriptor
+		s.listed = false
 	}
 	s.fd = -1
 	s.polled.Store(p)
 	s.wakeLocked()
 	return p, nil
+}
+
+// calm is the sweeper's: the socket has been idle for some time. One that the
+// poller knows leaves it, so that it can rest; who waits goes on where others do
+// that have not waited often. What the poller keeps for it cannot be had back while
+// its file is open, and so the socket goes on with another descriptor.
+func (s *Socket) calm() {
+	if !s.restful.Load() || s.polled.Load() == nil {
+		return
+	}
+	if p := s.leave(); p != nil {
+		_ = p.file.Close() // which wakes who waits, and ends no socket
+	}
+}
+
+// leave takes the socket from the poller, and returns what is to be closed then; nil:
+// it stays, as something there has a deadline, or as there is no descriptor to be had.
+func (s *Socket) leave() *polled {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.polled.Load()
+	if p == nil || s.closed || s.writeBy || !s.readBy.IsZero() {
+		return nil
+	}
+	fd := -1
+	if err := p.raw.Control(func(old uintptr) { fd = again(old) }); err != nil || fd < 0 {
+		return nil
+	}
+	s.fd, s.often = fd, 0
+	s.polled.Store(nil)
+	return p
 }
 
 // wakeLocked ends waiting in the lot.
@@ -104,7 +135,7 @@ func (s *Socket) wake() {
 }
 
 // A socket that waits this often with less than a second between its rests is one
-// for the poller.
+// for the poller, until it is calm.
 const (
 	tooOften  = 4
 	longAgain = int64(time.Second)
@@ -146,34 +177,50 @@ func (s *Socket) SyscallConn() (syscall.RawConn, error) { return (*rawSocket)(s)
 // Control calls f with the descriptor.
 func (r *rawSocket) Control(f func(fd uintptr)) error {
 	s := (*Socket)(r)
-	if p := s.polled.Load(); p != nil {
-		return closedAs(p.raw.Control(f))
+	for {
+		p := s.polled.Load()
+		if p == nil {
+			var err error
+			if p, err = s.visit(f); p == nil {
+				return err
+			}
+		}
+		if err := p.raw.Control(f); err == nil || !s.left(p) {
+			return closedAs(err)
+		}
 	}
-	s.mu.Lock()
-	fd := s.fd
-	if fd >= 0 {
-		defer s.mu.Unlock()
-		f(uintptr(fd))
-		return nil
-	}
-	s.mu.Unlock()
-	if p := s.polled.Load(); p != nil {
-		return closedAs(p.raw.Control(f))
-	}
-	return net.ErrClosed
 }
+
+// visit is Control unless the poller knows the socket, which it returns then.
+func (s *Socket) visit(f func(fd uintptr)) (*polled, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd < 0 {
+		return s.pollLocked() // or closed
+	}
+	f(uintptr(s.fd))
+	return nil, nil
+}
+
+// left reports that p is closed because the socket left the poller, and not the
+// other way round.
+func (s *Socket) left(p *polled) bool { return s.polled.Load() != p }
 
 // Read calls f until it is done, and waits for something to read in between.
 func (r *rawSocket) Read(f func(fd uintptr) bool) error {
 	s := (*Socket)(r)
-	p := s.polled.Load()
-	if p == nil {
-		var err error
-		if p, err = s.await(f); p == nil {
-			return err
+	for {
+		p := s.polled.Load()
+		if p == nil {
+			var err error
+			if p, err = s.await(f); p == nil {
+				return err
+			}
+		}
+		if err := p.raw.Read(f); err == nil || !s.left(p) {
+			return closedAs(err)
 		}
 	}
-	return closedAs(p.raw.Read(f))
 }
 
 // await is Read until the poller knows the socket, which it returns then.
@@ -208,14 +255,18 @@ func (s *Socket) sleepLocked() {
 // Write calls f until it is done, and waits for room to write in between.
 func (r *rawSocket) Write(f func(fd uintptr) bool) error {
 	s := (*Socket)(r)
-	p := s.polled.Load()
-	if p == nil {
-		var err error
-		if p, err = s.try(f); p == nil {
-			return err
+	for {
+		p := s.polled.Load()
+		if p == nil {
+			var err error
+			if p, err = s.try(f); p == nil {
+				return err
+			}
+		}
+		if err := p.raw.Write(f); err == nil || !s.left(p) {
+			return closedAs(err)
 		}
 	}
-	return closedAs(p.raw.Write(f))
 }
 
 // try calls f unless the poller knows the socket, which it returns then, or if f is
@@ -252,22 +303,31 @@ func (s *Socket) Write(p []byte) (int, error) {
 
 // Close ends both directions and wakes whoever waits.
 func (s *Socket) Close() error {
+	p, err := s.close()
+	if p != nil {
+		err = closedAs(p.file.Close())
+	}
+	return err
+}
+
+// close is Close unless the poller knows the socket, which it returns then.
+func (s *Socket) close() (*polled, error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, net.ErrClosed
+	}
+	s.closed = true
+	if p := s.polled.Load(); p != nil {
+		return p, nil
+	}
+	if s.listed {
+		s.lot.forget(s, s.fd)
+	}
 	fd := s.fd
 	s.fd = -1
-	if fd >= 0 {
-		defer s.mu.Unlock()
-		if s.listed {
-			s.lot.forget(s, fd)
-		}
-		s.wakeLocked()
-		return closeNow(fd)
-	}
-	s.mu.Unlock()
-	if p := s.polled.Load(); p != nil {
-		return closedAs(p.file.Close())
-	}
-	return net.ErrClosed
+	s.wakeLocked()
+	return nil, closeNow(fd)
 }
 
 // CloseWrite ends our direction.
@@ -293,32 +353,45 @@ func (s *Socket) control(f func(fd int) error) error {
 }
 
 // SetDeadline bounds reads and writes, those in progress too.
-func (s *Socket) SetDeadline(t time.Time) error { return s.deadline((*os.File).SetDeadline, t) }
+func (s *Socket) SetDeadline(t time.Time) error {
+	return s.deadline(func(f *os.File) error {
+		s.readBy, s.writeBy = t, !t.IsZero()
+		return f.SetDeadline(t)
+	})
+}
 
 // SetReadDeadline bounds reads.
 func (s *Socket) SetReadDeadline(t time.Time) error {
 	s.mu.Lock()
-	if s.fd >= 0 {
-		defer s.mu.Unlock()
-		s.readBy = t
-		s.wakeLocked() // to wait on until then
-		return nil
+	defer s.mu.Unlock()
+	s.readBy = t
+	if p := s.polled.Load(); p != nil {
+		return closedAs(p.file.SetReadDeadline(t))
 	}
-	s.mu.Unlock()
-	return s.deadline((*os.File).SetReadDeadline, t)
+	if s.closed {
+		return net.ErrClosed
+	}
+	s.wakeLocked() // to wait on until then
+	return nil
 }
 
 // SetWriteDeadline bounds writes.
 func (s *Socket) SetWriteDeadline(t time.Time) error {
-	return s.deadline((*os.File).SetWriteDeadline, t)
+	return s.deadline(func(f *os.File) error {
+		s.writeBy = !t.IsZero()
+		return f.SetWriteDeadline(t)
+	})
 }
 
-func (s *Socket) deadline(set func(*os.File, time.Time) error, t time.Time) error {
-	p, err := s.poll()
+// deadline calls set, with mu held, once the poller knows the socket.
+func (s *Socket) deadline(set func(*os.File) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, err := s.pollLocked()
 	if err != nil {
 		return err
 	}
-	return closedAs(set(p.file, t))
+	return closedAs(set(p.file))
 }
 
 // Peer is the address of the other end.
@@ -337,100 +410,3 @@ func (s *Socket) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(s.Peer()
 
 // LocalAddr is Local as package net has it.
 func (s *Socket) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(s.Local()) }
-
-// The settings of accepted sockets, as package net makes them.
-const (
-	callerIdle     = 15 // seconds
-	callerInterval = 15
-	callerCount    = 9
-)
-
-// An Acceptor accepts connections: TCP as Sockets, others as they come. One
-// goroutine accepts; Close may be called at any time.
-type Acceptor struct {
-	from interface{ Close() error }
-	lot  *Lot
-	slow net.Listener    // not of TCP
-	raw  syscall.RawConn // nil: slow
-	step func(fd uintptr) bool
-
-	// Of the call in progress.
-	fd   int
-	peer netip.AddrPort
-	err  error
-}
-
-// NewAcceptor returns an Acceptor on ln, which it takes over: ln is closed when it
-// returns, or by Close. A listening socket of TCP is set up so that what is
-// accepted from it sends at once and has its peer probed. What is accepted waits in
-// lot, which may be nil.
-func NewAcceptor(ln net.Listener, lot *Lot) (*Acceptor, error) {
-	t, ok := ln.(*net.TCPListener)
-	if !ok {
-		return &Acceptor{from: ln, slow: ln}, nil
-	}
-	// A net.Listener lets others set options, but not accept.
-	f, err := t.File()
-	if err = errors.Join(err, t.Close()); err != nil {
-		return nil, err
-	}
-	a := &Acceptor{from: f, lot: lot}
-	a.step = a.acceptStep
-	if a.raw, err = f.SyscallConn(); err == nil {
-		cerr := a.raw.Control(func(fd uintptr) { err = inherited(int(fd)) }) //nolint:gosec // G115: a descriptor is an int
-		err = errors.Join(err, cerr)
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return a, nil
-}
-
-// Close ends accepting, and wakes Accept.
-func (a *Acceptor) Close() error { return a.from.Close() }
-
-// inherited sets what accepted sockets take over.
-func inherited(fd int) error {
-	for _, o := range []struct{ level, name, value int }{
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, callerIdle},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, callerInterval},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, callerCount},
-	} {
-		if err := unix.SetsockoptInt(fd, o.level, o.name, o.value); err != nil {
-			return os.NewSyscallError("setsockopt", err)
-		}
-	}
-	return nil
-}
-
-// Accept waits for the next connection.
-func (a *Acceptor) Accept() (net.Conn, error) {
-	if a.raw == nil {
-		return a.slow.Accept()
-	}
-	if err := a.raw.Read(a.step); err != nil {
-		return nil, closedAs(err)
-	}
-	if a.err != nil {
-		return nil, a.err
-	}
-	return newSocket(a.fd, a.peer, a.lot), nil
-}
-
-func (a *Acceptor) acceptStep(fd uintptr) bool {
-	for {
-		a.fd, a.peer, a.err = accept(int(fd)) //nolint:gosec // G115: a descriptor is an int
-		switch a.err {
-		case syscall.EAGAIN:
-			return false
-		case syscall.EINTR, syscall.ECONNABORTED:
-		case nil:
-			return true
-		default:
-			a.err = os.NewSyscallError("accept4", a.err)
-			return true
-		}
-	}
-}

@@ -47,6 +47,7 @@ type Conn struct {
 	place    int   // in shard.conns, guarded by shard.mu; -1 once removed
 	watched  bool  // guarded by shard.mu; see WatchPeer
 	resends  int64 // the sweeper's: since when it has seen us send again; 0: we do not
+	seen     int64 // the deadline when calm looked last; the sweeper's
 
 	tie    tie
 	broken broken
@@ -175,10 +176,21 @@ func (c *Conn) Rest(r Resumer) bool {
 	return c.CanRest() && c.Conn.(*Socket).rest(r, c.sweeper.clock.Load())
 }
 
-// CanRest reports whether Rest is worth a try.
+// CanRest reports whether Rest is worth a try. If it is not as c has waited for short
+// too often, whatever waits next is woken for nothing once c was not given another
+// timeout for some seconds, and Rest is worth a try then.
 func (c *Conn) CanRest() bool {
 	s, ok := c.Conn.(*Socket)
-	return ok && c.sweeper != nil && len(c.head) == 0 && s.polled.Load() == nil
+	if !ok || c.sweeper == nil || len(c.head) > 0 {
+		return false
+	}
+	if s.polled.Load() == nil {
+		return true
+	}
+	if !s.restful.Load() {
+		s.restful.Store(true)
+	}
+	return false
 }
 
 // errTimedOut is what reads and writes of a swept Conn end with.
