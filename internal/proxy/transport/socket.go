@@ -25,17 +25,17 @@ type Socket struct {
 
 	mu      sync.Mutex
 	fd      int                    // guarded by mu; -1: closed, or polled's
-	polled  atomic.Pointer[polled] // set under mu; nil: the poller does not know the socket
 	listed  bool                   // guarded by mu; the lot knows the socket
 	waiting bool                   // guarded by mu; in the lot, for a Read or for resting
-	resting Resumer                // guarded by mu
 	often   uint8                  // guarded by mu; waits in the lot in a row that were short
+	closed  bool                   // guarded by mu
+	writeBy bool                   // guarded by mu; the poller has a deadline of writes
+	restful atomic.Bool            // its owner would let it rest
+	polled  atomic.Pointer[polled] // set under mu; nil: the poller does not know the socket
+	resting Resumer                // guarded by mu
 	rested  int64                  // guarded by mu; on the sweeper's clock, when it began to rest last
 	readBy  time.Time              // guarded by mu; of SetReadDeadline and SetDeadline
-	writeBy bool                   // guarded by mu; the poller has a deadline of writes
-	closed  bool                   // guarded by mu
 	woken   sync.Cond              // with mu: waiting or polled has changed
-	restful atomic.Bool            // its owner would let it rest
 }
 
 // polled is a socket that the poller knows.

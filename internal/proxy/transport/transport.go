@@ -26,13 +26,15 @@ import (
 type Conn struct {
 	net.Conn
 
-	head []byte  // given back: delivered before the socket is read
-	one  [1]byte // where head lies after waiting on a stream without a descriptor; else room for a look
+	head    []byte        // given back: delivered before the socket is read
+	one     [1]byte       // where head lies after waiting on a stream without a descriptor; else room for a look
+	quiet   bool          // what lookStep or eventStep found; the reader's
+	watched bool          // guarded by shard.mu; see WatchPeer
+	fate    atomic.Uint32 // 0: none
 
-	raw   syscall.RawConn       // nil: no socket
-	wait  func(fd uintptr) bool // c.waitStep, bound once so that waiting allocates nothing
-	look  func(fd uintptr)      // c.lookStep, likewise
-	quiet bool                  // what lookStep or eventStep found; the reader's
+	raw  syscall.RawConn       // nil: no socket
+	wait func(fd uintptr) bool // c.waitStep, bound once so that waiting allocates nothing
+	look func(fd uintptr)      // c.lookStep, likewise
 
 	event   func(fd uintptr) bool // c.eventStep, bound when it is first needed
 	asking  asking
@@ -40,12 +42,10 @@ type Conn struct {
 
 	writing writing // guarded by broken.writing
 
-	deadline atomic.Int64  // on the sweeper's clock; 0: never
-	fate     atomic.Uint32 // 0: none
-	sweeper  *Sweeper      // nil: not adopted
+	deadline atomic.Int64 // on the sweeper's clock; 0: never
+	sweeper  *Sweeper     // nil: not adopted
 	shard    *shard
 	place    int   // in shard.conns, guarded by shard.mu; -1 once removed
-	watched  bool  // guarded by shard.mu; see WatchPeer
 	resends  int64 // the sweeper's: since when it has seen us send again; 0: we do not
 	seen     int64 // the deadline when calm looked last; the sweeper's
 
