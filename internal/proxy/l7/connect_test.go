@@ -274,8 +274,10 @@ func TestFault37NothingOfARefusedCONNECTReachesTheEndpoint(t *testing.T) {
 		r.record()
 	}
 	for _, fields := range [][]string{
-		{":method", "CONNECT", ":authority", "other.example:443"}, {":method", "CONNECT", ":authority", "x.example:0"},
-		{":method", "CONNECT", ":authority", "x.example"}, {":method", "CONNECT", ":authority", "u@x.example:443"},
+		{":method", "CONNECT", ":authority", "other.example:443"},
+		{":method", "CONNECT", ":authority", "x.example:0"},
+		{":method", "CONNECT", ":authority", "x.example"},
+		{":method", "CONNECT", ":authority", "u@x.example:443"},
 		{":method", "CONNECT", ":authority", "x.example:443", "content-length", "4"},
 	} {
 		f := r.frames()

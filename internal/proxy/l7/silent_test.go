@@ -16,6 +16,7 @@ func TestASilentBodyHoldsNoBuffer(t *testing.T) {
 }
 
 func silent(t *testing.T, version int) {
+	t.Helper()
 	if raceEnabled {
 		t.Log("pools forget under the race detector; counted without it")
 		return

@@ -146,7 +146,7 @@ func TestFault69ADrainFailsNoRequest(t *testing.T) {
 		<-heard
 	}
 	b.stop()
-	if _, err := idleReader.ReadByte(); err != io.EOF {
+	if _, err := idleReader.ReadByte(); !errors.Is(err, io.EOF) {
 		t.Errorf("the connection that waited: %v, want its end", err)
 	}
 	close(answer)
@@ -189,7 +189,7 @@ func TestFault69ADrainHearsWhatIsOnItsWay(t *testing.T) {
 		}
 	}
 	// Who says nothing is not waited for: the deadline is a minute away.
-	if _, err := mute.Read(make([]byte, 1)); err != io.EOF {
+	if _, err := mute.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("read: %v", err)
 	}
 	if rec := b.records.next(t); rec.Details != "closed_by_drain" {

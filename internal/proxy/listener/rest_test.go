@@ -3,6 +3,7 @@ package listener
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"runtime"
@@ -48,7 +49,7 @@ func TestAConnectionThatWaitsForARequestHoldsNoGoroutine(t *testing.T) {
 		}
 	}
 	b.stop()
-	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 		t.Errorf("a drain left a waiting connection: %d, %v", n, err)
 	}
 }

@@ -281,8 +281,10 @@ func TestATrickleIsIdle(t *testing.T) {
 func TestWhatHasArrivedIsReadThoughNothingCanBeSent(t *testing.T) {
 	var said bytes.Buffer
 	fr := http2.NewFramer(&said, nil)
-	for _, err := range []error{fr.WriteSettings(), fr.WriteGoAway(1, http2.ErrCodeNo, nil),
-		fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x88}, EndStream: true, EndHeaders: true})} {
+	for _, err := range []error{
+		fr.WriteSettings(), fr.WriteGoAway(1, http2.ErrCodeNo, nil),
+		fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x88}, EndStream: true, EndHeaders: true}),
+	} {
 		if err != nil {
 			t.Fatal(err)
 		}

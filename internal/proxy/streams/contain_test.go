@@ -3,18 +3,17 @@ package streams
 import (
 	"context"
 	"errors"
-	"github.com/fairlead/fairlead/internal/proxy/overload"
 	"io"
 	"net"
 	"sync"
 	"testing"
-
-	"golang.org/x/net/http2"
-
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/fairlead/fairlead/internal/proxy/h2"
+	"github.com/fairlead/fairlead/internal/proxy/overload"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 

@@ -19,7 +19,6 @@ type Lot struct {
 
 	mu     sync.Mutex
 	parked []*Socket // guarded by mu; by descriptor
-	closed bool      // guarded by mu
 
 	events [64]unix.EpollEvent // Run's
 	ready  []*Socket           // Run's

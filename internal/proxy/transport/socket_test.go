@@ -137,8 +137,10 @@ func TestASocketEndsAsOthersDo(t *testing.T) {
 		"reset":     {func(ours *Conn, _ net.Conn) { ours.Reset() }, net.ErrClosed},
 		"deadline":  {func(ours *Conn, _ net.Conn) { ours.SetReadDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded},
 		"peer ends": {func(_ *Conn, theirs net.Conn) { theirs.Close() }, io.EOF},
-		"peer resets": {func(_ *Conn, theirs net.Conn) { theirs.(*net.TCPConn).SetLinger(0); theirs.Close() },
-			syscall.ECONNRESET},
+		"peer resets": {
+			func(_ *Conn, theirs net.Conn) { theirs.(*net.TCPConn).SetLinger(0); theirs.Close() },
+			syscall.ECONNRESET,
+		},
 	} {
 		for _, how := range []string{"at once", "while waiting", "after a wait"} {
 			t.Run(name+" "+how, func(t *testing.T) {
