@@ -33,8 +33,8 @@ func humanAccess(line []byte) string {
 		say(t.Local().Format(time.TimeOnly))
 	}
 	if v["method"] != "" || strings.HasPrefix(v["protocol"], "HTTP") {
-		say(cmp.Or(v["method"], v["protocol"]))
-		say("http://" + cmp.Or(v["authority"], v["downstream_local_address"]) + v["path"])
+		say(cmp.Or(v["method"], "-"))
+		say(target(v))
 		say(v["response_code"])
 	} else {
 		say(v["protocol"])
@@ -53,6 +53,21 @@ func humanAccess(line []byte) string {
 		say(" " + v["why"])
 	}
 	return Printable(strings.Join(words, " "))
+}
+
+// target is what a request was for: a URL, the host and port of a CONNECT, or,
+// of one that was not understood, what there is.
+func target(v map[string]string) string {
+	origin, path := "http://"+cmp.Or(v["authority"], v["downstream_local_address"]), v["path"]
+	switch {
+	case v["method"] == "CONNECT":
+		return cmp.Or(path, v["authority"], v["downstream_local_address"])
+	case path == "" || path[0] == '/' || path[0] == '?':
+		return origin + path
+	case strings.Contains(path, "://"): // a URL without a path
+		return path
+	}
+	return origin + " " + path // OPTIONS *
 }
 
 // ended is how a request or connection ended in one word: its flags, or, where

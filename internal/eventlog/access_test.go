@@ -24,7 +24,32 @@ func TestRecordsAreShownOnOneLine(t *testing.T) {
 		{
 			"a request that could not be read",
 			start + `"protocol":"HTTP/1.1","response_code":400,"response_flags":"DPE","duration":1,"downstream_local_address":"192.0.2.1:80"}`,
-			"HTTP/1.1 http://192.0.2.1:80 400 DPE 1ms",
+			"- http://192.0.2.1:80 400 DPE 1ms",
+		},
+		{
+			"a tunnel",
+			start + `"method":"CONNECT","path":"a.example:443","protocol":"HTTP/1.1","response_code":502,"response_flags":"UF","duration":1,"authority":"a.example:443"}`,
+			"CONNECT a.example:443 502 UF 1ms",
+		},
+		{
+			"a tunnel that says no port",
+			start + `"method":"CONNECT","path":"a","protocol":"HTTP/1.1","response_code":400,"response_flags":"DPE","duration":1,"authority":"a"}`,
+			"CONNECT a 400 DPE 1ms",
+		},
+		{
+			"a question about the server itself",
+			start + `"method":"OPTIONS","path":"*","protocol":"HTTP/1.1","response_code":200,"response_flags":"-","duration":1,"authority":"a.example"}`,
+			"OPTIONS http://a.example * 200 - 1ms",
+		},
+		{
+			"a URL without a path",
+			start + `"method":"GET","path":"http://a.example","protocol":"HTTP/1.1","response_code":200,"response_flags":"-","duration":1,"authority":"a.example"}`,
+			"GET http://a.example 200 - 1ms",
+		},
+		{
+			"a URL that is all query",
+			start + `"method":"GET","path":"?q","protocol":"HTTP/1.1","response_code":200,"response_flags":"-","duration":1,"authority":"a.example"}`,
+			"GET http://a.example?q 200 - 1ms",
 		},
 		{
 			"a connection to a port that another host holds",
