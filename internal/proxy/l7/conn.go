@@ -30,7 +30,7 @@ type conn struct {
 }
 
 // The states of a conn: only one that waits may be closed by a drain. It waits
-// until the first byte of a request is read.
+// until the first byte of a request is read; one of HTTP/2 never does.
 const (
 	waiting int32 = iota
 	busy

@@ -21,7 +21,7 @@ type Front struct {
 	stops  [2]func() bool
 
 	mu    sync.Mutex
-	conns []*conn // guarded by mu; of HTTP/1
+	conns []*conn // guarded by mu
 }
 
 // Front returns a Front of s, which its owner closes. drain ending drains: the
@@ -107,7 +107,7 @@ func (c *conn) run() {
 			return
 		}
 	}
-	if c.streams {
+	if c.streams && c.awake() { // streams end by themselves: they know what is in progress
 		c.server.serveStreams(c.front.ctx, c.ending, c.down, c.manager, c.base)
 	}
 }

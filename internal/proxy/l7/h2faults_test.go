@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 
@@ -282,7 +283,9 @@ func finish(f *framer, id uint32) (head, body string) {
 		switch fr := f.next().(type) {
 		case *http2.GoAwayFrame:
 		case *http2.MetaHeadersFrame:
-			head = fields(fr)
+			if head += fields(fr); fr.StreamEnded() {
+				return head, body
+			}
 		case *http2.DataFrame:
 			if body += string(fr.Data()); fr.StreamEnded() {
 				return head, body
@@ -290,6 +293,64 @@ func finish(f *framer, id uint32) (head, body string) {
 		default:
 			f.c.t.Fatalf("stream %d: %v", id, fr)
 		}
+	}
+}
+
+// TestFault69ADrainWaitsForStreamsLongerThanForConnections has streams in progress
+// when connections that wait are closed, on connections of which the listener knew
+// that they are of HTTP/2, and on one of which it did not.
+func TestFault69ADrainWaitsForStreamsLongerThanForConnections(t *testing.T) {
+	for name, tt := range map[string]struct {
+		to     config.HTTPVersion
+		found  decision.Protocol
+		fields []string
+		sends  string // before the drain
+	}{
+		"HTTP/1":                       {to: config.HTTP1, found: decision.HTTP2},
+		"HTTP/2":                       {to: config.HTTP2, found: decision.HTTP2},
+		"HTTP/2, within an answer":     {to: config.HTTP2, found: decision.HTTP2, sends: "half, "},
+		"HTTP/1, within an answer":     {to: config.HTTP1, found: decision.HTTP2, sends: "half, "},
+		"gRPC":                         {to: config.HTTP2, found: decision.HTTP2, fields: []string{"content-type", "application/grpc", "te", "trailers"}},
+		"HTTP/2 that nobody looked at": {to: config.HTTP2, found: decision.TCP},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			asked, answer := make(chan struct{}), make(chan struct{})
+			at := goEndpoint(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Trailer", "grpc-status")
+				if tt.sends != "" {
+					_, _ = io.WriteString(w, tt.sends)
+					_ = http.NewResponseController(w).Flush()
+				}
+				close(asked)
+				<-answer
+				_, _ = io.WriteString(w, "whole")
+				w.Header().Set("grpc-status", "0")
+			})
+			r := prepareRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{at}, http: tt.to})
+			r.base.Protocol = tt.found
+			r.open(t)
+			f := r.frames()
+			f.get(1, "/", tt.fields...)
+			<-asked
+			r.drain()
+			// There is nothing to see when connections that wait are closed.
+			time.Sleep(DrainGrace + DrainGrace/2)
+			close(answer)
+			head, body := finish(f, 1)
+			if !strings.HasPrefix(head, ":status: 200\n") || body != tt.sends+"whole" {
+				t.Errorf("%s%s", head, body)
+			}
+			if len(tt.fields) > 0 && !strings.Contains(head, "\ngrpc-status: 0\n") {
+				t.Errorf("the call's end is not told: %s", head)
+			}
+			if _, err := io.Copy(io.Discard, f.c.r); err != nil {
+				t.Errorf("the connection ends with %v", err)
+			}
+			if rec := r.record(); rec.Status != 200 || rec.Flags != 0 || rec.Reason != decision.OK {
+				t.Error(rec.Status, rec.Flags, rec.Sentence())
+			}
+		})
 	}
 }
 
