@@ -72,7 +72,17 @@ const (
 	UpgradeRefused        // an upgrade that is not allowed
 	NotReady              // the proxy has no configuration yet
 	Internal              // the proxy failed, a fault of its own
+	Drained               // the proxy was ended, and waited no longer for it
 )
+
+// A DrainOver is for how long a proxy that was ended waited for what it had. It is
+// the cause with which the context of that ends.
+type DrainOver time.Duration
+
+// Error is the Err of a Record.
+func (d DrainOver) Error() string {
+	return "it had waited " + time.Duration(d).String() + " for it"
+}
 
 // Fields are the header fields of a message.
 type Fields interface {
@@ -137,7 +147,8 @@ type Record struct {
 	Route        string
 	Cluster      string
 	Entry        mesh.Ref     // the object that declared the destination
-	Declared     *Declaration // of the host that was meant, if Reason is NotDeclared; nil: nothing declares it
+	Declared     *Declaration // of the host that was meant, if Reason is NotDeclared or Behind is set; nil: nothing declares it
+	Behind       *Declaration // of the host that the virtual address Original stands for, if that was to be reached itself and has no address
 	Holder       string       // host that holds the port, and what declared it, if Reason is PortHeld
 	HolderEntry  mesh.Ref
 	Endpoint     netip.AddrPort

@@ -22,7 +22,7 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, " and the outbound policy is REGISTRY_ONLY; "...)
-		dst = r.appendAdvice(dst)
+		dst = r.appendAdvice(dst, " to allow it")
 		dst = r.appendErr(dst)
 	case NoRoute:
 		dst = append(dst, "no route of "...)
@@ -42,6 +42,10 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 		dst = append(dst, " has no endpoint to send "...)
 		dst = r.appendTarget(dst)
 		dst = append(dst, " to"...)
+		if r.Behind != nil {
+			dst = r.appendBehind(dst)
+			break
+		}
 		switch r.DNS {
 		case Negative:
 			dst = append(dst, ": the name has no address"...)
@@ -108,6 +112,9 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 		dst = r.appendErr(dst)
 	case Internal:
 		dst = append(dst, "the proxy failed while it served this, a fault of its own; its log holds the details"...)
+		dst = r.appendErr(dst)
+	case Drained:
+		dst = append(dst, "the proxy was ended while this was in progress, and cut it off"...)
 		dst = r.appendErr(dst)
 	case UpgradeRefused:
 		dst = append(dst, "upgrades other than websocket are not allowed here"...)

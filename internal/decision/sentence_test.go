@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/mesh"
 	"github.com/fairlead/fairlead/internal/xds"
@@ -31,6 +32,11 @@ func TestSentence(t *testing.T) {
 		want string
 	}{
 		{"nothing to tell", Record{}, ""},
+		{
+			"a drain that is over",
+			Record{Reason: Drained, Err: DrainOver(5 * time.Second).Error()},
+			"the proxy was ended while this was in progress, and cut it off: it had waited 5s for it.",
+		},
 		{
 			"undeclared request",
 			Record{Reason: NotDeclared, Authority: []byte("evil.test"), SNI: "never told", Original: original},
@@ -125,6 +131,42 @@ func TestSentence(t *testing.T) {
 			"no address",
 			Record{Reason: NoEndpoint, Entry: entry, Authority: []byte("a"), DNS: Negative, DNSError: "NXDOMAIN from 127.0.0.1:53"},
 			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) has no endpoint to send a to: the name has no address (NXDOMAIN from 127.0.0.1:53).",
+		},
+		{
+			"a tunnel to a virtual address whose host has none",
+			Record{
+				Reason: NoEndpoint, Cluster: xds.PassthroughCluster, Method: []byte("CONNECT"), Protocol: HTTP11, Authority: []byte("foo.test:443"),
+				Original: netip.MustParseAddrPort("240.240.0.1:3306"), Behind: declared, DNS: Negative, DNSError: "NXDOMAIN",
+			},
+			"PassthroughCluster (for what no ServiceEntry visible here declares, by host, port and protocol) has no endpoint to send foo.test:443 (240.240.0.1:3306) to: that is the virtual address of grpc.test, which has no address of its own (NXDOMAIN); declare port 3306 of grpc.test as TCP, so that it gets whatever comes there, or the host that is named on that port.",
+		},
+		{
+			"a virtual address whose host was never found",
+			Record{Reason: NoEndpoint, Entry: entry, Cluster: "outbound|80||a", Authority: []byte("a"), Original: original, Behind: declared, DNS: Never},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) has no endpoint to send a (240.240.0.1:80) to: that is the virtual address of grpc.test, whose own address was never learnt.",
+		},
+		{
+			"a request where TLS is declared, to a host without address",
+			Record{
+				Reason: NoEndpoint, Cluster: xds.PassthroughCluster, Protocol: HTTP11, Authority: []byte("grpc.test"), Original: netip.MustParseAddrPort("240.240.0.1:50051"),
+				Behind: declared, Declared: declared, DNS: Negative,
+			},
+			"PassthroughCluster (for what no ServiceEntry visible here declares, by host, port and protocol) has no endpoint to send grpc.test (240.240.0.1:50051) to: that is the virtual address of grpc.test, which has no address of its own; ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares port 50051 of host grpc.test for TLS and this is plain HTTP/1.1: speak TLS there, or declare the port with the protocol that is spoken.",
+		},
+		{
+			"an undeclared port of a host without address",
+			Record{Reason: NoEndpoint, Cluster: xds.PassthroughCluster, Name: "grpc.test", Original: netip.MustParseAddrPort("240.240.0.1:1"), Behind: withheld, Declared: withheld, DNS: Negative},
+			"PassthroughCluster (for what no ServiceEntry visible here declares, by host, port and protocol) has no endpoint to send grpc.test (240.240.0.1:1) to: that is the virtual address of grpc.test, which has no address of its own; grpc.test (240.240.0.1:1) is not declared: ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares host grpc.test with ports 80 HTTP, 5432 TCP only: declare port 1 there.",
+		},
+		{
+			"a tunnel whose target nothing declares",
+			Record{Reason: NotDeclared, Method: []byte("CONNECT"), Authority: []byte("foo.test:443"), Name: "squid.test", Original: netip.MustParseAddrPort("240.240.0.1:3128")},
+			"foo.test:443 (240.240.0.1:3128) is not declared by any ServiceEntry visible here and the outbound policy is REGISTRY_ONLY; declare port 3128 of squid.test as TCP, so that it gets whatever comes there, or the host that is named on that port.",
+		},
+		{
+			"a tunnel whose target is declared on its own port",
+			Record{Reason: NotDeclared, Method: []byte("CONNECT"), Authority: []byte("grpc.test:50051"), Protocol: HTTP11, Original: netip.MustParseAddrPort("192.0.2.1:3128"), Declared: declared},
+			"grpc.test:50051 (192.0.2.1:3128) is not declared on port 3128: ServiceEntry default/svc-entry (entries/svc-entry.yaml:1) declares host grpc.test with ports 50051 TLS, 80 HTTP, 9, 3306 MySQL, 25 TCP only, and the outbound policy is REGISTRY_ONLY; declare port 3128 of the proxy that it was sent to as TCP, so that it gets whatever comes there, or the host that is named on that port.",
 		},
 		{
 			"connect failed",

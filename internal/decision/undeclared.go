@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/fairlead/fairlead/internal/mesh"
+	"github.com/fairlead/fairlead/internal/xds"
 )
 
 // A lack is in what way something is not declared.
@@ -58,7 +59,12 @@ func (r *Record) AppendUndeclared(dst []byte) []byte {
 		dst = append(dst, ", which declares the host"...)
 	case otherPorts:
 		dst = r.appendTarget(dst)
-		dst = append(dst, " is not declared: "...)
+		dst = append(dst, " is not declared"...)
+		if r.isConnect() { // whose target names another port
+			dst = append(dst, " on port "...)
+			dst = strconv.AppendUint(dst, uint64(r.Original.Port()), 10)
+		}
+		dst = append(dst, ": "...)
 		dst = d.Entry.AppendWhere(dst)
 		dst = append(dst, " declares host "...)
 		dst = append(dst, d.Host...)
@@ -86,6 +92,8 @@ func (r *Record) AppendUndeclared(dst []byte) []byte {
 	return dst
 }
 
+func (r *Record) isConnect() bool { return string(r.Method) == "CONNECT" && r.Original.IsValid() }
+
 // appendInstead says what was found where a port is declared.
 func (r *Record) appendInstead(dst []byte, l lack) []byte {
 	switch {
@@ -110,19 +118,28 @@ func (r *Record) appendInstead(dst []byte, l lack) []byte {
 	return append(dst, r.Protocol.String()...)
 }
 
-// appendAdvice says what to do about what AppendUndeclared tells.
-func (r *Record) appendAdvice(dst []byte) []byte {
-	switch lack, p := r.lacks(); lack {
+// appendAdvice says what to do about what AppendUndeclared tells, and what for
+// where that is to declare something.
+func (r *Record) appendAdvice(dst []byte, purpose string) []byte {
+	lack, p := r.lacks()
+	if r.isConnect() && lack != withheldPort {
+		return r.appendToHear(dst, r.Name)
+	}
+	switch lack {
 	case undeclaredHost:
-		dst = append(dst, "declare the host and port in a ServiceEntry to allow it"...)
+		dst = append(dst, "declare the host and port in a ServiceEntry"...)
+		dst = append(dst, purpose...)
 	case unknownPorts:
-		dst = append(dst, "declare them there to allow it"...)
+		dst = append(dst, "declare them there"...)
+		dst = append(dst, purpose...)
 	case otherPorts:
 		dst = append(dst, "declare port "...)
 		dst = strconv.AppendUint(dst, uint64(r.Original.Port()), 10)
-		dst = append(dst, " there to allow it"...)
+		dst = append(dst, " there"...)
+		dst = append(dst, purpose...)
 	case withheldPort:
-		dst = append(dst, "add the host to the listener of that port there to allow it"...)
+		dst = append(dst, "add the host to the listener of that port there"...)
+		dst = append(dst, purpose...)
 	case otherProtocol:
 		dst = append(dst, "speak "...)
 		dst = append(dst, spoken(p.Protocol)...)
@@ -133,6 +150,48 @@ func (r *Record) appendAdvice(dst []byte) []byte {
 		dst = append(dst, "let the caller send the host as server name (SNI)"...)
 	}
 	return dst
+}
+
+// appendToHear says how a host is declared that is to get what is sent to it,
+// though that names another one, as a proxy is; an empty host is not known.
+func (r *Record) appendToHear(dst []byte, host string) []byte {
+	dst = append(dst, "declare port "...)
+	dst = strconv.AppendUint(dst, uint64(r.Original.Port()), 10)
+	dst = append(dst, " of "...)
+	if host == "" {
+		host = "the proxy that it was sent to"
+	}
+	dst = append(dst, host...)
+	dst = append(dst, " as TCP, so that it gets whatever comes there, or the host that is named on that port"...)
+	return dst
+}
+
+// appendBehind tells that a virtual address leads to nothing else than its host,
+// which has no address. It follows "has no endpoint to send … to".
+func (r *Record) appendBehind(dst []byte) []byte {
+	dst = append(dst, ": that is the virtual address of "...)
+	dst = append(dst, r.Behind.Host...)
+	if r.DNS == Never {
+		dst = append(dst, ", whose own address was never learnt"...)
+	} else {
+		dst = append(dst, ", which has no address of its own"...)
+	}
+	if r.DNSError != "" {
+		dst = append(dst, " ("...)
+		dst = append(dst, r.DNSError...)
+		dst = append(dst, ')')
+	}
+	switch {
+	case r.Cluster != xds.PassthroughCluster: // something declares it, though not there
+		return dst
+	case r.Declared == nil:
+		dst = append(dst, "; "...)
+		return r.appendToHear(dst, r.Behind.Host)
+	}
+	dst = append(dst, "; "...)
+	dst = r.AppendUndeclared(dst)
+	dst = append(dst, ": "...)
+	return r.appendAdvice(dst, "")
 }
 
 // spoken is a protocol as sentences have it.

@@ -5,12 +5,15 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
+	"github.com/fairlead/fairlead/internal/proxy/config"
 )
 
 // maxOriginals bounds the original destinations that one cluster remembers. To
@@ -39,10 +42,15 @@ func (c *Cluster) pickOriginal(original netip.AddrPort, rec *decision.Record) (*
 		return nil, ErrNoEndpoint
 	}
 	name := ""
-	if n := c.set.config.Load().VirtualName(ip); n != nil {
-		// A port of a virtual address that nothing declares means the host's own.
+	current := c.set.config.Load()
+	if n := current.VirtualName(ip); n != nil {
+		// What nothing declares and comes to a virtual address means the host's own.
 		var err error
 		if ip, err = c.set.behind(n.Host, rec); err != nil {
+			rec.Behind = &n.Declared
+			if named(current, n, rec) {
+				rec.Declared = &n.Declared
+			}
 			return nil, err
 		}
 		name = n.Host
@@ -77,8 +85,27 @@ func (s *Set) behind(host string, rec *decision.Record) (netip.Addr, error) {
 	if len(a.Addrs) > 0 {
 		return a.Addrs[0].Unmap(), nil
 	}
-	rec.Err = "the port is not declared, so the connection is for " + host + " itself, which has no address"
+	rec.Err = host + " has no address of its own"
 	return netip.Addr{}, fmt.Errorf("%w: %s", ErrNoEndpoint, rec.Err)
+}
+
+// named reports whether what rec tells of names the host n, or none: by its Host or
+// server name, which may be a short one or an address.
+func named(c *config.Config, n *config.Name, rec *decision.Record) bool {
+	said := rec.SNI
+	if len(rec.Authority) > 0 {
+		said = string(rec.Authority)
+		if host, _, err := net.SplitHostPort(said); err == nil {
+			said = host
+		}
+	}
+	if said == "" {
+		return true
+	}
+	if ip, err := netip.ParseAddr(strings.Trim(said, "[]")); err == nil {
+		return slices.Contains(n.Addresses, ip.Unmap())
+	}
+	return c.Name(strings.TrimSuffix(strings.ToLower(said), ".")) == n
 }
 
 // get returns the endpoint of that address with one more request on it.

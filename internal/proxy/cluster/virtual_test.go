@@ -15,17 +15,35 @@ func TestAVirtualAddressMeansItsHost(t *testing.T) {
 	w := newWorld(t)
 	vip := netip.MustParseAddr("240.240.0.7")
 	d := clusters(&config.Cluster{Name: xds.PassthroughCluster, Type: config.OriginalDst})
-	d.Names = []*config.Name{{Host: "db.test", Addresses: []netip.Addr{vip}, Virtual: true}}
+	d.Names = []*config.Name{{Host: "db.test", Addresses: []netip.Addr{vip}, Virtual: true, Declared: decision.Declaration{Host: "db.test"}}}
 	w.apply(d)
+	said := ""
 	pick := func() (*Endpoint, decision.Record, error) {
-		var rec decision.Record
+		rec := decision.Record{Authority: []byte(said)}
 		e, err := w.Get(xds.PassthroughCluster).Pick(netip.AddrPortFrom(vip, 8080), nil, &rec)
 		return e, rec, err
 	}
 
-	if _, rec, err := pick(); !errors.Is(err, ErrNoEndpoint) || rec.Err == "" {
-		t.Errorf("a host without address: %v, %q", err, rec.Err)
+	for _, tt := range []struct {
+		authority string
+		same      bool
+	}{
+		{"", true},
+		{"DB.test:8080", true},
+		{"db.test.", true},
+		{"240.240.0.7", true},
+		{"240.240.0.7:8080", true},
+		{"240.240.0.8:8080", false},
+		{"other.test:443", false},
+		{"[2001:db8::1]", false},
+	} {
+		said = tt.authority
+		_, rec, err := pick()
+		if !errors.Is(err, ErrNoEndpoint) || rec.Err == "" || rec.Behind == nil || rec.Behind.Host != "db.test" || (rec.Declared != nil) != tt.same {
+			t.Errorf("%q to a host without address: %v, %q, behind it %v, declared %v", said, err, rec.Err, rec.Behind, rec.Declared)
+		}
 	}
+	said = ""
 
 	w.names.once = map[string]resolve.Answer{"db.test": fresh("198.51.100.1")}
 	e, rec, err := pick()
