@@ -213,6 +213,9 @@ func (c *Conn) begin() {
 // with the window that they name, on the streams that are open too.
 func (c *Conn) heeded() {
 	change := c.cfg.Window - c.initial
+	if change == 0 {
+		return // it was taken before, or is what every connection begins with
+	}
 	c.initial += change
 	for _, s := range c.streams {
 		s.recv += change // perhaps below nothing

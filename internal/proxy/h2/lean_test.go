@@ -3,6 +3,7 @@ package h2
 import (
 	"bytes"
 	"encoding/binary"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -151,5 +152,72 @@ func TestALeanConnectionInvitesLittleAndStopsNobody(t *testing.T) {
 	}
 	if l.c.Abort(l.s, Cancel); l.c.growth != DefaultGrowth {
 		t.Errorf("growth %d", l.c.growth)
+	}
+}
+
+// TestALeanConnectionStopsNobodyBeforeItsSettingsAreKnown has memory become short
+// before the client says that it knows the window, and reads all that comes.
+func TestALeanConnectionStopsNobodyBeforeItsSettingsAreKnown(t *testing.T) {
+	for _, first := range []int{8000, 20_000, 40_000} {
+		l := newLender(t, Config{Window: LeanWindow})
+		l.c.Lean = true
+		l.may = first
+		l.c.Consumed(l.s, l.send(), true)
+		l.may = defaultWindow - first
+		l.hear()
+		l.hear() // what the ACK made us say
+		for i := range 50 {
+			n := l.send()
+			if n == 0 {
+				t.Errorf("first %d: the client waits in round %d (it may send %d, target %d, credit %d), and all that came was read", first, i, l.may, l.s.target, l.s.credit)
+				break
+			}
+			l.c.Consumed(l.s, n, true)
+			l.hear()
+		}
+	}
+}
+
+// TestNobodyIsStuckWhateverTheWindows draws windows, when memory is short and when
+// the client heeds the settings: once all that came was read, it may send.
+func TestNobodyIsStuckWhateverTheWindows(t *testing.T) {
+	for seed := range uint64(2000) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		l := newLender(t, Config{Window: []int{0, LeanWindow, 20_000, 41_943}[r.IntN(4)]})
+		unread := 0
+		for range 60 {
+			switch r.IntN(5) {
+			case 0:
+				l.c.Lean = r.IntN(2) == 0
+			case 1:
+				l.hear()
+			case 2, 3:
+				if n := min(l.may, l.whole); n > 0 {
+					n = 1 + r.IntN(n)
+					rest := l.may - n
+					l.may = n
+					unread += l.send()
+					l.may += rest
+				}
+			case 4:
+				if unread > 0 {
+					n := 1 + r.IntN(unread)
+					l.c.Consumed(l.s, n, r.IntN(2) == 0)
+					unread -= n
+				}
+			}
+		}
+		l.c.Consumed(l.s, unread, true)
+		l.hear()
+		l.hear() // what the ACK made us say
+		if l.may <= 0 || l.whole <= 0 {
+			t.Errorf("seed %d: window %d, lean %v: the client may send %d, and %d on the connection; target %d, credit %d", seed, l.c.cfg.Window, l.c.Lean, l.may, l.whole, l.s.target, l.s.credit)
+		}
+		if l.c.Abort(l.s, Cancel); l.c.growth != DefaultGrowth {
+			t.Errorf("seed %d: growth %d", seed, l.c.growth)
+		}
+		if t.Failed() {
+			return
+		}
 	}
 }

@@ -85,7 +85,8 @@ func (c *Conn) Consumed(s *Stream, n int, waited bool) {
 		return
 	}
 	s.credit += n
-	if c.Lean && s.target > LeanWindow {
+	// Before the peer's ACK the target is still to become cfg.Window, which takes from it too.
+	if c.Lean && c.initial == c.cfg.Window && s.target > LeanWindow {
 		less := min(s.credit, s.target-LeanWindow)
 		s.target -= less
 		s.credit -= less
