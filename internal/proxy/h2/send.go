@@ -184,8 +184,9 @@ func (c *Conn) Draining() bool { return c.drain == draining }
 // GivenUp reports whether the peer said that it gives the connection up.
 func (c *Conn) GivenUp() bool { return c.goaway }
 
-// End says that the connection has ended: nothing is taken or sent any more.
-func (c *Conn) End() { c.dead = true }
+// End says that the connection has ended: nothing is taken or sent any more, and a
+// header block that is not whole is dropped.
+func (c *Conn) End() { c.dead, c.block = true, nil }
 
 // Quit ends the connection because of code.
 func (c *Conn) Quit(code Code) {

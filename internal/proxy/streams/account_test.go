@@ -315,3 +315,117 @@ func TestWhatHasArrivedIsReadThoughNothingCanBeSent(t *testing.T) {
 	first.Close()
 	second.Close()
 }
+
+// TestAHeaderBlockThatIsNotWholeEndsWithItsConnection holds what came of it as long
+// as the connection, and no longer.
+func TestAHeaderBlockThatIsNotWholeEndsWithItsConnection(t *testing.T) {
+	a := overload.NewAccount(8 << 20)
+	_ = inBubble(t, Options{Memory: &Memory{Account: a}}, hello, func(p *peer, _, _ context.CancelFunc) {
+		p.greet()
+		p.check(p.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: make([]byte, 16<<10)}))
+		p.check(p.fr.WriteContinuation(1, false, make([]byte, 16<<10)))
+		p.want()
+		if a.Held() < 32<<10 {
+			t.Errorf("%d bytes are held of a block of 32 KiB", a.Held())
+		}
+	})
+	if a.Held() != 0 {
+		t.Errorf("%d bytes are held by nobody", a.Held())
+	}
+}
+
+// TestNothingIsHeldAfterAConnectionWhereverItEnds cuts what a client says: within its
+// preface, frames, header blocks and bodies.
+func TestNothingIsHeldAfterAConnectionWhereverItEnds(t *testing.T) {
+	var said bytes.Buffer
+	said.WriteString(http2.ClientPreface)
+	fr := http2.NewFramer(&said, nil)
+	head := []byte{0x83, 0x86, 0x84, 0x41, 1, 'a'}
+	err := fr.WriteSettings()
+	for id := uint32(1); id < 9; id += 2 {
+		err = errors.Join(err,
+			fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head[:3]}),
+			fr.WriteContinuation(id, true, head[3:]),
+			fr.WriteData(id, false, make([]byte, 3000)))
+	}
+	if err = errors.Join(err, fr.WriteRSTStream(3, http2.ErrCodeCancel), fr.WriteData(1, true, make([]byte, 20))); err != nil {
+		t.Fatal(err)
+	}
+	all := said.Bytes()
+	for name, handle := range map[string]func(*Stream){
+		"read": func(s *Stream) { _, _ = io.Copy(io.Discard, s) },
+		"unread": func(s *Stream) {
+			cut := make(cutChannel)
+			s.Tie(cut)
+			<-cut
+			s.Untie()
+		},
+	} {
+		a := overload.NewAccount(8 << 20)
+		for cut := 0; cut <= len(all); cut += 97 {
+			ours, theirs := net.Pipe()
+			var served sync.WaitGroup
+			served.Go(func() { _, _ = io.Copy(io.Discard, theirs) })
+			served.Go(func() {
+				_ = Serve(t.Context(), t.Context(), transport.New(ours, nil), Options{Memory: &Memory{Account: a}}, handle)
+			})
+			if _, err := theirs.Write(all[:cut]); err != nil {
+				t.Fatal(err)
+			}
+			_ = theirs.Close()
+			served.Wait()
+			if a.Held() != 0 {
+				t.Fatalf("%s, cut at %d of %d: %d bytes are held", name, cut, len(all), a.Held())
+			}
+		}
+	}
+}
+
+// TestNothingIsHeldAfterAnEndpointThatEndedWithinABlock closes its streams before it
+// goes, or after.
+func TestNothingIsHeldAfterAnEndpointThatEndedWithinABlock(t *testing.T) {
+	for _, early := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			a := overload.NewAccount(8 << 20)
+			ours, theirs := net.Pipe()
+			cl := NewClient(transport.New(ours, nil), Options{Memory: &Memory{Account: a}})
+			var all sync.WaitGroup
+			all.Go(func() { _, _ = io.Copy(io.Discard, theirs) })
+			all.Go(func() { _ = cl.Run(t.Context()) })
+			var open []*Stream
+			for range 3 {
+				s, err := cl.Open(block(t, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), h2.Start{End: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				open = append(open, s)
+			}
+			closeAll := func() {
+				for _, s := range open {
+					s.Close()
+				}
+			}
+			fr := http2.NewFramer(theirs, nil)
+			if err := errors.Join(fr.WriteSettings(),
+				fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0x88}, EndHeaders: true}),
+				fr.WriteData(1, false, make([]byte, 16000)),
+				fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, BlockFragment: make([]byte, 10_000)}),
+			); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if early {
+				closeAll()
+			}
+			_ = theirs.Close()
+			all.Wait()
+			if !early {
+				closeAll()
+			}
+			synctest.Wait()
+			if a.Held() != 0 {
+				t.Errorf("closed early: %v; %d bytes are held", early, a.Held())
+			}
+		})
+	}
+}
