@@ -32,13 +32,17 @@ const (
 	detailClusterNotFound = "cluster_not_found"
 	detailNoUpstream      = "no_healthy_upstream"
 	detailIdle            = "tcp_session_idle_timeout"
-	detailClosed          = "closed_by_drain"
 )
+
+// ClosedByDrain are the details of what was cut off at the end of a drain. Envoy,
+// whose process ends then, has no word for it.
+const ClosedByDrain = "closed_by_drain"
 
 // Serve connects to an endpoint of the chain's cluster and relays until both
 // directions ended. Nothing is read from down before the endpoint has accepted;
 // what was read already is sent first. A caller that cannot be connected is
 // reset. ctx ending ends the relay at once.
+// That is the end of a drain, of which a decision.DrainOver as its cause tells more.
 // Serve closes down, fills the rest of rec, and leaves logging to its caller.
 func Serve(ctx context.Context, down *transport.Conn, p *config.TCPProxy, clusters *cluster.Set, rec *decision.Record) {
 	up, ok := Connect(ctx, p, clusters, rec)
@@ -124,9 +128,13 @@ func connect(ctx context.Context, clusters *cluster.Set, rec *decision.Record) (
 			return up, e
 		}
 		e.Done()
+		if ctx.Err() != nil {
+			drained(rec, context.Cause(ctx))
+			return nil, nil
+		}
 		tried = append(tried, e)
 		rec.Reason, rec.Err = decision.ConnectFailed, Plain(err)
-		if len(tried) == maxTries || len(tried) >= rec.Endpoints || ctx.Err() != nil {
+		if len(tried) == maxTries || len(tried) >= rec.Endpoints {
 			rec.Flags |= decision.UF | decision.URX
 			return nil, nil
 		}
@@ -143,12 +151,23 @@ func refuse(rec *decision.Record) {
 	}
 }
 
+// drained fills rec for what the end of a drain, for which cause is given, cut off.
+func drained(rec *decision.Record, cause error) {
+	rec.Flags |= decision.LR
+	rec.Reason, rec.Details, rec.Err = decision.Drained, ClosedByDrain, ""
+	var over decision.DrainOver
+	if errors.As(cause, &over) {
+		rec.Err = over.Error()
+	}
+}
+
 // tell fills rec with how the relay ended. An orderly end is nothing to tell.
 func tell(rec *decision.Record, r result) {
+	var over decision.DrainOver
 	switch {
 	case r.err == nil:
-	case errors.Is(r.err, context.Canceled):
-		rec.Details = detailClosed
+	case errors.As(r.err, &over), errors.Is(r.err, context.Canceled):
+		drained(rec, r.err)
 	case errors.Is(r.err, os.ErrDeadlineExceeded):
 		rec.Flags |= decision.SI
 		rec.Details = detailIdle

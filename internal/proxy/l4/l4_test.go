@@ -195,7 +195,8 @@ func TestTheEndIsTold(t *testing.T) {
 		{"in order", result{}, 0, decision.OK, ""},
 		{"endpoint reset", result{err: io.ErrUnexpectedEOF, far: true}, decision.UC, decision.UpstreamReset, ""},
 		{"caller reset", result{err: io.ErrUnexpectedEOF}, decision.DR, decision.OK, "downstream_remote_reset"},
-		{"drained", result{err: context.Canceled}, 0, decision.OK, detailClosed},
+		{"drained", result{err: context.Canceled}, decision.LR, decision.Drained, ClosedByDrain},
+		{"drained after a time that is known", result{err: decision.DrainOver(time.Second)}, decision.LR, decision.Drained, ClosedByDrain},
 		{"idle", result{err: os.ErrDeadlineExceeded}, decision.SI, decision.OK, detailIdle},
 	}
 	for _, tt := range tests {

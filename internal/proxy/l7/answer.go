@@ -117,7 +117,10 @@ func (x *exchange) relay(ctx context.Context, p piece) (more bool) {
 	sent, received, err := l4.Relay(ctx, down, up)
 	r.Received += sent
 	r.Sent += received
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		x.judge(cutByDrain, waited(cut(ctx)))
+	case err != nil:
 		r.Err = err.Error()
 	}
 	x.letGo(false)

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/config"
 )
 
@@ -336,7 +337,9 @@ func TestATunnelEndsWithEitherSide(t *testing.T) {
 		c.say("x")
 		c.hear("y")
 		r.cut()
-		r.record()
+		if rec := r.record(); rec.Status != 200 || rec.Flags != decision.LR || rec.Reason != decision.Drained {
+			t.Error(rec.Status, rec.Flags, rec.Sentence())
+		}
 	})
 }
 

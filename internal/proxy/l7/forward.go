@@ -227,7 +227,7 @@ func (x *exchange) connect(ctx context.Context, rt *config.Route) (status int, c
 func (x *exchange) over(ctx context.Context) bool {
 	cause := x.caller.trouble()
 	if ctx.Err() != nil {
-		cause = errCut
+		cause = cut(ctx)
 	}
 	if cause == nil || errors.Is(cause, os.ErrDeadlineExceeded) { // it took nothing of an answer before
 		return false
@@ -347,7 +347,7 @@ func (x *exchange) breakOff(ctx context.Context, cause error) (status int) {
 // since the endpoint sees only the consequence.
 func (x *exchange) blame(ctx context.Context, cause error) error {
 	if ctx.Err() != nil {
-		return errCut
+		return cut(ctx)
 	}
 	if x.pace.late.Load() || x.upload.pace.late.Load() {
 		return errSlow

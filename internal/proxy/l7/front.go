@@ -27,7 +27,7 @@ type Front struct {
 // Front returns a Front of s, which its owner closes. drain ending drains: the
 // exchanges at hand, or the next ones within DrainGrace, are finished with
 // "connection: close", streams after GOAWAY. ctx ending ends all at once, with
-// resets.
+// resets; its cause, a decision.DrainOver, says how long the drain was.
 func (s *Server) Front(ctx, drain context.Context) *Front {
 	f := &Front{server: s, ctx: ctx, drain: drain}
 	f.stops[0] = context.AfterFunc(drain, func() { f.each((*conn).drain) })

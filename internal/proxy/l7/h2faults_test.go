@@ -366,8 +366,8 @@ func TestTheEndOfTheDrainCutsStreams(t *testing.T) {
 	<-asked
 	r.drain()
 	r.cut()
-	if rec := r.record(); rec.Details != "closed_by_drain" || rec.Flags != 0 {
-		t.Error(rec.Details, rec.Flags)
+	if rec := r.record(); rec.Details != "closed_by_drain" || rec.Flags != decision.LR || rec.Reason != decision.Drained {
+		t.Error(rec.Details, rec.Flags, rec.Sentence())
 	}
 }
 

@@ -147,10 +147,10 @@ func TestASilentEndpointIsLeft(t *testing.T) {
 			get, func(_ *rig, c *client) { c.SetLinger(0); c.Close() },
 			decision.DC, decision.ClientGone, "downstream_remote_disconnect",
 		},
-		"the drain is over": {get, func(r *rig, _ *client) { r.cut() }, 0, decision.OK, "closed_by_drain"},
+		"the drain is over": {get, func(r *rig, _ *client) { r.cut() }, decision.LR, decision.Drained, "closed_by_drain"},
 		"the drain is over in a body": {
 			"POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 9\r\n\r\n", func(r *rig, _ *client) { r.cut() },
-			0, decision.OK, "closed_by_drain",
+			decision.LR, decision.Drained, "closed_by_drain",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package l7
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -40,7 +41,7 @@ var (
 	idledOut       = outcome{504, decision.Timeout, decision.SI, "stream_idle_timeout"}
 	brokenAnswer   = outcome{502, decision.UpstreamBroken, decision.UPE, beforeAnswer + "{protocol_error}"}
 	endedAnswer    = outcome{503, decision.UpstreamReset, decision.UC, beforeAnswer + "{connection_termination}"}
-	cutByDrain     = outcome{0, decision.OK, 0, "closed_by_drain"}
+	cutByDrain     = outcome{0, decision.Drained, decision.LR, l4.ClosedByDrain}
 	clientGone     = outcome{0, decision.ClientGone, decision.DC, "downstream_remote_disconnect"}
 	clientReset    = outcome{0, decision.ClientGone, decision.DR, "http2.remote_reset"}
 	brokenStream   = outcome{0, decision.BadRequest, decision.DPE, "http2.violation.of.messaging.rule"}
@@ -102,7 +103,7 @@ func (x *exchange) failure(cause error) (o outcome, words string) {
 	var reset streams.ResetError
 	switch {
 	case errors.Is(cause, errCut):
-		return cutByDrain, ""
+		return cutByDrain, waited(cause)
 	case errors.Is(cause, errReset):
 		return clientReset, ""
 	case errors.Is(cause, errGone):
@@ -147,6 +148,18 @@ func (x *exchange) failure(cause error) (o outcome, words string) {
 		return endedLate, words
 	}
 	return endedAnswer, words
+}
+
+// cut is why something ended with ctx, the end of a drain.
+func cut(ctx context.Context) error { return fmt.Errorf("%w: %w", errCut, context.Cause(ctx)) }
+
+// waited says for how long the drain was that a cut ended; "" if that is not known.
+func waited(cut error) string {
+	var over decision.DrainOver
+	if errors.As(cut, &over) {
+		return over.Error()
+	}
+	return ""
 }
 
 // resetBy is the outcome of a try that the endpoint reset.

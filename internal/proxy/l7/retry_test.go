@@ -269,8 +269,8 @@ func TestAPauseEndsWithItsCaller(t *testing.T) {
 			f.get(1, "/")
 			return func() { f.must(f.WriteRSTStream(1, http2.ErrCodeCancel)) }
 		}, decision.DR},
-		"HTTP/1, the end of the drain": {func(r *rig) func() { r.dial().say(get); return r.cut }, 0},
-		"HTTP/2, the end of the drain": {func(r *rig) func() { r.frames().get(1, "/"); return r.cut }, 0},
+		"HTTP/1, the end of the drain": {func(r *rig) func() { r.dial().say(get); return r.cut }, decision.LR},
+		"HTTP/2, the end of the drain": {func(r *rig) func() { r.frames().get(1, "/"); return r.cut }, decision.LR},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

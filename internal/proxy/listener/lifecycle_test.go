@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/proxy/l7"
 )
 
 func TestFault69ADrainLetsConnectionsEndAndThenCutsThem(t *testing.T) {
@@ -44,7 +45,9 @@ func TestFault69ADrainLetsConnectionsEndAndThenCutsThem(t *testing.T) {
 		t.Errorf("Serve = %v", err)
 	}
 	b.done <- nil
-	b.records.next(t)
+	if rec := b.records.next(t); rec.Reason != decision.Drained || rec.Flags != decision.LR || !strings.Contains(rec.Sentence(), "waited 2s") {
+		t.Errorf("record %+v: %s", rec, rec.Sentence())
+	}
 	if c, err := net.Dial("tcp", b.ln.Addr().String()); err == nil {
 		c.Close()
 		t.Error("connections are still accepted")
@@ -74,9 +77,64 @@ func TestFault69ADrainEndsThoughAnEndpointIsSilent(t *testing.T) {
 		t.Errorf("Serve = %v", err)
 	}
 	b.done <- nil
-	if rec := b.records.next(t); rec.Details != "closed_by_drain" {
+	if rec := b.records.next(t); rec.Details != "closed_by_drain" || rec.Reason != decision.Drained || !strings.Contains(rec.Sentence(), "waited 50ms") {
+		t.Errorf("record %+v: %s", rec, rec.Sentence())
+	}
+}
+
+// TestFault69ADrainWaitsForStreams has one in progress when connections that wait
+// are closed, and finds its connection to be of HTTP/2 by itself.
+func TestFault69ADrainWaitsForStreams(t *testing.T) {
+	heard, answer := make(chan struct{}), make(chan struct{})
+	b := newBed(t, options{
+		tune: func(o *Options) { o.Drain = time.Minute },
+		delta: func(b *bed, d *config.Delta) {
+			l := sniffed("240.240.0.1:80", "db", "db")
+			l.Chains[0].HTTP = &config.HTTPManager{Inline: config.NewRouteTable("80", []*config.VirtualHost{{
+				Name: "db", Domains: []string{"*"}, Routes: []*config.Route{{Name: "db", Prefix: "/", Cluster: "db"}},
+			}}, nil)}
+			d.Listeners = append(d.Listeners, l)
+		},
+		backend: func(c net.Conn) {
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+				return
+			}
+			close(heard)
+			<-answer
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+		},
+	})
+	var http2 http.Protocols
+	http2.SetUnencryptedHTTP2(true)
+	client := &http.Client{Transport: &http.Transport{Protocols: &http2, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return b.dial("240.240.0.1:80"), nil
+	}}}
+	defer client.CloseIdleConnections()
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		res, err := client.Get("http://db/")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer res.Body.Close()
+		if body, err := io.ReadAll(res.Body); err != nil || string(body) != "ok" {
+			t.Errorf("answer %q, %v", body, err)
+		}
+	})
+	<-heard
+	b.stop()
+	// There is nothing to see when connections that wait are closed.
+	time.Sleep(l7.DrainGrace + l7.DrainGrace/2)
+	close(answer)
+	asking.Wait()
+	if rec := b.records.next(t); rec.Protocol != decision.HTTP2 || rec.Status != 200 || rec.Flags != 0 {
 		t.Errorf("record %+v", rec)
 	}
+	if err := <-b.done; !errors.Is(err, context.Canceled) {
+		t.Errorf("Serve = %v", err)
+	}
+	b.done <- nil
 }
 
 // toDB is a listener whose requests all go to cluster db.

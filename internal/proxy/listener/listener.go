@@ -115,9 +115,9 @@ func (l *Listener) Serve(ctx context.Context, ln net.Listener) error {
 	defer func() { _ = lot.Close() }() // nobody waits there any more
 	s := &server{Listener: l, sweeper: sweeper, lot: lot, bound: ln.Addr()}
 	s.left = s.leave
-	var cut context.CancelFunc
-	s.hard, cut = context.WithCancel(context.WithoutCancel(ctx))
-	defer cut()
+	var cut context.CancelCauseFunc
+	s.hard, cut = context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
 	var late context.CancelFunc
 	s.heard, late = context.WithCancel(s.hard)
 	defer late()
@@ -184,9 +184,9 @@ func (s *server) accept(ctx context.Context, ln net.Listener) error {
 
 // drain waits for the connections, gives those up that said nothing yet when it
 // is late, and cuts all when their time is over.
-func (s *server) drain(late, cut context.CancelFunc) {
+func (s *server) drain(late context.CancelFunc, cut context.CancelCauseFunc) {
 	defer time.AfterFunc(l7.DrainGrace, late).Stop()
-	defer time.AfterFunc(s.o.Drain, cut).Stop()
+	defer time.AfterFunc(s.o.Drain, func() { cut(decision.DrainOver(s.o.Drain)) }).Stop()
 	s.conns.Wait()
 }
 
@@ -282,7 +282,7 @@ func (s *server) admit(ctx context.Context, conn *transport.Conn, rec *decision.
 	found, g, err := s.inspect(ctx, conn, l, rec, held != nil)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		rec.Details = "closed_by_drain"
+		rec.Details = l4.ClosedByDrain
 		return nil, nil
 	case err != nil:
 		rec.Flags |= decision.DC
