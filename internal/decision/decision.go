@@ -165,8 +165,9 @@ type Record struct {
 	Details      string // Envoy's response code details
 	Err          string // the failure in the system's words: "connection refused"
 	Status       int    // HTTP status sent; 0 for connections
-	Received     int64  // body or payload bytes from the caller
-	Sent         int64  // body or payload bytes to the caller
+	Call         CallStatus // of a call of gRPC that was answered
+	Received     int64      // body or payload bytes from the caller
+	Sent         int64      // body or payload bytes to the caller
 	Duration     time.Duration
 	UpstreamTime time.Duration // request sent until response head; 0 for local replies
 

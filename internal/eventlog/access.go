@@ -36,6 +36,9 @@ func humanAccess(line []byte) string {
 		say(cmp.Or(v["method"], "-"))
 		say(target(v))
 		say(v["response_code"])
+		if s := v["grpc_status"]; s != "OK" && s != "0" {
+			say(s)
+		}
 	} else {
 		say(v["protocol"])
 		say(cmp.Or(v["requested_server_name"], v["name"]))

@@ -57,6 +57,16 @@ func TestRecordsAreShownOnOneLine(t *testing.T) {
 			"TCP 192.0.2.1:3306 port_held 0ms  port 3306 is refused",
 		},
 		{
+			"a call of gRPC that failed",
+			start + `"method":"POST","path":"/a.B/C","protocol":"HTTP/2","response_code":200,"grpc_status":"NotFound","response_flags":"-","duration":0,"authority":"a"}`,
+			"POST http://a/a.B/C 200 NotFound - 0ms",
+		},
+		{
+			"a call of gRPC that did not",
+			start + `"method":"POST","path":"/a.B/C","protocol":"HTTP/2","response_code":200,"grpc_status":"OK","response_flags":"-","duration":0,"authority":"a"}`,
+			"POST http://a/a.B/C 200 - 0ms",
+		},
+		{
 			"a call of gRPC that the policy refused, whose status is always 200",
 			start + `"method":"POST","path":"/a.B/C","protocol":"HTTP/2","response_code":200,"response_flags":"-","response_code_details":"direct_response","duration":0,"authority":"a","why":"a is not declared"}`,
 			"POST http://a/a.B/C 200 undeclared 0ms  a is not declared",

@@ -263,7 +263,7 @@ func field(f decision.Fields, name string) []byte {
 // else, of an answer without messages, from the header.
 func grpcStatus(form string) (known, error) {
 	names := map[string][]string{
-		"": camel(), "CAMEL_STRING": camel(), "SNAKE_STRING": snake(), "NUMBER": nil,
+		"": decision.CallStatuses(), "CAMEL_STRING": decision.CallStatuses(), "SNAKE_STRING": snake(), "NUMBER": nil,
 	}
 	list, ok := names[form]
 	if !ok {
@@ -283,13 +283,6 @@ func grpcStatus(form string) (known, error) {
 		}
 		return append(dst, list[n]...), true
 	}}, nil
-}
-
-func camel() []string {
-	return []string{
-		"OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists", "PermissionDenied", "ResourceExhausted",
-		"FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated",
-	}
 }
 
 func snake() []string {

@@ -56,6 +56,7 @@ func (x *exchange) showsAnswer() bool {
 
 // showAnswer lets the record show the head of the endpoint's answer.
 func (x *exchange) showAnswer() {
+	x.noteCall(x.answer[:x.resp.Len])
 	if x.showsAnswer() {
 		x.kept.head.text = x.kept.keep(x.answer[:x.resp.Len])
 		x.rec.Response = &x.kept.head
@@ -64,7 +65,11 @@ func (x *exchange) showAnswer() {
 
 // showTrailer lets the record show the trailer of the answer.
 func (x *exchange) showTrailer(p piece) {
-	if p.last && len(p.trailer) > 0 && x.showsAnswer() {
+	if !p.last || len(p.trailer) == 0 {
+		return
+	}
+	x.noteCall(p.trailer)
+	if x.showsAnswer() {
 		x.kept.trailer.text = x.kept.keep(p.trailer)
 		x.rec.Trailer = &x.kept.trailer
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/h1"
 )
@@ -79,6 +80,18 @@ func (x *exchange) inVain(rt *config.Route) bool {
 		return rt.Retry.Cancelled
 	}
 	return false
+}
+
+// noteCall records how a call of gRPC ended if the text, a head or what comes last,
+// says so.
+func (x *exchange) noteCall(text []byte) {
+	if !x.isGRPC() {
+		return
+	}
+	h := headText{text}
+	if v := h.Field("grpc-status"); v != nil {
+		x.rec.Call = decision.ParseCallStatus(v)
+	}
 }
 
 // aYear is as long as a call can ask for.

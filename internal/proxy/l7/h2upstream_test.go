@@ -442,7 +442,26 @@ func TestTrailersPassEndToEnd(t *testing.T) {
 	if got := <-heard; got != want {
 		t.Errorf("the endpoint hears %q", got)
 	}
-	r.record()
+	if rec := r.record(); rec.Call.String() != "InvalidArgument" {
+		t.Errorf("the call ended with %q", rec.Call)
+	}
+}
+
+// A call that fails at once is answered with a head that says so; elsewhere the
+// field is one like others.
+func TestTheHeadMayTellHowACallEnded(t *testing.T) {
+	r := two(t, func(f *framer) {
+		f.serve(func(id uint32) { f.head(id, true, ":status", "200", "grpc-status", "5") })
+	})
+	f := r.frames()
+	for i, tt := range []struct{ contentType, want string }{{"application/grpc", "NotFound"}, {"text/plain", ""}} {
+		id := uint32(2*i + 1)
+		f.head(id, true, ":method", "POST", ":scheme", "http", ":path", "/s/m", ":authority", "x.example", "content-type", tt.contentType)
+		f.answer(id)
+		if rec := r.record(); rec.Call.String() != tt.want {
+			t.Errorf("%s: the call ended with %q", tt.contentType, rec.Call)
+		}
+	}
 }
 
 // An endpoint that has said all it has to say ends the wait for a body that nobody reads.

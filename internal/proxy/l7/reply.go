@@ -29,7 +29,9 @@ func (x *exchange) sendLocal(status int) (more bool) {
 	n, text := len(x.local), x.local
 	switch {
 	case x.isGRPC():
-		x.local = appendGRPC(x.local, x.callStatus(status), text)
+		call := x.callStatus(status)
+		x.local = appendGRPC(x.local, call, text)
+		x.rec.Call = decision.ToCallStatus(int(call))
 		status, text = http.StatusOK, text[:0]
 	case status == http.StatusNoContent || status == http.StatusNotModified: // these end with their head
 		x.local = appendStatus(x.local, status)

@@ -114,8 +114,8 @@ func TestLocalReplyToGRPCIsAStatusOfItsOwn(t *testing.T) {
 		if res.StatusCode != 200 || res.Header.Get("grpc-status") != "14" || body != "" || !strings.Contains(res.Header.Get("grpc-message"), "has no endpoint") {
 			t.Errorf("%s: %v %q", contentType, res, body)
 		}
-		if rec.Status != 200 || rec.Sent != 0 || rec.Flags != decision.UH {
-			t.Errorf("%s: record %d, %d sent, %s", contentType, rec.Status, rec.Sent, rec.Flags)
+		if rec.Status != 200 || rec.Sent != 0 || rec.Flags != decision.UH || rec.Call.String() != "Unavailable" {
+			t.Errorf("%s: record %d %s, %d sent, %s", contentType, rec.Status, rec.Call, rec.Sent, rec.Flags)
 		}
 	}
 }

@@ -41,6 +41,7 @@ func (e *encoder) encode(rec *decision.Record) []byte {
 	e.dst = append(e.dst, `,"protocol":"`...)
 	e.dst = append(e.dst, rec.Protocol.String()...)
 	e.number(`","response_code":`, int64(rec.Status))
+	e.text(`,"grpc_status":"`, rec.Call.String())
 	e.dst = append(e.dst, `,"response_flags":"`...)
 	e.dst = rec.Flags.Append(e.dst)
 	e.dst = append(e.dst, '"')

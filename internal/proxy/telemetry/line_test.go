@@ -66,6 +66,12 @@ func TestLine(t *testing.T) {
 				`"policy":"ALLOW_ANY","name":"www.baidu.com","tries":3,"why":"ServiceEntry default/svc-entry (svc-entry.yaml:3): connection to endpoint 192.168.0.100:80 failed: connection refused (tried 3 times)."}` + "\n",
 		},
 		{
+			"a call",
+			decision.Record{Start: time.Unix(0, 0), Protocol: decision.HTTP2, Method: []byte("POST"), Status: 200, Call: decision.ToCallStatus(5)},
+			`{"start_time":"1970-01-01T00:00:00.000Z","method":"POST","protocol":"HTTP/2","response_code":200,"grpc_status":"NotFound","response_flags":"-",` +
+				`"bytes_received":0,"bytes_sent":0,"duration":0,"policy":"ALLOW_ANY"}` + "\n",
+		},
+		{
 			"a connection that passed",
 			decision.Record{
 				Start: time.Unix(0, 0), Protocol: decision.TLS, SNI: "www.baidu.com", Cluster: "PassthroughCluster",
