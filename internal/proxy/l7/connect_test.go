@@ -3,6 +3,7 @@ package l7
 import (
 	"io"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -126,8 +127,10 @@ func TestNothingIsSentBeforeATunnelIsOpen(t *testing.T) {
 		"refused for want of a login": {"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n", "", 407, false},
 		"switched":                    {"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", "", 502, false},
 		"broken":                      {"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "", 502, false},
+		"refused for want of memory":  {"", "", 503, false}, // nobody is asked
 	} {
 		t.Run(name, func(t *testing.T) {
+			tries := uint8(1)
 			r := one(t, func(c *client) {
 				c.hear(connect)
 				c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
@@ -145,6 +148,11 @@ func TestNothingIsSentBeforeATunnelIsOpen(t *testing.T) {
 					c.t.Fatalf("%q came though there is no tunnel", rest)
 				}
 			})
+			if tt.answer == "" {
+				g, set := guard(t, 64<<20)
+				set(70 << 20)
+				r.server.guard, tries = g, 0
+			}
 			c := r.dial()
 			c.say(connect + early)
 			c.CloseWrite()
@@ -161,13 +169,60 @@ func TestNothingIsSentBeforeATunnelIsOpen(t *testing.T) {
 				}
 				c.ended()
 			}
-			if rec := r.record(); rec.Status != tt.status || rec.Tries != 1 {
+			if rec := r.record(); rec.Status != tt.status || rec.Tries != tries {
 				t.Errorf("record %d, %d tries: %s", rec.Status, rec.Tries, rec.Sentence())
 			}
 			select {
 			case <-r.log.added:
 				t.Error("a second request was recorded")
 			default:
+			}
+		})
+	}
+}
+
+// A CONNECT that nobody will serve is told so, though it says that it is a call of
+// gRPC, whose failures are told with 200, and though its route answers with 200.
+func TestNoRefusalOpensATunnel(t *testing.T) {
+	closed := closedPort(t)
+	for name, tt := range map[string]struct {
+		entry  entry
+		host   string
+		status int
+	}{
+		"not declared": {entry{host: "y.example"}, "x.example:443", 502},
+		"unreachable":  {entry{host: "x.example", endpoints: []netip.AddrPort{closed}}, "x.example:443", 503},
+		"malformed":    {entry{host: "x.example"}, "x.example", 400},
+		"answered at the proxy": {entry{host: "x.example", change: func(rt *config.Route) {
+			rt.Direct = &config.DirectResponse{Status: 200, Body: "hello"}
+		}}, "x.example:443", 403},
+		"answered at the proxy without a body": {entry{host: "x.example", change: func(rt *config.Route) {
+			rt.Direct = &config.DirectResponse{Status: 204}
+		}}, "x.example:443", 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, tt.entry)
+			c := r.dial()
+			c.say("CONNECT " + tt.host + " HTTP/1.1\r\nHost: " + tt.host + "\r\nContent-Type: application/grpc\r\n\r\n")
+			if res, body := c.answer("CONNECT"); res.StatusCode != tt.status || !res.Close {
+				t.Errorf("%d %q, close %v", res.StatusCode, body, res.Close)
+			}
+			if rec := r.record(); rec.Status != tt.status {
+				t.Errorf("record %d %s", rec.Status, rec.Sentence())
+			}
+			if tt.status == 400 {
+				return // which HTTP/2 tells with a reset
+			}
+			for id, head := range map[uint32][]string{
+				1: {":method", "CONNECT", ":authority", tt.host},
+				3: {":method", "CONNECT", ":authority", "x.example", ":protocol", "websocket", ":scheme", "http", ":path", "/"},
+			} {
+				f := r.frames()
+				f.head(id, false, append(head, "content-type", "application/grpc")...)
+				if fr, ok := f.next().(*http2.MetaHeadersFrame); !ok || !strings.HasPrefix(fields(fr), ":status: "+strconv.Itoa(tt.status)+"\n") {
+					t.Errorf("stream %d: %v, want %d", id, fr, tt.status)
+				}
+				r.record()
 			}
 		})
 	}

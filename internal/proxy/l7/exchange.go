@@ -2,6 +2,7 @@ package l7
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
@@ -127,11 +128,11 @@ func (x *exchange) serve(ctx context.Context, text []byte, fault error) (more bo
 	}
 	x.whole = x.first.last
 	x.rec.Received = int64(len(x.first.data))
-	if x.crowded() {
-		return x.reply(overloaded.status)
-	}
 	if x.req.Connect || x.req.Upgrade == h1.OtherUpgrade {
 		x.caller.giveUp() // what follows is no request, whatever the answer is
+	}
+	if x.crowded() {
+		return x.reply(overloaded.status)
 	}
 	if x.req.Upgrade == h1.OtherUpgrade {
 		return x.settle(upgradeRefused, "")
@@ -213,8 +214,18 @@ func (x *exchange) direct(d *config.DirectResponse) (more bool) {
 		}
 		return x.settle(notDeclared.as(d.Status), "")
 	}
+	if d.Status >= 200 && d.Status < 300 && x.asksTunnel() {
+		x.judge(directResponse, "the route answers at the proxy with a status that would open a tunnel, and there is nobody at its end")
+		return x.replyText(http.StatusForbidden, d.Body)
+	}
 	x.judge(directResponse, "")
 	return x.replyText(d.Status, d.Body)
+}
+
+// asksTunnel reports whether an answer of 2xx would make a tunnel of the request: a
+// CONNECT, or a WebSocket of HTTP/2, which is one too.
+func (x *exchange) asksTunnel() bool {
+	return x.req.Connect || x.req.Upgrade == h1.WebSocket && x.rec.Protocol == decision.HTTP2
 }
 
 // finish ends the exchange towards the caller and records it.

@@ -13,8 +13,12 @@ import (
 
 const grpcType = "application/grpc"
 
-// isGRPC goes by what Envoy goes by: application/grpc, or with a +suffix.
+// isGRPC goes by what Envoy goes by: application/grpc, or with a +suffix. What asks
+// for a tunnel is no call, whatever it says: a refusal with 200 would open it.
 func (x *exchange) isGRPC() bool {
+	if x.asksTunnel() {
+		return false
+	}
 	t := x.req.Value(x.in, h1.ContentType)
 	if len(t) < len(grpcType) || !bytes.EqualFold(t[:len(grpcType)], []byte(grpcType)) {
 		return false
