@@ -132,18 +132,33 @@ func (p *proxies) one(ctx context.Context) (how succession, err error) {
 	if err != nil {
 		return how, fmt.Errorf("start the proxy: %w", err)
 	}
+	return p.follow(ctx, c)
+}
+
+// follow waits until another has to take the place of c.
+func (p *proxies) follow(ctx context.Context, c *child) (succession, error) {
 	select {
 	case <-c.ended:
+		select {
+		case <-c.left: // and all was finished at once
+			return p.drain(ctx, c)
+		default:
+		}
 	case <-ctx.Done():
 		p.end(ctx, c)
 	case <-c.left:
-		p.draining.Go(func() {
-			p.end(ctx, c)
-			p.log.Info("the proxy that drained is gone", "pid", c.pid, "how", c.err.Error())
-		})
-		return succession{wasReady: c.ready.Load(), drains: true}, errors.New("it was told to end")
+		return p.drain(ctx, c)
 	}
 	return succession{wasReady: c.ready.Load()}, c.err
+}
+
+// drain lets c finish what it has.
+func (p *proxies) drain(ctx context.Context, c *child) (succession, error) {
+	p.draining.Go(func() {
+		p.end(ctx, c)
+		p.log.Info("the proxy that drained is gone", "pid", c.pid, "how", c.err.Error())
+	})
+	return succession{wasReady: c.ready.Load(), drains: true}, errors.New("it was told to end")
 }
 
 // start starts a proxy process.

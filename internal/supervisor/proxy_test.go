@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"strconv"
@@ -149,5 +150,21 @@ func TestFault69ADrainThatDoesNotEndIsEnded(t *testing.T) {
 	awaitThat(t, "the end of the one that hangs", func() bool { return !runs(last) })
 	if now := int(p.pid.Load()); now != next || !runs(next) {
 		t.Errorf("the proxy is process %d, want %d", now, next)
+	}
+}
+
+// TestAProxyThatFinishedAtOnceDrained has what it said of itself and its end come
+// together, which leaves a choice to chance.
+func TestAProxyThatFinishedAtOnceDrained(t *testing.T) {
+	p := newProxies(nil, slog.New(slog.DiscardHandler))
+	defer p.draining.Wait()
+	c := &child{left: make(chan struct{}), ended: make(chan struct{}), err: errors.New("it ended by itself")}
+	c.ready.Store(true)
+	close(c.left)
+	close(c.ended)
+	for range 64 {
+		if how, err := p.follow(t.Context(), c); !how.drains || !how.wasReady {
+			t.Fatalf("%+v, %v", how, err)
+		}
 	}
 }
