@@ -74,7 +74,12 @@ func (r *Record) AppendSentence(dst []byte) []byte {
 		dst = r.appendEntry(dst)
 		dst = append(dst, ": endpoint "...)
 		dst = r.appendEndpoint(dst)
-		dst = append(dst, " ended the connection before its answer was complete"...)
+		what := " ended the connection"
+		if r.Flags&UR != 0 {
+			what = " ended the stream"
+		}
+		dst = append(dst, what...)
+		dst = append(dst, " before its answer was complete"...)
 		dst = r.appendErr(dst)
 		dst = r.appendTries(dst)
 	case UpstreamBroken:
@@ -218,7 +223,15 @@ func (r *Record) appendErr(dst []byte) []byte {
 // appendTries tells how often it was tried, and why no more often if that was not
 // as the route says.
 func (r *Record) appendTries(dst []byte) []byte {
-	if r.Tries > 1 {
+	switch {
+	case r.Tries < 2:
+	case r.Endpoints > 1: // some of the tries may have been elsewhere
+		dst = append(dst, " (the last of "...)
+		dst = strconv.AppendUint(dst, uint64(r.Tries), 10)
+		dst = append(dst, " tries among "...)
+		dst = strconv.AppendInt(dst, int64(r.Endpoints), 10)
+		dst = append(dst, " endpoints)"...)
+	default:
 		dst = append(dst, " (tried "...)
 		dst = strconv.AppendUint(dst, uint64(r.Tries), 10)
 		dst = append(dst, " times)"...)

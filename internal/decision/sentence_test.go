@@ -174,6 +174,16 @@ func TestSentence(t *testing.T) {
 			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1): connection to endpoint 192.168.0.100:80 failed: connection refused (tried 3 times).",
 		},
 		{
+			"connect failed, and perhaps elsewhere before",
+			Record{Reason: ConnectFailed, Entry: entry, Endpoint: endpoint, Err: "connection refused", Tries: 3, Endpoints: 2},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1): connection to endpoint 192.168.0.100:80 failed: connection refused (the last of 3 tries among 2 endpoints).",
+		},
+		{
+			"a stream that was reset",
+			Record{Reason: UpstreamReset, Entry: entry, Endpoint: endpoint, Flags: UR, Err: "the stream was reset by the peer: CANCEL"},
+			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1): endpoint 192.168.0.100:80 ended the stream before its answer was complete: the stream was reset by the peer: CANCEL.",
+		},
+		{
 			"over the budget of retries",
 			Record{Reason: ConnectFailed, Entry: entry, Endpoint: endpoint, Err: "connection refused", Tries: 2, Flags: UF | UO},
 			"ServiceEntry default/svc-entry (entries/svc-entry.yaml:1): connection to endpoint 192.168.0.100:80 failed: connection refused (tried 2 times); it was not tried again, as enough of the requests in progress there are retries.",

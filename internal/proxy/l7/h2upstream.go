@@ -129,7 +129,7 @@ func (x *exchange) scheme() string {
 var forwardedProto = []byte("x-forwarded-proto")
 
 // errNoWebSocket says that there is no WebSocket to be had from the endpoint.
-var errNoWebSocket = errors.New("it speaks HTTP/2 and does not take WebSockets on streams (extended CONNECT, RFC 8441)")
+var errNoWebSocket = errors.New("it speaks HTTP/2 and does not take WebSockets on streams (extended CONNECT, RFC 8441); if it takes them with HTTP/1.1, declare the port as HTTP")
 
 func (u *h2Upstream) send(ctx context.Context, r *h1.Request, text []byte, p piece) (left piece, err error) {
 	how := h2.Start{HEAD: string(r.Method.In(text)) == "HEAD"}

@@ -664,7 +664,7 @@ func TestWebSocketsAcrossTheVersions(t *testing.T) {
 		r := two(t, func(f *framer) { f.serve(func(uint32) { f.c.t.Fatal("asked all the same") }) })
 		c := r.dial()
 		c.say(upgrade)
-		if res, body := c.answer("GET"); res.StatusCode != 503 || !strings.Contains(body, "does not take WebSockets") {
+		if res, body := c.answer("GET"); res.StatusCode != 503 || !strings.Contains(body, "declare the port as HTTP") {
 			t.Error(res.StatusCode, body)
 		}
 		if rec := r.record(); rec.Flags != decision.UF || rec.Details != "upgrade_failed" {
