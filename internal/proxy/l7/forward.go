@@ -61,6 +61,9 @@ func (x *exchange) forward(ctx context.Context, rt *config.Route) (more bool) {
 			return x.respond(ctx)
 		}
 		x.recallUpload()
+		if late && len(x.tried) < cap(x.tried) {
+			x.tried = append(x.tried, x.endpoint)
+		}
 		x.letGo(false)
 		if late && !x.pause(ctx, rt.Retry.BaseInterval) {
 			return x.settle(timedOut, words(failed))

@@ -149,6 +149,40 @@ func TestACallThatFailedInVainIsTriedAgain(t *testing.T) {
 	}
 }
 
+// Of two endpoints one fails. While a call is with it another one takes the turn of the
+// one that does not, so that the turn is the former's again.
+func TestARetryAvoidsTheEndpointThatFailed(t *testing.T) {
+	var r *rig
+	var bad, good atomic.Int64
+	say := func(w http.ResponseWriter, status string) {
+		w.Header().Set("content-type", "application/grpc")
+		w.Header().Set("grpc-status", status)
+	}
+	endpoints := []netip.AddrPort{
+		goEndpoint(t, func(w http.ResponseWriter, _ *http.Request) {
+			if bad.Add(1) < 10 {
+				call(t, r.goClient(2), nil)
+			}
+			say(w, "14")
+		}),
+		goEndpoint(t, func(w http.ResponseWriter, _ *http.Request) {
+			good.Add(1)
+			say(w, "0")
+		}),
+	}
+	r = newRig(t, entry{host: "x.example", endpoints: endpoints, http: config.HTTP2, change: func(rt *config.Route) {
+		rt.Retry = config.Retry{Attempts: 1, Unavailable: true, PreviousHosts: true, BaseInterval: time.Millisecond}
+	}})
+	for range 4 {
+		if status := call(t, r.goClient(2), nil); status != "0" {
+			t.Errorf("status %s; %d calls came to the endpoint that fails, and %d to the other one", status, bad.Load(), good.Load())
+		}
+	}
+	if bad.Load() == 0 {
+		t.Error("no call met the endpoint that fails")
+	}
+}
+
 // A body that comes piece by piece behind its head is kept, up to a bound, with
 // what belongs to it.
 func TestABodyThatCameLaterIsSentOnceMore(t *testing.T) {
