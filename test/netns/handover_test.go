@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,6 +90,81 @@ func TestFault69And70TheNextProxyServesWhileTheLastDrains(t *testing.T) {
 			b.Errorf("the request in progress: code %d, %q %q", code, &slow.out, &slow.errs)
 		}
 		b.awaitLog("client", "the proxy that drained is gone", fmt.Sprintf(`"pid":%d`, old), "it ended by itself")
+	})
+}
+
+// TestFault69ADrainWaitsForRequestsOfEachKind has requests in progress for longer
+// than a drain waits for connections that are idle.
+func TestFault69ADrainWaitsForRequestsOfEachKind(t *testing.T) {
+	asOrdinary(t, func(b *bed) {
+		calls := b.site("the call\n", at(first, 80))
+		b.DNS.Set("calls.example", 60, first)
+		b.background("client", "-f "+b.file("e.yaml", dnsEntry+"---\n"+entry("calls", "calls.example", "80 grpc GRPC", "resolution: DNS")))
+		asked := b.baidu.Requests()
+		slow := map[string]*process{}
+		for _, args := range []string{
+			"http://www.baidu.com/slow/3s",
+			"--http2-prior-knowledge http://www.baidu.com/slow/3s",
+			"--http2-prior-knowledge -H content-type:application/grpc -H te:trailers http://calls.example/slow/3s",
+		} {
+			slow[args] = b.start(append([]string{"exec", "client", "--", "curl", "-sS"}, strings.Fields(args)...)...)
+		}
+		b.eventually("the requests", func() error {
+			if n := b.baidu.Requests() - asked + calls.Requests(); n < 3 {
+				return fmt.Errorf("%d were received", n)
+			}
+			return nil
+		})
+		old := b.endProxy(syscall.SIGTERM)
+		for args, p := range slow {
+			if code := p.wait(); code != 0 || !strings.HasPrefix(p.out.String(), "the ") {
+				b.Errorf("%s: code %d, %q %q", args, code, &p.out, &p.errs)
+			}
+		}
+		b.awaitLog("client", "the proxy that drained is gone", fmt.Sprintf(`"pid":%d`, old), "it ended by itself")
+	})
+}
+
+// TestFault69WhatADrainCutsOffIsToldSo has an endpoint that never answers, and a
+// connection of bytes that goes on.
+func TestFault69WhatADrainCutsOffIsToldSo(t *testing.T) {
+	asOrdinary(t, func(b *bed) {
+		if _, err := b.TCP(at(other4, 7777), echo); err != nil {
+			b.Fatal(err)
+		}
+		b.DNS.Set("echo.example", 60, other4)
+		b.background("client", "-f "+b.file("e.yaml", dnsEntry+"---\n"+entry("echo", "echo.example", "7777 tcp TCP", "resolution: DNS")))
+		asked := b.baidu.Requests()
+		cut := []*process{
+			b.start("exec", "client", "--", "curl", "-sS", "http://www.baidu.com/slow/60s?1"),
+			b.start("exec", "client", "--", "curl", "-sS", "--http2-prior-knowledge", "http://www.baidu.com/slow/60s?2"),
+			b.start("exec", "client", "--", "client", "hold", "echo.example:7777"),
+		}
+		cut[2].await("holding\n")
+		b.eventually("the requests", func() error {
+			if n := b.baidu.Requests() - asked; n < 2 {
+				return fmt.Errorf("%d were received", n)
+			}
+			return nil
+		})
+		old := b.endProxy(syscall.SIGTERM)
+		for _, p := range cut {
+			if code := p.wait(); code == 0 {
+				b.Errorf("it was not cut off: %q", &p.out)
+			}
+		}
+		b.awaitLog("client", "the proxy that drained is gone", fmt.Sprintf(`"pid":%d`, old), "it ended by itself")
+		b.eventually("records of what was cut off", func() error {
+			r := b.fairlead("logs", "client", "--access")
+			for _, of := range []string{"/slow/60s?1", "/slow/60s?2", "TCP"} {
+				if !slices.ContainsFunc(strings.Split(r.out, "\n"), func(line string) bool {
+					return hasAll(line, []string{of, " LR ", "the proxy was ended while this was in progress, and cut it off: it had waited 5s for it."})
+				}) {
+					return fmt.Errorf("none of %s\n%s", of, r)
+				}
+			}
+			return nil
+		})
 	})
 }
 
