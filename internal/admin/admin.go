@@ -47,7 +47,7 @@ type Listener struct {
 // A Chain is one way to treat a connection.
 type Chain struct {
 	Name        string `json:"name"`
-	Match       string `json:"match"`       // "SNI: www.baidu.com; Trans: tls", or "ALL"
+	Match       string `json:"match"`       // "SNI: www.baidu.com; Trans: tls", "ALL", or "otherwise": what no other matches
 	Destination string `json:"destination"` // "Cluster: outbound|443||www.baidu.com", "Route: 80"
 	Entry       *Ref   `json:"entry,omitempty"`
 	// Raw is set if it came as a resource of its own.

@@ -132,13 +132,17 @@ func (r *rawer) json(typeURL, name string, raw []byte) json.RawMessage {
 func chains(l *config.Listener, names map[uint16][]admin.Chain) []admin.Chain {
 	out := make([]admin.Chain, 0, len(l.Chains)+1)
 	for _, c := range l.Chains {
-		out = append(out, chain(c, match(c.Match)))
+		m := c.Match
+		if !l.InspectTLS && m.Transport == "raw_buffer" {
+			m.Transport = "" // so is TLS where nobody looks for it
+		}
+		out = append(out, chain(c, match(m)))
 	}
 	if l.ServerNames {
 		out = append(out, names[l.Port()]...)
 	}
 	if l.Default != nil {
-		out = append(out, chain(l.Default, "ALL"))
+		out = append(out, chain(l.Default, "otherwise"))
 	}
 	return out
 }
