@@ -114,6 +114,7 @@ func (x *exchange) relay(ctx context.Context, p piece) (more bool) {
 	// between: the listener cuts what is left at its deadline.
 	x.caller.untie() // the relay sees to both ends itself
 	x.stopTimer()
+	x.up.setTimeout(0) // it keeps their time too
 	sent, received, err := l4.Relay(ctx, down, up)
 	r.Received += sent
 	r.Sent += received

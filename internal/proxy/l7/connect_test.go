@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/proxy/h2"
 )
 
 const (
@@ -444,4 +445,73 @@ func TestATunnelWithHeadersOfTheMesh(t *testing.T) {
 	c := r.dial()
 	c.say(connect)
 	c.hear("HTTP/1.1 200 OK\r\nserver: mesh\r\n\r\nhi")
+}
+
+// A tunnel may be silent, and its caller take nothing, for longer than a stream of
+// requests, whatever the versions: all have the hour of a relay.
+func TestASilentTunnelStays(t *testing.T) {
+	const idle = 50 * time.Millisecond
+	pause := func() { time.Sleep(10 * idle) } // what stays cannot be waited for
+	far1 := func(c *client) {
+		c.hear(connect)
+		c.say(connected)
+		c.hear("ping")
+		c.say("pong")
+		c.ended()
+	}
+	far2 := func(f *framer) {
+		id, _ := f.request()
+		f.head(id, false, ":status", "200")
+		if fr, ok := f.next().(*http2.DataFrame); !ok || string(fr.Data()) != "ping" {
+			f.c.t.Fatalf("told %v", fr)
+		}
+		f.must(f.WriteData(id, true, []byte("pong")))
+		f.serve(nil)
+	}
+	near1 := func(r *rig) {
+		c := r.dial()
+		c.say(connect)
+		for line := ""; line != "\r\n"; {
+			line = must(c.r.ReadString('\n'))
+		}
+		pause()
+		c.say("ping")
+		c.CloseWrite()
+		c.hear("pong")
+		c.ended()
+	}
+	near2 := func(r *rig) {
+		c := r.dial()
+		f := newFramer(c, func() { c.say(h2.Preface) }, http2.Setting{ID: http2.SettingInitialWindowSize})
+		f.head(1, false, connectFields...)
+		if fr, ok := f.next().(*http2.MetaHeadersFrame); !ok || fields(fr) != ":status: 200\n" {
+			r.t.Fatalf("answered %v", fr)
+		}
+		pause()
+		f.must(f.WriteData(1, true, []byte("ping")))
+		pause() // in which there is no room for the answer
+		f.must(f.WriteWindowUpdate(1, 100))
+		if fr, ok := f.next().(*http2.DataFrame); !ok || string(fr.Data()) != "pong" {
+			r.t.Fatalf("told %v", fr)
+		}
+	}
+	for name, tt := range map[string]struct {
+		rig  func(t *testing.T) *rig
+		near func(*rig)
+	}{
+		"h1 to h1": {func(t *testing.T) *rig { return one(t, far1) }, near1},
+		"h2 to h1": {func(t *testing.T) *rig { return one(t, far1) }, near2},
+		"h1 to h2": {func(t *testing.T) *rig { return two(t, far2) }, near1},
+		"h2 to h2": {func(t *testing.T) *rig { return two(t, far2) }, near2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := tt.rig(t)
+			r.manager.StreamIdleTimeout = idle
+			tt.near(r)
+			if rec := r.record(); rec.Status != 200 || rec.Flags != 0 || rec.Err != "" {
+				t.Errorf("record %d %s %s", rec.Status, rec.Flags, rec.Err)
+			}
+		})
+	}
 }

@@ -28,7 +28,7 @@ func (s *Server) serveStreams(ctx, drain context.Context, down *transport.Conn, 
 	var panicked *streams.PanicError
 	if errors.As(err, &panicked) {
 		s.panics.Add(1)
-		s.logger.Error("panic while reading a connection of HTTP/2, which was ended; this is a fault of the proxy", "panic", panicked.Value, "stack", string(panicked.Stack))
+		s.logger.Error("panic while serving a connection of HTTP/2, which was ended; this is a fault of the proxy", "panic", panicked.Value, "stack", string(panicked.Stack))
 	}
 }
 
@@ -255,5 +255,6 @@ func (c *h2Caller) trouble() error {
 }
 
 func (c *h2Caller) hijack() (stream *transport.Conn, ahead []byte) {
+	c.stream.SetPatience(0) // whoever has the stream keeps its time
 	return transport.New(&streamConn{Stream: c.stream}, nil), nil
 }
