@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"time"
 
@@ -153,10 +154,11 @@ func (c *h2Caller) read(b *buffer) (piece, error) {
 }
 
 // explain says why a stream ended early: what the caller did, that memory was short,
-// or nothing if we ended it otherwise.
+// or that we closed its connection. (The end of a drain does that too: blame knows.)
 func (c *h2Caller) explain(err error) error {
 	var fault *h2.Error
 	var reset streams.ResetError
+	var panicked *streams.PanicError
 	switch {
 	case errors.As(err, &fault):
 		return fmt.Errorf("%w: %w", errUpload, err)
@@ -164,6 +166,8 @@ func (c *h2Caller) explain(err error) error {
 		return errReset
 	case errors.Is(err, streams.ErrShort):
 		return err
+	case errors.Is(err, net.ErrClosed), errors.As(err, &panicked):
+		return fmt.Errorf("%w: %w", errOurs, err)
 	}
 	return errGone
 }

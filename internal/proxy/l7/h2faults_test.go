@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/config"
+	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
 // What cannot be said in HTTP/1 in one way only never leaves the proxy: the
@@ -351,6 +352,29 @@ func TestFault69ADrainWaitsForStreamsLongerThanForConnections(t *testing.T) {
 				t.Error(rec.Status, rec.Flags, rec.Sentence())
 			}
 		})
+	}
+}
+
+// TestWhatWeCloseIsNotLaidAtTheCallersDoor closes a caller's connection under a
+// request, which nothing but a fault of the proxy's does.
+func TestWhatWeCloseIsNotLaidAtTheCallersDoor(t *testing.T) {
+	asked := make(chan struct{})
+	r := prepareRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{newEndpoint(t, func(c *client) {
+		c.hear("GET / HTTP/1.1\r\nhost: x.example\r\n\r\n")
+		close(asked)
+		c.ended()
+	}).addr}})
+	var down atomic.Pointer[transport.Conn]
+	r.accepted = func(c *transport.Conn) { down.Store(c) }
+	r.open(t)
+	f := r.frames()
+	f.get(1, "/")
+	<-asked
+	if err := down.Load().Close(); err != nil {
+		t.Fatal(err)
+	}
+	if rec := r.record(); rec.Reason != decision.Internal || rec.Flags != 0 || rec.Status != 0 {
+		t.Error(rec.Status, rec.Flags, rec.Sentence())
 	}
 }
 

@@ -112,6 +112,8 @@ func (x *exchange) failure(cause error) (o outcome, words string) {
 		return slowReader, errSlow.Error()
 	case errors.Is(cause, errSlow):
 		return slowBody, errSlow.Error()
+	case errors.Is(cause, errOurs):
+		return internalError.as(0), cause.Error()
 	case errors.Is(cause, errPanic):
 		return internalError, cause.Error()
 	case errors.Is(cause, errUpload) && fault != nil:

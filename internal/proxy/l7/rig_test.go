@@ -65,6 +65,7 @@ type rig struct {
 	cut      context.CancelFunc
 	sweeper  transport.Sweeper // of callers
 	served   sync.WaitGroup
+	accepted func(*transport.Conn) // nil, or told of each before it is served
 }
 
 type entry struct {
@@ -148,6 +149,9 @@ func (r *rig) accept() {
 		r.served.Go(func() {
 			down := transport.New(c, nil)
 			r.sweeper.Adopt(down)
+			if r.accepted != nil {
+				r.accepted(down)
+			}
 			base := r.base
 			base.Downstream = down.Peer()
 			r.server.Serve(r.hard, r.ctx, down, r.manager, &base)

@@ -15,6 +15,7 @@ var (
 	errUpstream = errors.New("the endpoint stopped reading")
 	errStopped  = errors.New("the answer was over first")
 	errPanic    = errors.New("panic")
+	errOurs     = errors.New("the proxy closed the connection of its caller")
 	errCut      = errors.New("the drain is over")
 )
 
