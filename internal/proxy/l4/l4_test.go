@@ -29,7 +29,7 @@ func through(t *testing.T, c *config.Cluster) (*net.TCPConn, func() decision.Rec
 	set := cluster.New(nil, slog.New(slog.DiscardHandler))
 	set.Update((*config.Config)(nil).Apply(d), d)
 	t.Cleanup(set.Close)
-	client, down := link(t)
+	client, down := capture(t)
 	rec := decision.Record{Start: time.Now(), Original: netip.MustParseAddrPort("240.240.0.1:5432")}
 	done := make(chan struct{})
 	go func() {
@@ -125,7 +125,7 @@ func TestAConnectionMadeEarlyIsServedAsOneMadeLate(t *testing.T) {
 	if !ok {
 		t.Fatalf("connected %v, record %+v", ok, early)
 	}
-	client, down := link(t)
+	client, down := capture(t)
 	rec := decision.Record{Start: time.Now(), Chain: "chosen since"}
 	done := make(chan struct{})
 	go func() { defer close(done); u.Serve(t.Context(), transport.New(down, nil), &rec) }()

@@ -43,6 +43,37 @@ func link(tb testing.TB) (near, far *net.TCPConn) {
 	return a.(*net.TCPConn), b.(*net.TCPConn)
 }
 
+// capture is link whose far end is accepted as callers are.
+func capture(tb testing.TB) (near *net.TCPConn, far net.Conn) {
+	tb.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	lot, err := transport.NewLot()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var waking sync.WaitGroup
+	waking.Go(lot.Run)
+	tb.Cleanup(func() { lot.Close(); waking.Wait() })
+	callers, err := transport.NewAcceptor(ln, lot)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer callers.Close()
+	a, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b, err := callers.Accept()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { a.Close(); b.Close() })
+	return a.(*net.TCPConn), b
+}
+
 // A running relay between a client and a server.
 type running struct {
 	client, server *net.TCPConn
@@ -53,7 +84,7 @@ type running struct {
 
 func start(tb testing.TB, head string) *running {
 	tb.Helper()
-	client, down := link(tb)
+	client, down := capture(tb)
 	up, server := link(tb)
 	ctx, cancel := context.WithCancel(tb.Context())
 	r := &running{client: client, server: server, done: make(chan struct{}), stop: cancel}

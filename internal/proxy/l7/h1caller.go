@@ -196,7 +196,10 @@ func (c *h1Caller) open() (piece, error) {
 }
 
 func (c *h1Caller) ready() bool { return !c.conn.down.Alive() }
-func (c *h1Caller) wait()       { _ = c.conn.down.WaitEvent() } // read tells
+
+// wait waits for something to read, and not for an event alone: read waits, too, and
+// has a buffer then.
+func (c *h1Caller) wait() { _ = c.conn.down.WaitReadable() } // read tells
 
 func (c *h1Caller) read(b *buffer) (piece, error) {
 	for {

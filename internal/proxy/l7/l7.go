@@ -34,7 +34,6 @@
 package l7
 
 import (
-	"context"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -45,7 +44,6 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/overload"
 	"github.com/fairlead/fairlead/internal/proxy/streams"
-	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
 // Timeouts towards the caller.
@@ -119,13 +117,3 @@ func (s *Server) NextID() uint64 { return s.ids.Add(1) }
 
 // Panics counts the requests that ended in a panic.
 func (s *Server) Panics() uint64 { return s.panics.Load() }
-
-// Serve serves requests on one connection as a Front does, and returns when it
-// is over.
-func (s *Server) Serve(ctx, drain context.Context, down *transport.Conn, m *config.HTTPManager, base *decision.Record) {
-	f := s.Front(ctx, drain)
-	defer f.Close()
-	over := make(chan struct{})
-	f.Serve(down, m, base, func() { close(over) })
-	<-over
-}

@@ -64,6 +64,10 @@ type rig struct {
 	hard     context.Context
 	cut      context.CancelFunc
 	sweeper  transport.Sweeper // of callers
+	callers  *transport.Acceptor
+	lot      *transport.Lot
+	front    *Front
+	conns    sync.WaitGroup
 	served   sync.WaitGroup
 	accepted func(*transport.Conn) // nil, or told of each before it is served
 }
@@ -131,38 +135,56 @@ func prepareRig(t testing.TB, entries ...entry) *rig {
 // open begins to serve with the base as it is.
 func (r *rig) open(t testing.TB) {
 	t.Helper()
+	r.front = r.server.Front(r.hard, r.ctx)
+	r.listen(t, func(down *transport.Conn) {
+		if r.accepted != nil {
+			r.accepted(down)
+		}
+		base := r.base
+		base.Downstream = down.Peer()
+		r.conns.Add(1)
+		r.front.Serve(down, r.manager, &base, r.conns.Done)
+	})
+}
+
+// listen has each caller served by serve, as a listener accepts it.
+func (r *rig) listen(t testing.TB, serve func(*transport.Conn)) {
+	t.Helper()
 	var err error
 	if r.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}
-	r.served.Go(r.accept)
+	if r.lot, err = transport.NewLot(); err != nil {
+		t.Fatal(err)
+	}
+	if r.callers, err = transport.NewAcceptor(r.ln, r.lot); err != nil {
+		t.Fatal(err)
+	}
+	r.served.Go(r.lot.Run)
 	r.served.Go(func() { r.sweeper.Run(r.hard) })
+	r.conns.Go(func() {
+		for {
+			c, err := r.callers.Accept()
+			if err != nil {
+				return
+			}
+			down := transport.New(c, nil)
+			r.sweeper.Adopt(down)
+			r.conns.Go(func() { serve(down) })
+		}
+	})
 	t.Cleanup(r.close)
 }
 
-func (r *rig) accept() {
-	for {
-		c, err := r.ln.Accept()
-		if err != nil {
-			return
-		}
-		r.served.Go(func() {
-			down := transport.New(c, nil)
-			r.sweeper.Adopt(down)
-			if r.accepted != nil {
-				r.accepted(down)
-			}
-			base := r.base
-			base.Downstream = down.Peer()
-			r.server.Serve(r.hard, r.ctx, down, r.manager, &base)
-		})
-	}
-}
-
 func (r *rig) close() {
-	r.ln.Close()
+	r.callers.Close()
 	r.drain()
 	r.cut()
+	r.conns.Wait()
+	if r.front != nil {
+		r.front.Close()
+	}
+	r.lot.Close()
 	r.served.Wait()
 	r.clusters.Close()
 }

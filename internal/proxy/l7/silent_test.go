@@ -6,6 +6,9 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/proxy/transport"
 )
 
 // TestASilentBodyHoldsNoBuffer has conversations that fell silent.
@@ -63,5 +66,44 @@ func silent(t *testing.T, version int) {
 	}
 	if n := made.Load(); n > conversations/2 {
 		t.Errorf("%d buffers were made for %d conversations", n, conversations)
+	}
+}
+
+// TestABodyIsAwaitedUntilThereIsMore has who waits for it woken for nothing, as what
+// looks for idle connections does.
+func TestABodyIsAwaitedUntilThereIsMore(t *testing.T) {
+	r := prepareRig(t)
+	ready := make(chan bool)
+	r.listen(t, func(down *transport.Conn) {
+		defer down.Close()
+		c := &h1Caller{conn: &conn{down: down}}
+		over, woken := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(woken)
+			for {
+				select {
+				case <-over:
+					return
+				default:
+					_ = down.SetReadDeadline(time.Time{})
+					time.Sleep(100 * time.Microsecond)
+				}
+			}
+		}()
+		for range 10 {
+			c.wait()
+			ready <- c.ready()
+			_, _ = down.Read(make([]byte, 1))
+		}
+		close(over)
+		<-woken
+	})
+	c := r.dial()
+	for range 10 {
+		time.Sleep(5 * time.Millisecond) // so that it waits
+		c.say("x")
+		if !<-ready {
+			t.Error("the wait ended though there is nothing")
+		}
 	}
 }

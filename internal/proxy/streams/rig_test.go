@@ -37,10 +37,19 @@ func newServer(t testing.TB, o Options, handle func(*Stream)) *server {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	drain, stop := context.WithCancel(ctx)
-	var conns sync.WaitGroup
+	lot, err := transport.NewLot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	callers, err := transport.NewAcceptor(l, lot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns, waking sync.WaitGroup
+	waking.Go(lot.Run)
 	conns.Go(func() {
 		for {
-			c, err := l.Accept()
+			c, err := callers.Accept()
 			if err != nil {
 				return
 			}
@@ -48,9 +57,11 @@ func newServer(t testing.TB, o Options, handle func(*Stream)) *server {
 		}
 	})
 	t.Cleanup(func() {
-		_ = l.Close()
+		_ = callers.Close()
 		cancel()
 		conns.Wait()
+		_ = lot.Close()
+		waking.Wait()
 	})
 	return &server{l.Addr().String(), stop}
 }
