@@ -60,6 +60,9 @@ is added follows, until the run has ended.`,
 				return err
 			}
 			defer f.Close()
+			if access && isRunning(args[0]) {
+				noteIfOff(cmd.Context(), env, args[0])
+			}
 			if err := skipTo(f, tail); err != nil {
 				return err
 			}
@@ -94,6 +97,23 @@ func noLog(root state.Root, run string) error {
 		}
 	}
 	return fmt.Errorf("no log of a run named %q; `fairlead proxy-status` lists the runs there are, and of ended runs only the newest leave their logs in %s", run, root)
+}
+
+// noteIfOff says of a run whose access log is off that it is, lest its silence be
+// taken for nothing having happened. It is not worth an error.
+func noteIfOff(ctx context.Context, env Env, run string) {
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	if s, err := supervisor.AskStatus(ctx, run); err == nil {
+		fmt.Fprint(env.Err, offNote(s))
+	}
+}
+
+func offNote(s supervisor.Status) string {
+	if !s.LogOff {
+		return ""
+	}
+	return fmt.Sprintf("The access log of %s is off, as ConfigMap istio-system/istio says accessLogFile: \"\"; a run with --access-log-format has one all the same.\n", s.Name)
 }
 
 // skipTo moves f to the beginning of its last n lines; n < 0: to its beginning.

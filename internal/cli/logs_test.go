@@ -4,7 +4,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/fairlead/fairlead/internal/supervisor"
 )
 
 func TestTailBeginsAtALine(t *testing.T) {
@@ -64,5 +67,14 @@ func TestFollowingEndsWithTheRunAndShowsItsLastWords(t *testing.T) {
 	}
 	if isAt(f, f.Name()) {
 		t.Error("a file that is gone is there")
+	}
+}
+
+func TestALogThatIsOffIsNoted(t *testing.T) {
+	if got := offNote(supervisor.Status{Name: "a"}); got != "" {
+		t.Errorf("of a log that is on: %q", got)
+	}
+	if got := offNote(supervisor.Status{Name: "a", LogOff: true}); !strings.HasPrefix(got, "The access log of a is off") || !strings.HasSuffix(got, ".\n") {
+		t.Errorf("of one that is off: %q", got)
 	}
 }

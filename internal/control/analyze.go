@@ -45,6 +45,13 @@ func (p *Plane) Policy(namespace string, labels map[string]string) mesh.Outbound
 	return p.keyLocked(namespace, labels, p.snapshot.Mesh().Capture()).Policy
 }
 
+// AccessLogOff reports whether the mesh-wide configuration wants no access log.
+func (p *Plane) AccessLogOff() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.snapshot.Mesh().AccessLog.Off
+}
+
 // maxJudged bounds how many services Analyze looks at, each anew for every
 // namespace that does not see just what another sees.
 const maxJudged = 5_000_000

@@ -31,8 +31,9 @@ type Status struct {
 	Restarts  int          `json:"restarts"` // of the proxy
 	Logs      string       `json:"logs"`     // folder
 	AccessLog string       `json:"accessLog"`
-	Errors    int          `json:"errors"`   // that objects have now; what was good before holds
-	Problems  []Problem    `json:"problems"` // those errors and the warnings there are: errors first, 100 at most
+	LogOff    bool         `json:"accessLogOff,omitempty"` // no lines are written to it
+	Errors    int          `json:"errors"`                 // that objects have now; what was good before holds
+	Problems  []Problem    `json:"problems"`               // those errors and the warnings there are: errors first, 100 at most
 	Types     []TypeStatus `json:"types"`
 	Refused   Refused      `json:"refused"`
 	// Error says why nothing but the name is known; empty as a rule.
@@ -170,6 +171,7 @@ func (w *workload) status() Status {
 		Restarts:  int(w.proxies.restarts.Load()),
 		Logs:      w.dir,
 		AccessLog: w.AccessLog,
+		LogOff:    w.LogForm == "" && w.plane.AccessLogOff(),
 		Errors:    w.plane.Errors(),
 		Problems:  []Problem{},
 	}

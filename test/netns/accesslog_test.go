@@ -42,3 +42,18 @@ func TestTheAccessLogInIstiosForms(t *testing.T) {
 		}
 	})
 }
+
+// TestALogThatIsOffIsSaidToBe by whoever is asked for it.
+func TestALogThatIsOffIsSaidToBe(t *testing.T) {
+	asOrdinary(t, func(b *bed) {
+		f := b.file("e.yaml", dnsEntry+"---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: |\n    accessLogFile: \"\"\n")
+		b.background("off", "-f "+f)
+		b.background("on", "--access-log-format json -f "+f)
+		if r := b.fairlead("logs", "off", "--access"); r.code != 0 || r.out != "" || !strings.Contains(r.err, "The access log of off is off") {
+			b.Errorf("a log that is off: %s", r)
+		}
+		if r := b.fairlead("logs", "on", "--access"); r.code != 0 || r.err != "" {
+			b.Errorf("a log that is not: %s", r)
+		}
+	})
+}
