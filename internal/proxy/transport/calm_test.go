@@ -11,6 +11,13 @@ import (
 	"time"
 )
 
+// poll makes the poller know s.
+func (s *Socket) poll() (*polled, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pollLocked()
+}
+
 // calm looks for what is idle in all shards.
 func (s *Sweeper) calm() {
 	for i := range s.shards {
@@ -45,12 +52,12 @@ func (e *echo) Resume() {
 	}
 }
 
-// resting reports whether nothing of e is left but what rests.
-func (e *echo) resting() bool {
+// rests reports whether nothing of e is left but what rests.
+func (e *echo) rests() bool {
 	s := e.Conn.Conn.(*Socket)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.polled.Load() == nil && s.resting != nil
+	return s.resting != nil
 }
 
 func (e *echo) await(t *testing.T, what string, is func() bool) {
@@ -62,7 +69,7 @@ func (e *echo) await(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// echoing is an echo that was busy, so that its goroutine waits in the poller.
+// echoing is an echo that was busy, so that its goroutine waits.
 func echoing(t *testing.T, a *Acceptor, at string, s *Sweeper) (*echo, net.Conn) {
 	t.Helper()
 	ours, theirs := taken(t, a, at)
@@ -75,14 +82,26 @@ func echoing(t *testing.T, a *Acceptor, at string, s *Sweeper) (*echo, net.Conn)
 
 func (e *echo) busy(t *testing.T, theirs net.Conn) {
 	t.Helper()
-	e.await(t, "it is not polled", func() bool {
+	e.await(t, "it rests ever again", func() bool {
 		e.asks(t, theirs)
-		return e.polled()
+		return e.stays()
 	})
 }
 
-// polled reports whether the poller knows e.
-func (e *echo) polled() bool { return e.Conn.Conn.(*Socket).polled.Load() != nil }
+// stays reports whether e rests no more.
+func (e *echo) stays() bool { return e.Conn.Conn.(*Socket).staying.Load() }
+
+// polled makes the poller know e.
+func (e *echo) polled(t *testing.T, theirs net.Conn) {
+	t.Helper()
+	for _, at := range []time.Time{time.Now().Add(time.Hour), {}} {
+		if err := e.SetWriteDeadline(at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.asks(t, theirs)
+	e.await(t, "it is not polled", func() bool { return e.stays() && e.Conn.Conn.(*Socket).polled.Load() != nil })
+}
 
 func (e *echo) asks(t *testing.T, theirs net.Conn) {
 	t.Helper()
@@ -108,23 +127,26 @@ func TestWhatWasBusyRestsOnceItIsIdle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var s Sweeper
 			e, theirs := echoing(t, a, at, &s)
-			for range 3 {
+			for round := range 6 {
+				if round%2 == 1 {
+					e.polled(t, theirs)
+				}
 				s.calm()
 				s.clock.Add(longAgain)
 				e.asks(t, theirs)
 				e.await(t, "it does not wait for more", func() bool { return e.deadline.Load() == s.clock.Load()+int64(time.Hour+tick) })
 				s.calm() // not idle since
-				if !e.polled() {
-					t.Fatal("it left the poller though it was busy")
+				if !e.stays() {
+					t.Fatal("it may rest though it was busy")
 				}
 				s.calm()
-				e.await(t, "its goroutine does not end", e.resting)
+				e.await(t, "its goroutine does not end", e.rests)
 				s.clock.Add(longAgain)
 				e.busy(t, theirs)
 			}
 			s.calm()
 			s.calm()
-			e.await(t, "its goroutine does not end", e.resting)
+			e.await(t, "its goroutine does not end", e.rests)
 			tt.end(e.Conn, theirs)
 			if err := <-e.over; !errors.Is(err, tt.want) {
 				t.Errorf("it ended with %v, want %v", err, tt.want)
@@ -149,7 +171,10 @@ func TestNothingIsLostWhereASocketLeavesThePoller(t *testing.T) {
 			case <-done:
 				return
 			default:
-				e.Conn.Conn.(*Socket).calm()
+				s := e.Conn.Conn.(*Socket)
+				_, _ = s.poll()
+				s.staying.Store(true)
+				s.calm()
 				e.Hung()
 				time.Sleep(10 * time.Microsecond)
 			}
@@ -183,6 +208,7 @@ func TestASocketThatLeavesThePollerIsClosedOnce(t *testing.T) {
 	var s Sweeper
 	for range 200 {
 		e, theirs := echoing(t, a, at, &s)
+		e.polled(t, theirs)
 		var wg sync.WaitGroup
 		wg.Go(e.Conn.Conn.(*Socket).calm)
 		wg.Go(func() { e.Close() })
@@ -213,7 +239,7 @@ func TestASocketWithADeadlineStaysWhereThatIsKept(t *testing.T) {
 					t.Fatal(err)
 				}
 				e.Conn.Conn.(*Socket).calm()
-				if left := !e.polled(); left != at.IsZero() {
+				if left := !e.stays(); left != at.IsZero() {
 					t.Errorf("deadline %v: it left: %v", at, left)
 				}
 			}

@@ -8,20 +8,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Lot is where Sockets wait that have not waited often lately. Waiting there costs
-// less than in the poller of the runtime, which keeps more of each, and there may
-// be no goroutine that waits; to be woken costs more, as the poller wakes the Lot
-// first. It is safe for concurrent use.
+// A Lot is where Sockets wait that have not waited often for the rest of something.
+// It remembers what has come to each of them, so that they need not look before they
+// wait, and there may be no goroutine that waits; it keeps less of each than the
+// poller of the runtime does, which wakes the Lot. It is safe for concurrent use.
 type Lot struct {
 	file *os.File // an epoll descriptor
 	raw  syscall.RawConn
 	fd   int // file's
 
-	mu     sync.Mutex
-	parked []*Socket // guarded by mu; by descriptor
+	mu    sync.Mutex
+	socks []*Socket // guarded by mu; by descriptor
 
 	events [64]unix.EpollEvent // Run's
-	ready  []*Socket           // Run's
+	ready  [64]*Socket         // Run's, for each of events
 }
 
 // NewLot returns a Lot. While Run does not run, nobody is woken.
@@ -60,40 +60,36 @@ func (l *Lot) look(fd uintptr) bool {
 func (l *Lot) wake(events []unix.EpollEvent) {
 	l.mu.Lock()
 	for i := range events {
-		if fd := int(events[i].Fd); fd < len(l.parked) && l.parked[fd] != nil {
-			l.ready = append(l.ready, l.parked[fd])
+		if fd := int(events[i].Fd); fd < len(l.socks) {
+			l.ready[i] = l.socks[fd]
 		}
 	}
 	l.mu.Unlock()
-	for i, s := range l.ready {
-		s.wake()
-		l.ready[i] = nil
+	for i := range events {
+		if s := l.ready[i]; s != nil {
+			s.wake(events[i].Events&^unix.EPOLLIN != 0)
+			l.ready[i] = nil
+		}
 	}
-	l.ready = l.ready[:0]
 }
 
 // Close ends Run. No Socket may be waiting, or come to wait.
 func (l *Lot) Close() error { return l.file.Close() }
 
-// park makes the Lot wake s once there is something to read on fd, its
-// descriptor; listed says that it has waited here before. It reports whether that
-// worked.
-func (l *Lot) park(s *Socket, fd int, listed bool) bool {
-	op := unix.EPOLL_CTL_MOD
-	if !listed {
-		op = unix.EPOLL_CTL_ADD
-		l.list(s, fd)
-	}
-	return epollOnce(l.fd, op, fd) == nil
-}
-
-func (l *Lot) list(s *Socket, fd int) {
+// add makes the Lot wake s whenever something comes to fd, its descriptor. It reports
+// whether that worked.
+func (l *Lot) add(s *Socket, fd int) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for fd >= len(l.parked) {
-		l.parked = append(l.parked, nil)
+	for fd >= len(l.socks) {
+		l.socks = append(l.socks, nil)
 	}
-	l.parked[fd] = s
+	l.socks[fd] = s
+	l.mu.Unlock()
+	if epollAdd(l.fd, fd) != nil {
+		l.forget(s, fd)
+		return false
+	}
+	return true
 }
 
 // forget is called before fd is closed. The system forgets it by itself with the
@@ -101,7 +97,7 @@ func (l *Lot) list(s *Socket, fd int) {
 func (l *Lot) forget(s *Socket, fd int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.parked[fd] == s {
-		l.parked[fd] = nil
+	if l.socks[fd] == s {
+		l.socks[fd] = nil
 	}
 }

@@ -1,9 +1,13 @@
 package transport
 
 import (
+	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A sleeper tells when it is resumed.
@@ -66,42 +70,127 @@ func TestAConnDoesNotRestWhileThereIsSomethingToRead(t *testing.T) {
 	}
 }
 
-// TestWhatRestsForShortIsPolled has a Conn wait again and again: in a row, and
+// TestWhatRestsForShortRestsNoMore has a Conn wait again and again: in a row, and
 // with long rests.
-func TestWhatRestsForShortIsPolled(t *testing.T) {
+func TestWhatRestsForShortRestsNoMore(t *testing.T) {
 	a, at := acceptor(t, "127.0.0.1:0")
 	for _, long := range []bool{false, true} {
 		ours, theirs := taken(t, a, at)
 		var s Sweeper
 		s.Adopt(ours)
 		rested := 0
+		b := make([]byte, 8)
 		for range 2 * tooOften {
 			done := make(sleeper)
 			rests := ours.Rest(done)
 			if long {
 				s.clock.Add(longAgain)
 			}
-			if !rests {
-				go func() { time.Sleep(time.Millisecond); say(t, theirs, "x") }()
-				if err := ours.WaitReadable(); err != nil {
-					t.Fatal(err)
-				}
-			} else {
+			if rests {
 				rested++
 				say(t, theirs, "x")
 				<-done
+			} else {
+				go func() { time.Sleep(time.Millisecond); say(t, theirs, "x") }()
+				if err := ours.WaitEvent(); err != nil {
+					t.Fatal(err)
+				}
 			}
-			if _, err := ours.Read(make([]byte, 1)); err != nil {
-				t.Fatal(err)
+			if n, err := ours.ReadNow(b); n != 1 || err != nil {
+				t.Fatal(n, err)
 			}
 		}
 		want := tooOften
 		if long {
 			want = 2 * tooOften
 		}
-		if polled := !ours.CanRest(); rested != want || polled == long {
-			t.Errorf("long %v: rested %d times, polled %v", long, rested, polled)
+		if stays := !ours.CanRest(); rested != want || stays == long {
+			t.Errorf("long %v: rested %d times, stays %v", long, rested, stays)
 		}
+	}
+}
+
+// TestAWaitWithoutALookMissesNothing that is left of what the Lot told of.
+func TestAWaitWithoutALookMissesNothing(t *testing.T) {
+	a, at := acceptor(t, "127.0.0.1:0")
+	arrived := func(t *testing.T, c *Conn, is func(*unix.TCPInfo) bool) {
+		t.Helper()
+		for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			if info, ok := c.tcpInfo(); ok && is(info) {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatal("it does not arrive")
+			}
+		}
+	}
+	for name, tt := range map[string]struct {
+		send func(t *testing.T, ours *Conn, theirs net.Conn)
+		want string
+		end  error
+	}{
+		"data and an end": {func(t *testing.T, ours *Conn, theirs net.Conn) {
+			say(t, theirs, "ab")
+			theirs.Close()
+			arrived(t, ours, func(i *unix.TCPInfo) bool { return i.State == unix.BPF_TCP_CLOSE_WAIT })
+		}, "ab", io.EOF},
+		"more than there is room for": {func(t *testing.T, _ *Conn, theirs net.Conn) { say(t, theirs, "abcdefg") }, "abcdefg", nil},
+		"data behind urgent data": {func(t *testing.T, ours *Conn, theirs net.Conn) {
+			say(t, theirs, "ab")
+			raw, err := theirs.(*net.TCPConn).SyscallConn()
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = errors.Join(err, raw.Control(func(fd uintptr) { err = unix.Sendto(int(fd), []byte("!"), unix.MSG_OOB, nil) }))
+			if err != nil {
+				t.Fatal(err)
+			}
+			say(t, theirs, "cd")
+			arrived(t, ours, func(i *unix.TCPInfo) bool { return i.Bytes_received >= 6 })
+		}, "abcd", nil},
+		"what was only looked at": {func(t *testing.T, ours *Conn, theirs net.Conn) {
+			say(t, theirs, "a")
+			if err := ours.WaitReadable(); err != nil || ours.Alive() {
+				t.Error("nothing came", err)
+			}
+		}, "a", nil},
+		"what a Read left": {func(t *testing.T, ours *Conn, theirs net.Conn) {
+			say(t, theirs, "xyza")
+			if _, err := io.ReadFull(ours, make([]byte, 3)); err != nil {
+				t.Error(err)
+			}
+		}, "a", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := taken(t, a, at)
+			new(Sweeper).Adopt(ours)
+			done := make(sleeper)
+			if !ours.Rest(done) {
+				t.Fatal("it does not rest")
+			}
+			say(t, theirs, "x")
+			<-done
+			b := make([]byte, 4)
+			if n, err := ours.ReadNow(b); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+			tt.send(t, ours, theirs)
+			if err := ours.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			var got []byte
+			var err error
+			for err == nil && (len(got) < len(tt.want) || tt.end != nil) {
+				if err = ours.WaitEvent(); err == nil {
+					var n int
+					n, err = ours.ReadNow(b)
+					got = append(got, b[:n]...)
+				}
+			}
+			if string(got) != tt.want || !errors.Is(err, tt.end) {
+				t.Errorf("read %q, %v, want %q, %v", got, err, tt.want, tt.end)
+			}
+		})
 	}
 }
 
@@ -141,7 +230,7 @@ func TestALotHoldsManyAndForgetsThem(t *testing.T) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for fd, s := range l.parked {
+	for fd, s := range l.socks {
 		if s != nil {
 			t.Errorf("descriptor %d is not forgotten", fd)
 		}

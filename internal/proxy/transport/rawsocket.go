@@ -83,10 +83,10 @@ func epollForget(epfd, fd int) {
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(epfd), unix.EPOLL_CTL_DEL, uintptr(fd), 0, 0, 0) //nolint:gosec // G115: as above
 }
 
-// epollOnce is epoll_ctl(2) to be told of fd once, when there is something to read.
-func epollOnce(epfd, op, fd int) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLONESHOT, Fd: int32(fd)}                                       //nolint:gosec // G115: a descriptor is an int
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(epfd), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(&event)), 0, 0) //nolint:gosec // G115: as above
+// epollAdd is epoll_ctl(2) to be told of fd each time that there is something to read.
+func epollAdd(epfd, fd int) error {
+	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd)}                                   //nolint:gosec // G115: a descriptor is an int
+	_, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(epfd), unix.EPOLL_CTL_ADD, uintptr(fd), uintptr(unsafe.Pointer(&event)), 0, 0) //nolint:gosec // G115: as above
 	if errno != 0 {
 		return errno
 	}

@@ -40,6 +40,13 @@ func (c *Conn) WaitEvent() error {
 	if c.raw == nil {
 		return c.waitByte()
 	}
+	if s, ok := c.Conn.(*Socket); ok {
+		if p, err := s.event(); err != nil {
+			return c.explain(err)
+		} else if p == nil {
+			return nil
+		}
+	}
 	if c.event == nil {
 		c.event = c.eventStep
 	}
@@ -92,6 +99,11 @@ func (r *reading) now(raw syscall.RawConn, p []byte) (int, error) {
 		r.look = r.once
 	}
 	r.p = p
+	if s, ok := raw.(*rawSocket); ok {
+		if p, err := (*Socket)(s).now(r); p == nil {
+			return r.result(err)
+		}
+	}
 	return r.result(raw.Control(r.look))
 }
 

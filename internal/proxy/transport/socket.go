@@ -16,9 +16,9 @@ import (
 // A Socket is a TCP connection that an Acceptor accepted. It differs from a
 // *net.TCPConn in what it costs. Its settings are those of the listening socket;
 // and what it waits for to read it waits for in a Lot at first, so that the poller
-// of the runtime need not know it: a caller who asks one thing, has its answer and
-// goes never gets there, and one who has asked much and stopped does not stay there.
-// Where the poller does not know it calls take turns, none of which waits.
+// of the runtime need not know it: one that takes a request after the other never gets
+// there, and one that got there, as it had to wait for more, does not stay there when it
+// is idle. Where the poller does not know it calls take turns, none of which waits.
 type Socket struct {
 	peer netip.AddrPort
 	lot  *Lot // nil: only the poller waits
@@ -26,11 +26,13 @@ type Socket struct {
 	mu      sync.Mutex
 	fd      int                    // guarded by mu; -1: closed, or polled's
 	listed  bool                   // guarded by mu; the lot knows the socket
+	came    bool                   // guarded by mu; the lot has told of something that now has not met for certain
+	ending  bool                   // guarded by mu; … of an end or of urgent data, before which a read stops
 	waiting bool                   // guarded by mu; in the lot, for a Read or for resting
 	often   uint8                  // guarded by mu; waits in the lot in a row that were short
 	closed  bool                   // guarded by mu
 	writeBy bool                   // guarded by mu; the poller has a deadline of writes
-	restful atomic.Bool            // its owner would let it rest
+	staying atomic.Bool            // it does not rest, as it did for short; its owner would let it
 	polled  atomic.Pointer[polled] // set under mu; nil: the poller does not know the socket
 	resting Resumer                // guarded by mu
 	rested  int64                  // guarded by mu; on the sweeper's clock, when it began to rest last
@@ -82,12 +84,10 @@ func (s *Socket) pollLocked() (*polled, error) {
 	return p, nil
 }
 
-// calm is the sweeper's: the socket has been idle for some time. One that the
-// poller knows leaves it, so that it can rest; who waits goes on where others do
-// that have not waited often. What the poller keeps for it cannot be had back while
-// its file is open, and so the socket goes on with another descriptor.
+// calm is the sweeper's: the socket has been idle for some time, and may rest again.
+// Who waits is woken for nothing, to let it.
 func (s *Socket) calm() {
-	if !s.restful.Load() || s.polled.Load() == nil {
+	if !s.staying.Load() {
 		return
 	}
 	if p := s.leave(); p != nil {
@@ -95,13 +95,21 @@ func (s *Socket) calm() {
 	}
 }
 
-// leave takes the socket from the poller, and returns what is to be closed then; nil:
-// it stays, as something there has a deadline, or as there is no descriptor to be had.
+// leave takes the socket from the poller, if that knows it, and returns what is to be
+// closed then. It stays there if it has a deadline, or if there is no descriptor to be
+// had: what the poller keeps for a file is kept while that is open, and so the socket
+// goes on with another descriptor.
 func (s *Socket) leave() *polled {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed || s.writeBy || !s.readBy.IsZero() {
+		return nil
+	}
 	p := s.polled.Load()
-	if p == nil || s.closed || s.writeBy || !s.readBy.IsZero() {
+	if p == nil {
+		s.staying.Store(false)
+		s.often = 0
+		s.wakeLocked()
 		return nil
 	}
 	fd := -1
@@ -109,6 +117,7 @@ func (s *Socket) leave() *polled {
 		return nil
 	}
 	s.fd, s.often = fd, 0
+	s.staying.Store(false)
 	s.polled.Store(nil)
 	return p
 }
@@ -127,27 +136,46 @@ func (s *Socket) wakeLocked() {
 	s.woken.Broadcast()
 }
 
-// wake is the lot's: something has come.
-func (s *Socket) wake() {
+// wake is the lot's: something has come; ending says that it is an end, or urgent.
+func (s *Socket) wake(ending bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.came = true
+	s.ending = s.ending || ending
+	s.wakeLocked()
+}
+
+// rouse wakes who waits, for nothing.
+func (s *Socket) rouse() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.wakeLocked()
 }
 
-// A socket that waits this often with less than a second between its rests is one
-// for the poller, until it is calm.
+// A socket that waits this often with less than a second between its rests rests no
+// more, and in Reads waits in the poller, until it is calm.
 const (
 	tooOften  = 4
 	longAgain = int64(time.Second)
 )
 
+// enlistLocked makes the lot know the socket: it tells from then on what comes, and
+// also what is there already. It reports whether that worked.
+func (s *Socket) enlistLocked() bool {
+	if !s.listed {
+		s.came, s.ending = false, false // which it tells
+		s.listed = s.lot != nil && s.lot.add(s, s.fd)
+	}
+	return s.listed
+}
+
 // parkLocked begins to wait in the lot, unless that is impossible, or too dear.
 func (s *Socket) parkLocked() bool {
-	if s.lot == nil || s.often >= tooOften || !s.lot.park(s, s.fd, s.listed) {
+	if s.often >= tooOften || !s.enlistLocked() {
 		return false
 	}
 	s.often++
-	s.listed, s.waiting = true, true
+	s.waiting = true
 	return true
 }
 
@@ -161,11 +189,78 @@ func (s *Socket) rest(r Resumer, now int64) bool {
 		s.often = 0
 	}
 	s.rested = now
-	if s.fd < 0 || !quiet(uintptr(s.fd)) || !s.parkLocked() {
+	if s.often >= tooOften {
+		s.staying.Store(true)
+	}
+	if s.fd < 0 || s.cameLocked() || !s.parkLocked() {
 		return false
 	}
 	s.resting = r
 	return true
+}
+
+// canRest reports whether rest is worth a try; if not, calm makes it.
+func (s *Socket) canRest() bool {
+	if s.staying.Load() {
+		return false
+	}
+	if s.polled.Load() != nil {
+		s.staying.Store(true)
+		return false
+	}
+	return true
+}
+
+// cameLocked reports whether there may be something to read. The lot has told, if it
+// knows the socket.
+func (s *Socket) cameLocked() bool {
+	if !s.came && !s.listed {
+		s.came = !quiet(uintptr(s.fd))
+	}
+	return s.came
+}
+
+// event waits in the lot until something has come, or it is woken otherwise, unless
+// the poller knows the socket, which it returns then.
+func (s *Socket) event() (*polled, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.fd < 0:
+		return s.pollLocked()
+	case s.late():
+		return nil, os.ErrDeadlineExceeded
+	case s.cameLocked():
+		return nil, nil
+	case !s.enlistLocked():
+		return s.pollLocked()
+	}
+	s.waiting = true
+	s.sleepLocked()
+	switch {
+	case s.fd < 0:
+		return s.pollLocked()
+	case s.late():
+		return nil, os.ErrDeadlineExceeded
+	}
+	return nil, nil
+}
+
+// late reports that the time to read is up.
+func (s *Socket) late() bool { return !s.readBy.IsZero() && !time.Now().Before(s.readBy) }
+
+// now reads once unless the poller knows the socket, which it returns then. A read
+// that does not fill its room has met all that has come: but for an end, and it stops
+// before urgent data.
+func (s *Socket) now(r *reading) (*polled, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd < 0 {
+		return s.pollLocked()
+	}
+	r.step(uintptr(s.fd))
+	s.came = r.err != nil || r.n == len(r.p) || r.n > 0 && s.ending
+	return nil, nil
 }
 
 // A rawSocket is a Socket as package syscall has them.
@@ -228,7 +323,7 @@ func (s *Socket) await(f func(fd uintptr) bool) (*polled, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.fd >= 0 {
-		if !s.readBy.IsZero() && !time.Now().Before(s.readBy) {
+		if s.late() {
 			return nil, os.ErrDeadlineExceeded
 		}
 		if f(uintptr(s.fd)) {
@@ -245,7 +340,7 @@ func (s *Socket) await(f func(fd uintptr) bool) (*polled, error) {
 // sleepLocked waits in the lot until it is woken or out of time.
 func (s *Socket) sleepLocked() {
 	if !s.readBy.IsZero() {
-		defer time.AfterFunc(time.Until(s.readBy), s.wake).Stop()
+		defer time.AfterFunc(time.Until(s.readBy), s.rouse).Stop()
 	}
 	for s.waiting {
 		s.woken.Wait()

@@ -176,21 +176,12 @@ func (c *Conn) Rest(r Resumer) bool {
 	return c.CanRest() && c.Conn.(*Socket).rest(r, c.sweeper.clock.Load())
 }
 
-// CanRest reports whether Rest is worth a try. If it is not as c has waited for short
-// too often, whatever waits next is woken for nothing once c was not given another
-// timeout for some seconds, and Rest is worth a try then.
+// CanRest reports whether Rest is worth a try. If it is not as c has rested for short
+// too often, a WaitEvent that goes on for some seconds in which c is given no other
+// timeout returns for nothing, and Rest is worth a try again.
 func (c *Conn) CanRest() bool {
 	s, ok := c.Conn.(*Socket)
-	if !ok || c.sweeper == nil || len(c.head) > 0 {
-		return false
-	}
-	if s.polled.Load() == nil {
-		return true
-	}
-	if !s.restful.Load() {
-		s.restful.Store(true)
-	}
-	return false
+	return ok && c.sweeper != nil && len(c.head) == 0 && s.canRest()
 }
 
 // errTimedOut is what reads and writes of a swept Conn end with.
