@@ -55,17 +55,17 @@ func (x *exchange) start(p piece) error {
 func (x *exchange) passDown() (err error) {
 	b := x.server.buffers.Get().(*buffer)
 	if !x.isGRPC() {
-		x.pace.begin(x.server, x.caller.stopWriting)
+		x.pace.begin(x.server, true, x.caller.stopWriting)
 	}
 	defer func() {
-		x.server.buffers.Put(b)
+		x.server.putBuffer(b)
 		if late := x.pace.end(); late {
 			err = errSlow
 		}
 	}()
 	for {
 		x.renew()
-		b = x.server.rest(x.up, b)
+		x.server.rest(x.up, &b)
 		p, err := x.up.read(b)
 		if err == nil {
 			err = x.size.take(p)
@@ -76,7 +76,9 @@ func (x *exchange) passDown() (err error) {
 		x.renew()
 		x.pace.wait(len(p.data))
 		err = x.caller.write(b, p)
-		x.pace.moved(0)
+		if inTime := x.pace.moved(0); err == nil && !inTime {
+			err = errSlow
+		}
 		if err != nil {
 			return err
 		}

@@ -25,20 +25,25 @@ var errSlow = errors.New("the caller moved its body at less than 240 bytes a sec
 // the leeway. It belongs to the goroutine that moves the body.
 type pace struct {
 	server *Server // nil: it is not watched
+	begun  bool    // a part of the body has moved
 	left   time.Duration
-	due    atomic.Int64 // on the server's clock: when the wait has been too long; 0: there is none
+	due    atomic.Int64 // on the server's clock: when the wait has been too long; 0: there is none; missed
 	late   atomic.Bool  // the caller was cut off
 }
 
-// begin has a body watched, until end. stop is told if it is too slow.
-func (p *pace) begin(s *Server, stop func()) {
-	p.server, p.left = s, s.paces.leeway
+// missed is the due of a wait for which the caller was cut off.
+const missed = -1
+
+// begin has a body watched, until end: at once if it has begun, else from its first
+// byte on. stop is told if it is too slow.
+func (p *pace) begin(s *Server, begun bool, stop func()) {
+	p.server, p.begun, p.left = s, begun, s.paces.leeway
 	s.paces.add(p, stop)
 }
 
 // reset prepares for another body.
 func (p *pace) reset() {
-	p.server, p.left = nil, 0
+	p.server, p.begun, p.left = nil, false, 0
 	p.due.Store(0)
 	p.late.Store(false)
 }
@@ -56,33 +61,47 @@ func (p *pace) end() (late bool) {
 
 // wait begins a wait for the caller, in which n bytes are to move as far as that is known.
 func (p *pace) wait(n int) {
-	if p.server != nil {
+	if p.server != nil && p.begun {
 		p.left += p.server.paces.timeFor(n)
 		p.due.Store(int64(p.server.paces.clock() + p.left))
 	}
 }
 
-// moved ends it, in which n more bytes moved than were known.
-func (p *pace) moved(n int) {
-	if p.server != nil {
+// moved ends it, in which n more bytes moved than were known. It reports whether they
+// did before the caller was cut off.
+func (p *pace) moved(n int) (inTime bool) {
+	switch {
+	case p.server == nil:
+	case !p.begun:
+		p.begun = n > 0
+	default:
+		due := p.due.Swap(0)
+		if due == missed {
+			return false
+		}
 		// Whoever was too slow while that was no matter does not begin with nothing.
-		rest := max(time.Duration(p.due.Swap(0))-p.server.paces.clock(), p.server.paces.leeway/4)
+		rest := max(time.Duration(due)-p.server.paces.clock(), p.server.paces.leeway/4)
 		p.left = min(rest+p.server.paces.timeFor(n), p.server.paces.leeway)
 	}
+	return true
 }
 
-// paces are the bodies that are watched.
+// paces are the bodies that are watched. Their clock counts only time in which the
+// process ran, in steps of a tick: after a stop nobody is cut for a silence that
+// was ours.
 type paces struct {
 	leeway time.Duration
-	rate   int       // bytes in a second
-	zero   time.Time // of the clock
+	rate   int           // bytes in a second
+	tick   time.Duration // between looks
+	now    atomic.Int64  // the clock, in nanoseconds
+	last   time.Time     // when it was set; of who looks
 
 	mu  sync.Mutex
 	all map[*pace]func() // guarded by mu; what ends one
 }
 
 func (s *paces) init() {
-	s.leeway, s.rate, s.zero, s.all = leeway, leastRate, time.Now(), map[*pace]func(){}
+	s.leeway, s.rate, s.tick, s.last, s.all = leeway, leastRate, paceTick, time.Now(), map[*pace]func(){}
 }
 
 func (s *paces) add(p *pace, stop func()) {
@@ -99,11 +118,14 @@ func (s *paces) remove(p *pace) {
 }
 
 // cut ends those that are too slow.
-func (s *paces) cut(now time.Duration) {
+func (s *paces) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := int64(s.clock() - s.tick) // as exact as the clock is
 	for p, stop := range s.all {
-		if due := p.due.Load(); due != 0 && int64(now) > due && !p.late.Swap(true) {
+		due := p.due.Load()
+		if due > 0 && now > due && p.due.CompareAndSwap(due, missed) { // else it has just moved
+			p.late.Store(true)
 			stop()
 		}
 	}
@@ -115,10 +137,17 @@ func (s *paces) timeFor(n int) time.Duration {
 }
 
 // clock is the time that paces are measured in.
-func (s *paces) clock() time.Duration { return time.Since(s.zero) }
+func (s *paces) clock() time.Duration { return time.Duration(s.now.Load()) }
+
+// advance sets the clock. A longer gap means that we did not run, so nobody was
+// served.
+func (s *paces) advance(now time.Time) {
+	s.now.Add(int64(min(now.Sub(s.last), 2*s.tick)))
+	s.last = now
+}
 
 // Watch ends bodies that are too slow while the proxy is under pressure, until ctx
-// ends. Without it none is ended for that.
+// ends. Without it none is ended for that. It is called once.
 func (s *Server) Watch(ctx context.Context, pressed func() bool) {
 	t := time.NewTicker(paceTick)
 	defer t.Stop()
@@ -127,8 +156,8 @@ func (s *Server) Watch(ctx context.Context, pressed func() bool) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if pressed() {
-				s.paces.cut(s.paces.clock())
+			if s.paces.advance(time.Now()); pressed() {
+				s.paces.cut()
 			}
 		}
 	}

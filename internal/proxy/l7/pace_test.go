@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,13 +13,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/config"
 )
 
 // hurried has its callers keep a pace that a test can wait for.
 func hurried(r *rig) {
-	r.server.paces.leeway, r.server.paces.rate = 100*time.Millisecond, 10_000
+	r.server.paces.leeway, r.server.paces.rate, r.server.paces.tick = 100*time.Millisecond, 10_000, 10*time.Millisecond
 }
 
 // press looks for slow bodies, as if the proxy were short of something, until the
@@ -30,7 +33,8 @@ func press(t *testing.T, r *rig) {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			r.server.paces.cut(r.server.paces.clock())
+			r.server.paces.advance(time.Now())
+			r.server.paces.cut()
 			time.Sleep(time.Millisecond)
 		}
 	}()
@@ -154,6 +158,145 @@ func TestUnderPressureWhoMovesStays(t *testing.T) {
 	}
 }
 
+// A caller that has sent nothing of its body may wait for the endpoint to speak first:
+// to tell it to go on, or to answer. However long that takes, it is not the caller that
+// is slow.
+func TestUnderPressureWhoWaitsForAWordStays(t *testing.T) {
+	const post = "POST / HTTP/1.1\r\nHost: x.example\r\nContent-Length: 5\r\n"
+	pause := func() { time.Sleep(500 * time.Millisecond) } // what is not to happen cannot be waited for
+	for name, tt := range map[string]struct {
+		near func(r *rig)
+		far  string // what the endpoint says before it has the body
+	}{
+		"HTTP/1, to go on": {func(r *rig) {
+			c := r.dial()
+			c.say(post + "Expect: 100-continue\r\n\r\n")
+			c.hear("HTTP/1.1 100 Continue\r\n\r\n")
+			c.say("hello")
+			if res, body := c.answer("POST"); res.StatusCode != 200 {
+				r.t.Error(res.Status, body)
+			}
+		}, "HTTP/1.1 100 Continue\r\n\r\n"},
+		"HTTP/1, an answer": {func(r *rig) {
+			c := r.dial()
+			c.say(post + "\r\n")
+			if line := must(c.r.ReadString('\n')); !strings.Contains(line, " 200 ") {
+				r.t.Error(line)
+			}
+			c.say("hello")
+		}, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"},
+		"HTTP/2, to go on": {func(r *rig) {
+			f := r.frames()
+			f.head(1, false, ":method", "POST", ":scheme", "http", ":path", "/", ":authority", "x.example", "content-length", "5", "expect", "100-continue")
+			if fr, ok := f.next().(*http2.MetaHeadersFrame); !ok || fields(fr) != ":status: 100\n" {
+				r.t.Error(fr)
+			}
+			f.must(f.WriteData(1, true, []byte("hello")))
+			if head, body, _ := f.answer(1); !strings.HasPrefix(head, ":status: 200\n") {
+				r.t.Error(head, body)
+			}
+		}, "HTTP/1.1 100 Continue\r\n\r\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := one(t, func(c *client) {
+				for line := ""; line != "\r\n"; {
+					line = must(c.r.ReadString('\n'))
+				}
+				pause()
+				c.say(tt.far)
+				c.hear("hello")
+				if !strings.Contains(tt.far, " 200 ") {
+					c.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+				}
+				c.say("0\r\n\r\n")
+			})
+			hurried(r)
+			press(t, r)
+			tt.near(r)
+			if rec := r.record(); rec.Status != 200 || rec.Flags != 0 {
+				t.Errorf("record %d %s %s", rec.Status, rec.Flags, rec.Details)
+			}
+		})
+	}
+}
+
+// A process that stood still, as one does that was stopped and let go on, has cut off
+// nobody for that.
+func TestPacesDoNotCountAStop(t *testing.T) {
+	s := New(Options{})
+	var p pace
+	p.begin(s, true, func() { t.Error("cut for a silence that was ours") })
+	p.wait(0)
+	now := s.paces.last
+	for range 3 {
+		now = now.Add(100 * leeway)
+		s.paces.advance(now)
+		s.paces.cut()
+	}
+	if !p.moved(1) || p.end() {
+		t.Error("late")
+	}
+}
+
+// What moves is in time or too late, and never both.
+func TestACallerIsCutOrMovesInTime(t *testing.T) {
+	s := New(Options{})
+	s.paces.leeway, s.paces.tick = 1, 1
+	for i := range 2000 {
+		var p pace
+		stopped := false
+		p.begin(s, true, func() { stopped = true })
+		p.wait(0)
+		var cutter sync.WaitGroup
+		cutter.Go(func() {
+			s.paces.now.Add(100)
+			s.paces.cut()
+		})
+		for range i % 8 {
+			runtime.Gosched()
+		}
+		inTime := p.moved(1)
+		cutter.Wait()
+		if late := p.end(); late == inTime || late != stopped {
+			t.Fatalf("in time %v, late %v, stopped %v", inTime, late, stopped)
+		}
+	}
+}
+
+// impatient has those cut who take an answer slowly.
+func impatient(r *rig) {
+	r.server.paces.leeway, r.server.paces.rate, r.server.paces.tick = 10*time.Millisecond, 1<<20, time.Millisecond
+}
+
+// A call of gRPC has its own pace on the way back too.
+func TestUnderPressureACallIsReadAsSlowlyAsItLikes(t *testing.T) {
+	const size = 8 << 20 // more than sockets and windows take in
+	up := goEndpoint(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("content-type", "application/grpc")
+		for range size >> 16 {
+			_, _ = w.Write(make([]byte, 1<<16))
+		}
+	})
+	for version := 1; version <= 2; version++ {
+		r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up}})
+		impatient(r)
+		press(t, r)
+		req := must(http.NewRequest("POST", "http://x.example/", nil))
+		req.Header.Set("content-type", "application/grpc")
+		res, err := r.goClient(version).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(500 * time.Millisecond) // in which nothing is to happen
+		n, err := io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if rec := r.record(); n != size || err != nil || rec.Flags != 0 {
+			t.Errorf("HTTP/%d: %d bytes, %v; %s %s", version, n, err, rec.Flags, rec.Details)
+		}
+	}
+}
+
 // A reader that takes nothing while an answer waits for it.
 func TestFault39SlowReadersEndUnderPressure(t *testing.T) {
 	big := strings.Repeat("x", 1<<20)
@@ -172,7 +315,7 @@ func TestFault39SlowReadersEndUnderPressure(t *testing.T) {
 				}
 			})
 			r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up}})
-			r.server.paces.leeway, r.server.paces.rate = 10*time.Millisecond, 1<<20
+			impatient(r)
 			press(t, r)
 			begin(r)
 			if rec := r.record(); rec.Status != 200 || rec.Flags != decision.OM || rec.Details != "response_taken_too_slowly" {
@@ -192,7 +335,7 @@ func TestPressureIsLookedForEachSecond(t *testing.T) {
 		go func() { defer close(done); s.Watch(ctx, pressed.Load) }()
 		var p pace
 		ended := 0
-		p.begin(s, func() { ended++ })
+		p.begin(s, true, func() { ended++ })
 		p.wait(0)
 		time.Sleep(leeway + 5*paceTick)
 		if p.late.Load() {

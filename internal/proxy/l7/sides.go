@@ -16,9 +16,9 @@ import (
 // has parsed; how a body is framed is the caller's own affair.
 //
 // The exchange's goroutine calls everything but read, which the goroutine of an
-// upload may be in at the same time; anyone calls stopReading and stopWriting. Text and data passed in are used before a
-// method returns. Methods that send wait for room no longer than the idle
-// timeout of streams; their error is errGone.
+// upload may be in at the same time; anyone calls stopReading and stopWriting. Text
+// and data passed in are used before a method returns. Methods that send wait for
+// room no longer than the idle timeout of streams; their error is errGone.
 type caller interface {
 	// protocol is what the request came in, as far as its head was understood.
 	protocol() decision.Protocol
@@ -101,7 +101,8 @@ type upstream interface {
 	// The text is valid until the next call, or done.
 	readHead(r *h1.Response, toHEAD bool) (text []byte, err error)
 	// open returns what came with the final head of the body, which may be nothing;
-	// after a 101, or where a tunnel opens, it is the first of what follows. The data is valid until done.
+	// after a 101, or where a tunnel opens, it is the first of what follows. The data
+	// is valid until done.
 	open() (piece, error)
 	// read waits for more of the body, into b.
 	read(b *buffer) (piece, error)
@@ -125,15 +126,24 @@ type waiter interface {
 	wait()
 }
 
-// rest gives b back while from has nothing to say. It returns another one then.
-func (s *Server) rest(from any, b *buffer) *buffer {
+// rest gives *b back while from has nothing to say, and gets another one then. In
+// between *b is nil: nobody holds it.
+func (s *Server) rest(from any, b **buffer) {
 	w, can := from.(waiter)
 	if !can || w.ready() {
-		return b
+		return
 	}
-	s.buffers.Put(b)
+	s.buffers.Put(*b)
+	*b = nil
 	w.wait()
-	return s.buffers.Get().(*buffer)
+	*b = s.buffers.Get().(*buffer)
+}
+
+// putBuffer gives b back if there is one.
+func (s *Server) putBuffer(b *buffer) {
+	if b != nil {
+		s.buffers.Put(b)
+	}
 }
 
 // A piece is what is at hand of a body.

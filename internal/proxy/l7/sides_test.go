@@ -363,3 +363,37 @@ func TestAPanicWithinAnAnswerIsSeen(t *testing.T) {
 		t.Error(rec.Reason, rec.Details)
 	}
 }
+
+// A trap is a side that panics where it waits.
+type trap struct{}
+
+func (trap) ready() bool { return false }
+func (trap) wait()       { panic("a fault") }
+
+func TestAPanicWithinAWaitLeavesNoBufferToTwo(t *testing.T) {
+	s, f := newStream(piece{}), newFar()
+	for name, fall := range map[string]func(x *exchange){
+		"of a request": func(x *exchange) {
+			x.passUp(struct {
+				*stream
+				trap
+			}{stream: s}, f, piece{})
+			<-x.upload.done
+		},
+		"of an answer": func(x *exchange) {
+			x.up = struct {
+				*far
+				trap
+			}{far: f}
+			defer func() { _ = recover() }()
+			_ = x.passDown()
+		},
+	} {
+		r := one(t)
+		fall(r.exchange(s, f))
+		first, second := r.server.buffers.Get(), r.server.buffers.Get()
+		if first == second {
+			t.Errorf("%s: two hold the same buffer", name)
+		}
+	}
+}

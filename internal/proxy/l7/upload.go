@@ -76,7 +76,8 @@ func (x *exchange) startUpload(left piece) {
 		x.upload.keep(piece{data: x.first.data})
 	}
 	if !left.last && !x.isGRPC() { // calls may be silent, and have deadlines
-		x.upload.pace.begin(x.server, x.caller.stopReading)
+		begun := len(x.first.data) > 0 // else it may wait for a word, as that to go on (100)
+		x.upload.pace.begin(x.server, begun, x.caller.stopReading)
 	}
 	go x.passUp(x.caller, x.up, left)
 }
@@ -96,7 +97,7 @@ func (x *exchange) passUp(from caller, to upstream, left piece) {
 		if u.err != nil && !errors.Is(u.err, errUpstream) && !u.stopping.Load() {
 			to.Cut() // the answer, if it still comes, answers half a request
 		}
-		x.server.buffers.Put(b)
+		x.server.putBuffer(b)
 		u.done <- struct{}{}
 	}()
 	if !left.none() && to.write(b, left) != nil {
@@ -105,9 +106,12 @@ func (x *exchange) passUp(from caller, to upstream, left piece) {
 	}
 	for last := left.last; !last; {
 		u.pace.wait(0)
-		b = x.server.rest(from, b)
+		x.server.rest(from, &b)
 		p, err := from.read(b)
-		u.pace.moved(len(p.data))
+		if inTime := u.pace.moved(len(p.data)); !inTime {
+			u.err = errSlow
+			return
+		}
 		if err == nil {
 			if err = u.size.take(p); err != nil {
 				err = fmt.Errorf("%w: %w", errUpload, err)
