@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -40,11 +41,14 @@ func limits(l bootstrap.Limits) (connections int, memory uint64, err error) {
 	return connections, memory, nil
 }
 
-// parseLimits reads the limits of a run as they are given.
-func parseLimits(memory string, connections int) (l bootstrap.Limits, err error) {
-	l.Connections = connections
-	if connections < 0 {
-		return l, fmt.Errorf("--max-connections %d: give a number above 0", connections)
+// parseLimits reads the limits of a run as they are given; connections is nil if
+// their number is not.
+func parseLimits(memory string, connections *int) (l bootstrap.Limits, err error) {
+	if connections != nil {
+		l.Connections = *connections
+		if l.Connections <= 0 {
+			return l, fmt.Errorf("--max-connections %d: give a number above 0", l.Connections)
+		}
 	}
 	switch memory {
 	case "":
@@ -61,6 +65,30 @@ func parseLimits(memory string, connections int) (l bootstrap.Limits, err error)
 	return l, nil
 }
 
+// exceeding says which limits lie above what there is, memory in bytes and
+// descriptors, and what holds then. Memory of 0 bytes is not known.
+func exceeding(l bootstrap.Limits, memory, descriptors uint64) (remarks []string) {
+	if l.Memory > 0 && memory > 0 && uint64(l.Memory) > memory {
+		remarks = append(remarks, fmt.Sprintf("--max-memory is more than the %dMiB there are here, so it limits nothing: "+
+			"the system may end the proxy before that much is used", memory>>20))
+	}
+	if l.Connections > 0 && uint64(l.Connections) > descriptors {
+		remarks = append(remarks, fmt.Sprintf("--max-connections %d is more than the %d descriptors that a process may open here (ulimit -Hn), "+
+			"so those run out first: new connections wait then until others end", l.Connections, descriptors))
+	}
+	return remarks
+}
+
+// here is what exceeding is asked of: the memory that there is, and the descriptors
+// that may be open once the soft limit is raised, as the proxy does it.
+func here() (memory, descriptors uint64) {
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		files.Max = math.MaxUint64 // not known
+	}
+	return overload.Available(os.DirFS("/")), files.Max
+}
+
 // parseSize reads a number of bytes, as Kubernetes and others write it.
 func parseSize(s string) (int64, error) {
 	number, shift := s, 0
@@ -71,7 +99,7 @@ func parseSize(s string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(number, 10, 64-30)
 	if err != nil || n < 0 {
-		return 0, fmt.Errorf("is no size; write it as 64MiB, 1GiB, or none")
+		return 0, fmt.Errorf("is no size; write a number with KiB, MiB or GiB (or Ki, Mi, Gi) behind it, such as 64MiB, or a number of bytes, or none")
 	}
 	return n << shift, nil
 }

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -138,7 +140,45 @@ func ask(ctx context.Context, env Env, run string, raw bool) (k known, err error
 	if err != nil {
 		return k, inWords(env, run, err)
 	}
+	byName(k.Clusters, func(c admin.Cluster) string { return c.Name })
+	byName(k.state, func(c admin.ClusterState) string { return c.Name })
+	byName(k.Listeners, func(l admin.Listener) string { return l.Name })
+	byName(k.Routes, func(t admin.RouteTable) string { return t.Name })
 	return k, nil
+}
+
+// byName sorts a list by names, in which numbers count as numbers.
+func byName[T any](list []T, name func(T) string) {
+	slices.SortStableFunc(list, func(a, b T) int { return inOrder(name(a), name(b)) })
+}
+
+// inOrder compares texts as strings are, but for numbers in them: port 80 comes
+// before 443.
+func inOrder(a, b string) int {
+	for a != "" && b != "" {
+		m, n := digits(a), digits(b)
+		if m == 0 || n == 0 {
+			if a[0] != b[0] {
+				return cmp.Compare(a[0], b[0])
+			}
+			a, b = a[1:], b[1:]
+			continue
+		}
+		x, y := strings.TrimLeft(a[:m], "0"), strings.TrimLeft(b[:n], "0")
+		if c := cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)); c != 0 {
+			return c
+		}
+		a, b = a[m:], b[n:]
+	}
+	return cmp.Compare(len(a), len(b))
+}
+
+// digits is how many there are at the beginning of s.
+func digits(s string) (n int) {
+	for n < len(s) && '0' <= s[n] && s[n] <= '9' {
+		n++
+	}
+	return n
 }
 
 func rawOf[T any](list []T, raw func(T) json.RawMessage) []json.RawMessage {

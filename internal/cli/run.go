@@ -69,8 +69,16 @@ cannot be executed, 127 if it is not found, 128+n if signal n ended it.`,
 					return fmt.Errorf("--access-log-format: %w", err)
 				}
 			}
-			if o.Limits, err = parseLimits(memory, conns); err != nil {
+			var connections *int
+			if cmd.Flags().Changed("max-connections") {
+				connections = &conns
+			}
+			if o.Limits, err = parseLimits(memory, connections); err != nil {
 				return err
+			}
+			there, descriptors := here()
+			for _, remark := range exceeding(o.Limits, there, descriptors) {
+				fmt.Fprintf(env.Err, "fairlead: warning: %s\n", remark)
 			}
 			if o.State, err = state.RootFor(env.StateHome, env.Home); err != nil {
 				return fmt.Errorf("no folder for the logs of the run: %w", err)

@@ -300,8 +300,10 @@ func (w *workload) start(ctx context.Context) error {
 	}
 	o := await(ctx, loaded)
 	faults := 0
+	for _, line := range notices(o.problems) {
+		fmt.Fprintf(w.Notices, "fairlead: %s\n", line)
+	}
 	for _, p := range o.problems {
-		fmt.Fprintf(w.Notices, "fairlead: %s: %s\n", p.Severity, p)
 		if p.Severity == api.Error {
 			faults++
 		}
