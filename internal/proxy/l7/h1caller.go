@@ -36,6 +36,7 @@ type h1Caller struct {
 	used   int // bytes of in that belong to this request
 	body   incoming
 	over   atomic.Bool // all of the request has been read
+	told   atomic.Bool // a part of the final answer goes to it
 	spill  []byte      // what an upload read behind it
 
 	chunked bool // the answer being sent is
@@ -56,6 +57,7 @@ func (c *h1Caller) init(req *h1.Request) {
 func (c *h1Caller) begin() {
 	c.used, c.body, c.spill = 0, incoming{}, nil
 	c.over.Store(false)
+	c.told.Store(false)
 	c.chunked, c.untold, c.closing, c.linger = false, false, false, false
 }
 
@@ -257,6 +259,7 @@ func (c *h1Caller) interim(r *h1.Response, text []byte) error {
 }
 
 func (c *h1Caller) answer(r *h1.Response, text []byte, p piece) error {
+	c.told.Store(true)
 	out := c.conn.server.sheets.Get().(*sheet)
 	defer c.conn.server.sheets.Put(out)
 	head := r.AppendTo(out[:0], text, c.frame(r))
@@ -361,11 +364,15 @@ func (c *h1Caller) drain() {
 }
 
 func (c *h1Caller) tie(ctx context.Context, work transport.Cutter) {
-	c.conn.down.Tie(work)
+	c.conn.down.Tie(work, c)
 	if ctx.Err() != nil {
 		c.conn.down.Cut() // the one that came with the end of ctx did not see the tie
 	}
 }
+
+// Waits reports that the caller has asked, and was told nothing: an end of what it
+// sends may be a farewell then.
+func (c *h1Caller) Waits() bool { return c.over.Load() && !c.told.Load() }
 
 func (c *h1Caller) untie() bool { return c.conn.down.Untie() }
 

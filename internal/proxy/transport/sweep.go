@@ -30,6 +30,9 @@ type Sweeper struct {
 	// for more than a second: it was stopped, or had no processor. Nil: nobody
 	// wants to know. It is set before Run.
 	Stalled func(time.Duration)
+	// Farewell is for how long the peer of a tied Conn still listens, at least, that
+	// ended its direction and was told nothing; see Tie. 0: 5 s. It is set before Run.
+	Farewell time.Duration
 
 	clock  atomic.Int64 // nanoseconds of running time
 	next   atomic.Uint32
@@ -118,7 +121,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 		late = s.sweep(clock, all, late)
 		for range peersPerTick {
 			watched = lookAtPeers(clock, s.shards[turn].peers(watched))
-			watched = lookAtTied(s.shards[turn].tied(clock, watched))
+			watched = lookAtTied(clock, s.shards[turn].tied(clock, watched))
 			turn = (turn + 1) % shards
 		}
 		for range calmsPerTick {

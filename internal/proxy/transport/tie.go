@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -19,27 +20,42 @@ type tie struct {
 	since atomic.Int64 // on the sweeper's clock
 	mu    sync.Mutex
 	with  Cutter // guarded by mu, which is held while it is cut
+	asker Asker  // guarded by mu
+	ended int64  // guarded by mu; on the sweeper's clock, since when an end has been a farewell; 0: it is none
 }
 
 // A Cutter is what can be tied to a Conn. Cut ends it, so that whoever waits for
 // it wakes; it must not wait itself.
 type Cutter interface{ Cut() }
 
-// tieGrace is how long a tie is left alone: most exchanges are over by then, and
-// cost no look.
-const tieGrace = time.Second
+// An Asker knows what the peer of a tied Conn is to be sent. Waits reports that the
+// peer has said all it has to, and was told nothing of the answer yet. It is called
+// by others than its owner, and only while the tie holds; it must not wait.
+type Asker interface{ Waits() bool }
+
+const (
+	// tieGrace is how long a tie is left alone: most exchanges are over by then, and
+	// cost no look.
+	tieGrace = time.Second
+	// farewell is how long a peer that ended its direction, and waits, is taken for
+	// one that still listens. TCP does not tell: a peer that is gone is found by what
+	// is sent to it, and nothing is.
+	farewell = 5 * time.Second
+)
 
 // Tie says that the owner of c, a caller's connection, may now be waiting for
 // up. While it does it does not read from c, and would not notice that its peer
 // is gone: the Sweeper that adopted c looks for that once the tie is a second
 // old, and then cuts up, as Cut does. A peer that only ended its own direction
-// is not gone. A tie is ended by Untie.
-func (c *Conn) Tie(up Cutter) {
+// is gone Sweeper.Farewell after that was seen, if asker says that it waits: no sooner,
+// as it may be one that listens, nor ever once it was sent something. A nil asker
+// leaves such a peer be. A tie is ended by Untie.
+func (c *Conn) Tie(up Cutter, asker Asker) {
 	if c.sweeper != nil {
 		c.tie.since.Store(c.sweeper.clock.Load())
 	}
 	c.tie.mu.Lock()
-	c.tie.with = up
+	c.tie.with, c.tie.asker, c.tie.ended = up, asker, 0
 	c.tie.on.Store(true)
 	c.tie.mu.Unlock()
 }
@@ -50,7 +66,7 @@ func (c *Conn) Untie() bool {
 	c.tie.mu.Lock()
 	defer c.tie.mu.Unlock()
 	held := c.tie.with != nil
-	c.tie.with = nil
+	c.tie.with, c.tie.asker = nil, nil
 	c.tie.on.Store(false)
 	return held
 }
@@ -67,7 +83,7 @@ func (c *Conn) cutTied() {
 	defer c.tie.mu.Unlock()
 	if c.tie.with != nil {
 		c.tie.with.Cut()
-		c.tie.with = nil
+		c.tie.with, c.tie.asker = nil, nil
 		c.tie.on.Store(false)
 	}
 }
@@ -87,18 +103,27 @@ func (c *Conn) PeerGone() bool { return c.fate.Load() == gone }
 // arrive: the peer reset the stream, or both sides ended it. What had arrived
 // may still be there to read. Where there is no descriptor to ask it is false.
 func (c *Conn) Hung() bool {
-	if c.raw == nil {
-		return false
-	}
-	is := false
-	err := c.raw.Control(func(fd uintptr) { is = hung(fd) })
-	return is && err == nil
+	hung, _ := c.ends()
+	return hung
 }
 
-func hung(fd uintptr) bool {
-	one := unix.PollFd{Fd: int32(fd)} //nolint:gosec // G115: a descriptor is an int
-	_, err := poll(&one)
-	return err == nil && one.Revents&(unix.POLLHUP|unix.POLLERR) != 0
+// ends is Hung, and reports besides that the peer ended its direction, though what it
+// said before may not be read yet.
+func (c *Conn) ends() (hung, ended bool) {
+	if c.raw == nil {
+		return false, false
+	}
+	var is int16
+	err := c.raw.Control(func(fd uintptr) { is = endsOf(fd) })
+	return err == nil && is&(unix.POLLHUP|unix.POLLERR) != 0, err == nil && is&unix.POLLRDHUP != 0
+}
+
+func endsOf(fd uintptr) int16 {
+	one := unix.PollFd{Fd: int32(fd), Events: unix.POLLRDHUP} //nolint:gosec // G115: a descriptor is an int
+	if _, err := poll(&one); err != nil {
+		return 0
+	}
+	return one.Revents
 }
 
 // tied appends the Conns of the shard whose ties are old enough for a look.
@@ -114,15 +139,32 @@ func (sh *shard) tied(clock int64, conns []*Conn) []*Conn {
 }
 
 // lookAtTied ends the ties of those whose peers are gone. It returns conns, emptied.
-func lookAtTied(conns []*Conn) []*Conn {
+func lookAtTied(clock int64, conns []*Conn) []*Conn {
 	for i, c := range conns {
-		if c.Hung() {
+		if hung, ended := c.ends(); hung || ended && c.left(clock) {
 			c.fate.CompareAndSwap(0, gone)
 			c.cutTied()
 		}
 		conns[i] = nil
 	}
 	return conns[:0]
+}
+
+// left decides at the time clock whether the peer, which ended its direction, is gone.
+// The time runs from when it began to wait: it may have sent all of a long request,
+// with the end, before that was read.
+func (c *Conn) left(clock int64) bool {
+	c.tie.mu.Lock()
+	defer c.tie.mu.Unlock()
+	switch {
+	case c.tie.asker == nil || !c.tie.asker.Waits():
+		c.tie.ended = 0
+	case c.tie.ended == 0:
+		c.tie.ended = clock
+	default:
+		return clock-c.tie.ended >= int64(cmp.Or(c.sweeper.Farewell, farewell))
+	}
+	return false
 }
 
 // A broken is the failure of a stream that a write learned of. The kernel tells
