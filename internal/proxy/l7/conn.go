@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"sync/atomic"
-	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/config"
@@ -15,7 +14,6 @@ import (
 
 // A conn is one caller's connection, of HTTP/1 unless it begins otherwise.
 type conn struct {
-	server  *Server
 	front   *Front
 	place   int // in front.conns, guarded by front.mu
 	down    *transport.Conn
@@ -24,9 +22,8 @@ type conn struct {
 	facts   facts            // while it rests
 	done    func()
 	state   atomic.Int32
-	begun   bool            // a head was read: no preface can come any more
-	streams bool            // it speaks HTTP/2, and down gives its preface back
-	ending  context.Context //nolint:containedctx // Serve's, in which the conn lives; its end drains
+	begun   bool // a head was read: no preface can come any more
+	streams bool // it speaks HTTP/2, and down gives its preface back
 }
 
 // The states of a conn: only one that waits may be closed by a drain. It waits
@@ -37,14 +34,10 @@ const (
 	closed
 )
 
-// drain asks the connection to end once the request in progress is answered, or
-// after DrainGrace if none came.
-func (c *conn) drain() { time.AfterFunc(DrainGrace, c.endWaiting) }
-
 // endWaiting closes the connection if no request is in progress. It may be late.
 func (c *conn) endWaiting() {
 	if c.state.CompareAndSwap(waiting, closed) {
-		_ = c.down.Close() // wakes the waiting goroutine
+		_ = c.down.Close() // which wakes who waits, and ends a rest
 	}
 }
 
@@ -63,7 +56,7 @@ func (c *conn) serve(ctx context.Context) (rests bool) {
 	for {
 		c.state.Store(waiting)
 		patience := idleTimeout
-		if c.ending.Err() != nil { // since its answer was begun, which did not say so
+		if c.front.drain.Err() != nil { // since its answer was begun, which did not say so
 			patience = DrainGrace
 		}
 		c.down.SetTimeout(patience)
@@ -95,7 +88,7 @@ func newSession(server *Server) *session {
 // burst serves the request that begins to arrive and those that came with it.
 // It reports whether more may follow on the connection.
 func (c *conn) burst(ctx context.Context) (more bool) {
-	s := c.server.sessions.Get().(*session)
+	s := c.front.server.sessions.Get().(*session)
 	x, from := &s.exchange, &s.caller
 	from.conn = c
 	defer func() {
@@ -107,7 +100,7 @@ func (c *conn) burst(ctx context.Context) (more bool) {
 		}
 		from.clear()
 		x.clear()
-		c.server.sessions.Put(s)
+		c.front.server.sessions.Put(s)
 	}()
 	for {
 		from.begin()

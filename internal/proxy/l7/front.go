@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/mesh"
@@ -21,7 +22,8 @@ type Front struct {
 	stops  [2]func() bool
 
 	mu    sync.Mutex
-	conns []*conn // guarded by mu
+	conns []*conn     // guarded by mu
+	late  *time.Timer // guarded by mu; nil: no drain has begun
 }
 
 // Front returns a Front of s, which its owner closes. drain ending drains: the
@@ -30,8 +32,8 @@ type Front struct {
 // resets; its cause, a decision.DrainOver, says how long the drain was.
 func (s *Server) Front(ctx, drain context.Context) *Front {
 	f := &Front{server: s, ctx: ctx, drain: drain}
-	f.stops[0] = context.AfterFunc(drain, func() { f.each((*conn).drain) })
-	f.stops[1] = context.AfterFunc(ctx, func() { f.each(func(c *conn) { c.down.Cut() }) })
+	f.stops[0] = context.AfterFunc(drain, f.beginDrain)
+	f.stops[1] = context.AfterFunc(ctx, f.cut)
 	return f
 }
 
@@ -40,15 +42,33 @@ func (f *Front) Close() {
 	for _, stop := range f.stops {
 		stop()
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.late != nil {
+		f.late.Stop()
+	}
 }
 
-// each calls do for the connections that there are now.
-func (f *Front) each(do func(*conn)) {
+// beginDrain gives the connections that there are now DrainGrace to bring a request.
+// What comes later has that time of its own.
+func (f *Front) beginDrain() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	conns := slices.Clone(f.conns)
+	f.late = time.AfterFunc(DrainGrace, func() {
+		for _, c := range conns {
+			c.endWaiting()
+		}
+	})
+}
+
+// cut ends the connections that there are now.
+func (f *Front) cut() {
 	f.mu.Lock()
 	conns := slices.Clone(f.conns)
 	f.mu.Unlock()
 	for _, c := range conns {
-		do(c)
+		c.down.Cut()
 	}
 }
 
@@ -59,14 +79,14 @@ func (f *Front) each(do func(*conn)) {
 // now on, holds what the listener found out (Downstream, Original, Name, Listener,
 // Chain, Policy); each request's record starts as a copy of it.
 func (f *Front) Serve(down *transport.Conn, m *config.HTTPManager, base *decision.Record, done func()) {
-	c := &conn{server: f.server, front: f, down: down, manager: m, base: base, done: done, ending: f.drain}
+	c := &conn{front: f, down: down, manager: m, base: base, done: done}
 	c.streams = base.Protocol == decision.HTTP2
 	f.add(c)
 	c.run()
 }
 
-// add makes c one of those that are drained and cut, those of a drain that has
-// begun by its own look.
+// add makes c one of those that a drain and an end come to. An end that came before
+// cuts c here; a drain that has begun is for c itself to see.
 func (f *Front) add(c *conn) {
 	f.mu.Lock()
 	c.place = len(f.conns)
@@ -95,7 +115,7 @@ func (c *conn) run() {
 	rests := false
 	defer func() {
 		if p := recover(); p != nil {
-			c.server.crashed(p, "")
+			c.front.server.crashed(p, "")
 			_ = c.down.Reset() // the caller learns that there is no answer
 		}
 		if !rests {
@@ -108,7 +128,7 @@ func (c *conn) run() {
 		}
 	}
 	if c.streams && c.awake() { // streams end by themselves: they know what is in progress
-		c.server.serveStreams(c.front.ctx, c.ending, c.down, c.manager, c.base)
+		c.front.server.serveStreams(c.front.ctx, c.front.drain, c.down, c.manager, c.base)
 	}
 }
 

@@ -64,7 +64,7 @@ func (c *h1Caller) begin() {
 // clear drops what belongs to one connection, or is more than usual.
 func (c *h1Caller) clear() {
 	if c.large != nil {
-		c.conn.server.buffers.Put(c.large)
+		c.conn.front.server.buffers.Put(c.large)
 	}
 	c.conn, c.large, c.filled, c.spill = nil, nil, 0, nil
 	c.in = c.ownIn[:]
@@ -87,7 +87,7 @@ func (c *h1Caller) next() bool {
 
 // grow makes room for the largest head allowed.
 func (c *h1Caller) grow() {
-	b := c.conn.server.buffers.Get().(*buffer)
+	b := c.conn.front.server.buffers.Get().(*buffer)
 	copy(b[:], c.in[:c.filled])
 	c.large, c.in = b, b[:]
 }
@@ -121,7 +121,7 @@ func (c *h1Caller) readHead() error {
 			if !slow {
 				// Only a head that comes in pieces pays for a timer.
 				slow = true
-				_ = down.SetReadDeadline(time.Now().Add(c.conn.server.headTimeout)) // likewise
+				_ = down.SetReadDeadline(time.Now().Add(c.conn.front.server.headTimeout)) // likewise
 			}
 			if c.filled == len(c.in) {
 				c.grow()
@@ -236,7 +236,7 @@ func (c *h1Caller) stopReading() {
 // drained ends the connection with this exchange if there is a drain. The caller
 // does not know yet, and may have sent its next request.
 func (c *h1Caller) drained() {
-	if c.conn.ending.Err() != nil {
+	if c.conn.front.drain.Err() != nil {
 		c.closing, c.linger = true, true
 	}
 }
@@ -253,15 +253,15 @@ func (c *h1Caller) interim(r *h1.Response, text []byte) error {
 	if c.req.Minor == 0 {
 		return nil
 	}
-	out := c.conn.server.sheets.Get().(*sheet)
-	defer c.conn.server.sheets.Put(out)
+	out := c.conn.front.server.sheets.Get().(*sheet)
+	defer c.conn.front.server.sheets.Put(out)
 	return c.send(r.AppendTo(out[:0], text, h1.Reply{}))
 }
 
 func (c *h1Caller) answer(r *h1.Response, text []byte, p piece) error {
 	c.told.Store(true)
-	out := c.conn.server.sheets.Get().(*sheet)
-	defer c.conn.server.sheets.Put(out)
+	out := c.conn.front.server.sheets.Get().(*sheet)
+	defer c.conn.front.server.sheets.Put(out)
 	head := r.AppendTo(out[:0], text, c.frame(r))
 	return c.send(appendPiece(head, p, c.chunked))
 }
@@ -310,8 +310,8 @@ func (c *h1Caller) send(b []byte) error {
 }
 
 func (c *h1Caller) reply(head, body []byte) error {
-	room := c.conn.server.sheets.Get().(*sheet)
-	defer c.conn.server.sheets.Put(room)
+	room := c.conn.front.server.sheets.Get().(*sheet)
+	defer c.conn.front.server.sheets.Put(room)
 	out := append(room[:0], head...)
 	switch {
 	case c.closing:
