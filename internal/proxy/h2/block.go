@@ -317,6 +317,10 @@ func (d *decoder) field(name, value string) {
 			d.bad(ErrLength)
 			return
 		}
+		if d.length == 0 && d.kind == requestBlock && d.method == "CONNECT" { // there is no body to be of it
+			d.length = -1
+			return
+		}
 	case "cookie":
 		if d.kind == requestBlock {
 			if d.crumbs++; len(d.cookie) > 0 && len(value) > 0 {

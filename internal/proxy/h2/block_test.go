@@ -80,6 +80,7 @@ func TestRequestText(t *testing.T) {
 		},
 		{"asterisk", ":method=OPTIONS | :scheme=http | :path=* | :authority=a", true, "OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n"},
 		{"connect", ":method=CONNECT | :authority=a:1", false, "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\n\r\n"},
+		{"connect without a body", ":method=CONNECT | :authority=a:1 | content-length=0 | x=y", false, "CONNECT a:1 HTTP/1.1\r\nhost: a:1\r\nx: y\r\n\r\n"},
 		{
 			"websocket", ":method=CONNECT | :protocol=websocket | :scheme=http | :path=/chat | :authority=a | sec-websocket-version=13 | sec-websocket-key=x", false,
 			"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: AQAAAAAAAAAVfEp/uXk3ng==\r\nsec-websocket-version: 13\r\n\r\n",

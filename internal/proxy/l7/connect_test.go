@@ -447,6 +447,47 @@ func TestATunnelWithHeadersOfTheMesh(t *testing.T) {
 	c.hear("HTTP/1.1 200 OK\r\nserver: mesh\r\n\r\nhi")
 }
 
+// A CONNECT, or a WebSocket on a stream, that says it has no body has none: what follows
+// is its tunnel's.
+func TestATunnelOnAStreamMayHaveNoLength(t *testing.T) {
+	for name, tt := range map[string]struct {
+		head   []string
+		asked  string
+		answer string
+	}{
+		"a tunnel": {connectFields, connect, connected},
+		"a WebSocket": {
+			[]string{":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":path", "/", ":authority", "x.example"},
+			"GET / HTTP/1.1\r\n", "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := one(t, func(c *client) {
+				c.hear(tt.asked)
+				for line := ""; line != "\r\n" && name != "a tunnel"; {
+					line = must(c.r.ReadString('\n'))
+				}
+				c.say(tt.answer)
+				c.hear("ping")
+				c.say("pong")
+				c.ended()
+			})
+			f := r.frames()
+			f.head(1, false, append(tt.head[:len(tt.head):len(tt.head)], "content-length", "0")...)
+			if fr, ok := f.next().(*http2.MetaHeadersFrame); !ok || !strings.HasPrefix(fields(fr), ":status: 200\n") {
+				t.Fatalf("answered %v", fr)
+			}
+			f.must(f.WriteData(1, true, []byte("ping")))
+			if fr, ok := f.next().(*http2.DataFrame); !ok || string(fr.Data()) != "pong" {
+				t.Fatalf("told %v", fr)
+			}
+			if rec := r.record(); rec.Flags != 0 || rec.Received != 4 {
+				t.Errorf("record %s %s, %d received", rec.Flags, rec.Details, rec.Received)
+			}
+		})
+	}
+}
+
 // A tunnel may be silent, and its caller take nothing, for longer than a stream of
 // requests, whatever the versions: all have the hour of a relay.
 func TestASilentTunnelStays(t *testing.T) {
