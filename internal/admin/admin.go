@@ -144,7 +144,9 @@ type Stats struct {
 	ConnectionLimit int    `json:"connectionLimit"`
 	MemoryInUse     uint64 `json:"memoryInUseBytes"` // at the last look; 0 without a limit
 	MemoryLimit     uint64 `json:"memoryLimitBytes"`
-	MemoryRefused   uint64 `json:"memoryRefused"` // requests answered with 503 because memory was short
+	MemoryRefused   uint64 `json:"memoryRefused"`    // requests answered with 503 because memory was short
+	StreamsHeld     int64  `json:"streamsHeldBytes"` // of HTTP/2: received and not taken, or to be sent
+	StreamsLimit    int64  `json:"streamsLimitBytes"`
 
 	// How often the proxy did not run for more than a second, as a stopped process
 	// does not, and for how long in all.

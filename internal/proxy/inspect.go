@@ -39,6 +39,8 @@ func (p *proxy) stats() admin.Stats {
 		MemoryInUse:     p.guard.Used(),
 		MemoryLimit:     p.guard.Limit(),
 		MemoryRefused:   p.guard.Refused(),
+		StreamsHeld:     p.account.Held(),
+		StreamsLimit:    p.account.Limit(),
 		Stalls:          p.stalls.Load(),
 		StalledMs:       p.stalledMs.Load(),
 		RetriesRefused:  p.clusters.RetriesRefused(),

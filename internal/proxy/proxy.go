@@ -102,6 +102,7 @@ type proxy struct {
 
 	sweeper  transport.Sweeper
 	guard    *overload.Guard // nil: no limit
+	account  *overload.Account
 	log      *telemetry.Log
 	resolver *resolve.Resolver
 	clusters *cluster.Set
@@ -151,17 +152,17 @@ func assemble(ctx context.Context, o Options) *proxy {
 		log:        telemetry.NewLog(o.AccessLog),
 		resolver:   resolve.New(o.Resolve),
 		guard:      overload.New(o.MaxMemory, nil, o.Log),
+		// Streams of both sides share one account: what comes from one waits for the other.
+		account: overload.NewAccount(o.MaxMemory),
 	}
 	p.sweeper.Stalled = p.stalled
 	p.accepting.Store(int64(len(o.Captures)))
 	if o.LogForm != nil {
 		p.log.SetFormat(o.LogForm.format)
 	}
-	// Streams of both sides share one account: what comes from one waits for the other.
-	account := overload.NewAccount(o.MaxMemory)
 	p.clusters = cluster.New(p.resolver, o.Log)
-	p.clusters.Bound(account)
-	p.http = l7.New(l7.Options{Config: p.config.Load, Clusters: p.clusters, Log: p.log, Logger: o.Log, AnswerFields: p.log.AnswerFields, Memory: p.guard, Account: account})
+	p.clusters.Bound(p.account)
+	p.http = l7.New(l7.Options{Config: p.config.Load, Clusters: p.clusters, Log: p.log, Logger: o.Log, AnswerFields: p.log.AnswerFields, Memory: p.guard, Account: p.account})
 	p.dns = dns.New(dns.Options{Servers: o.Resolve.Servers, Config: p.config.Load, Policy: p.policy, Log: o.Log, Search: o.Search})
 	p.listener = listener.New(listener.Options{
 		Config:   p.config.Load,

@@ -372,6 +372,9 @@ func (w *world) shown() {
 	if err != nil || stats.Requests < 4 || stats.Refused < 1 || stats.Flags["UF"] < 1 || stats.DNSRefused < 1 {
 		w.t.Errorf("stats %+v, %v", stats, err)
 	}
+	if stats.StreamsLimit <= 0 || stats.StreamsHeld < 0 || stats.StreamsHeld > stats.StreamsLimit {
+		w.t.Errorf("%d bytes of %d are held for streams", stats.StreamsHeld, stats.StreamsLimit)
+	}
 	states, err := w.admin.Clusters(ctx)
 	if err != nil || len(states) != len(cfg.Clusters) {
 		w.t.Errorf("clusters %+v, %v", states, err)
