@@ -17,11 +17,14 @@ type Config struct {
 	Server     bool
 	MaxStreams int // open at once; advertised by a server, kept to by a client
 
-	// What a stream may hold that nobody has read yet begins at Window, which is 64
-	// KiB less one at most, and grows up to MaxWindow where its reader waits for
-	// more. The streams of a connection share Growth for that. The window of the
-	// connection is large enough for all of them, so that no stream waits for the
-	// reader of another.
+	// What a stream may hold that nobody has read yet begins at Window, and grows up
+	// to MaxWindow where its reader waits for more. The streams of a connection share
+	// Growth for that. Window is 64 KiB less one by default and at most, which is also
+	// what it is until the peer has heard of a smaller one; MaxWindow is no less. Where
+	// a Conn may be Lean, Window is LeanWindow at least.
+	//
+	// The window of the connection is large enough for MaxStreams windows and the
+	// Growth, so that no stream waits for the reader of another.
 	Window    int
 	MaxWindow int
 	Growth    int

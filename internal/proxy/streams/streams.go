@@ -25,8 +25,9 @@
 // arrives, by maxOut for what is sent. An overload.Account bounds it for all of them:
 // when that is lean, windows shrink, though what is read comes back always; when it
 // is full, connections that hold more than their share lose the streams that hold
-// most; at its brim, each takes no more than its reserve. A connection on which nothing happens holds
-// no buffer, and one that waits for the rest of a frame one of the size of what came.
+// most; at its brim, each takes no more than its reserve. A connection on which
+// nothing happens holds no buffer, and one that waits for the rest of a frame one of
+// the size of what came.
 package streams
 
 import (
@@ -273,10 +274,11 @@ func (cl *Client) Drain() { cl.c.drain() }
 // Close ends the connection and its streams.
 func (cl *Client) Close() error { return cl.c.t.Close() }
 
-// Open opens a stream with the header block of a request, which it does not
-// keep. The error is ErrCapacity where the connection takes no more now, one
-// that is ErrRefused where it has ended, and h2.ErrNotConnecting where the
-// endpoint takes no WebSockets, and ErrShort where memory is. The stream must be closed.
+// Open opens a stream with the header block of a request, which it does not keep.
+// The stream must be closed. The error is ErrCapacity where the connection takes no
+// more now, h2.ErrNotConnecting where the endpoint takes no WebSockets, one that is
+// ErrRefused where the connection has ended, and one that is ErrShort where memory is
+// short and the connection holds more than its share.
 func (cl *Client) Open(block []byte, how h2.Start) (*Stream, error) {
 	c := cl.c
 	c.lock()
