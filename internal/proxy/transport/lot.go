@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"syscall"
@@ -31,11 +32,14 @@ func NewLot() (*Lot, error) {
 		return nil, os.NewSyscallError("epoll_create1", err)
 	}
 	if err := unix.SetNonblock(fd, true); err != nil {
-		return nil, os.NewSyscallError("fcntl", err)
+		return nil, errors.Join(os.NewSyscallError("fcntl", err), closeNow(fd))
 	}
-	l := &Lot{file: os.NewFile(uintptr(fd), "lot"), fd: fd} //nolint:gosec // G115: a descriptor is not negative
-	l.raw, err = l.file.SyscallConn()
-	return l, err
+	f := os.NewFile(uintptr(fd), "lot") //nolint:gosec // G115: a descriptor is not negative
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Lot{file: f, raw: raw, fd: fd}, nil
 }
 
 // Run wakes Sockets until Close.

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
+	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,6 +70,78 @@ func TestAConnDoesNotRestWhileThereIsSomethingToRead(t *testing.T) {
 	}
 	if p, _ := ends(t, "tcp"); p.Rest(done) {
 		t.Error("a Conn that no Acceptor accepted rests")
+	}
+}
+
+// TestAConnDoesNotRestBeyondItsDeadline, as nothing there would tell of that.
+func TestAConnDoesNotRestBeyondItsDeadline(t *testing.T) {
+	a, at := acceptor(t, "127.0.0.1:0")
+	ours, _ := taken(t, a, at)
+	new(Sweeper).Adopt(ours)
+	for _, by := range []time.Time{time.Now().Add(time.Hour), {}} {
+		if err := ours.SetReadDeadline(by); err != nil {
+			t.Fatal(err)
+		}
+		if rests := ours.Rest(make(sleeper, 1)); rests != by.IsZero() {
+			t.Errorf("deadline %v: it rests: %v", by, rests)
+		}
+	}
+}
+
+// TestAnEventIsAwaitedWhereverASocketWaits has others take it to the poller.
+func TestAnEventIsAwaitedWhereverASocketWaits(t *testing.T) {
+	a, at := acceptor(t, "127.0.0.1:0")
+	for name, meanwhile := range map[string]func(*Conn) error{
+		"nobody":         func(*Conn) error { return nil },
+		"who looks":      func(c *Conn) error { c.Hung(); return nil },
+		"who will write": func(c *Conn) error { return c.SetWriteDeadline(time.Now().Add(time.Hour)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := taken(t, a, at)
+			new(Sweeper).Adopt(ours)
+			for range 2 * tooOften {
+				var others sync.WaitGroup
+				others.Go(func() {
+					time.Sleep(time.Millisecond) // so that ours waits
+					if err := meanwhile(ours); err != nil {
+						t.Error(err)
+					}
+					time.Sleep(time.Millisecond)
+					say(t, theirs, "x")
+				})
+				if err := ours.WaitEvent(); err != nil {
+					t.Fatal(err)
+				}
+				if ours.Alive() {
+					t.Error("the wait ended though nothing has come")
+				}
+				if n, err := ours.ReadNow(make([]byte, 2)); n != 1 || err != nil {
+					t.Fatal(n, err)
+				}
+				others.Wait()
+			}
+		})
+	}
+}
+
+func TestALotForgetsWhatItCannotWatch(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l := lot(t)
+	fd := int(f.Fd()) // of a file, which epoll refuses
+	s := newSocket(fd, netip.AddrPort{}, l)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.enlistLocked() || s.listed {
+		t.Error("a file is watched")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.socks[fd] != nil {
+		t.Error("it is not forgotten")
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 func TestFault67AVanishedPeerIsNoticedWithinFifteenSeconds(t *testing.T) {
 	k := KeepAlive()
 	waiting := k.Idle + time.Duration(k.Count)*k.Interval
-	sending := lostPeer + tick*shards/peersPerTick
+	// A first look finds that we send again, a later one that we have for too long.
+	sending := 2*tick*shards/peersPerTick + lostPeer
 	if waiting > 15*time.Second || sending > 15*time.Second {
 		t.Errorf("after %s while we wait for it, %s while we send", waiting, sending)
 	}
@@ -50,13 +51,6 @@ func TestPeersAreLostWhenTheyConfirmNothing(t *testing.T) {
 				}
 			}
 		})
-	}
-	if slowest := 2*16*tick + lostPeer; slowest > 15*time.Second {
-		t.Errorf("a lost peer is noticed after %s", slowest)
-	}
-	k := KeepAlive()
-	if slowest := k.Idle + time.Duration(k.Count)*k.Interval; slowest > 15*time.Second {
-		t.Errorf("a silent peer is noticed after %s", slowest)
 	}
 }
 

@@ -143,7 +143,7 @@ func (s *Socket) parkLocked() bool {
 
 // rest waits in the lot without a goroutine, from now on, which is on the
 // sweeper's clock. It reports false if there is something to read already, or if
-// the socket does not wait there.
+// the socket does not wait there. Nothing would keep a deadline.
 func (s *Socket) rest(r Resumer, now int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -154,7 +154,7 @@ func (s *Socket) rest(r Resumer, now int64) bool {
 	if s.often >= tooOften {
 		s.staying.Store(true)
 	}
-	if s.fd < 0 || s.cameLocked() || !s.parkLocked() {
+	if s.fd < 0 || !s.readBy.IsZero() || s.cameLocked() || !s.parkLocked() {
 		return false
 	}
 	s.resting = r
@@ -325,8 +325,10 @@ func (s *Socket) try(f func(fd uintptr) bool) (*polled, error) {
 	return s.pollLocked()
 }
 
-// closedAs makes the error of a closed file that of a closed connection. The
-// poller has no others but that of a deadline.
+// closedAs makes the error of a closed file, which has no name to tell it by, that of
+// a closed connection, and lets that of a deadline be. The poller has others for a file
+// alone that it had no room to take on: such a one can wait for nothing, and is of no
+// more use than if it were closed.
 func closedAs(err error) error {
 	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
@@ -380,9 +382,13 @@ func (s *Socket) CloseWrite() error {
 	return s.control(func(fd int) error { return os.NewSyscallError("shutdown", unix.Shutdown(fd, unix.SHUT_WR)) })
 }
 
-// SetLinger is net.TCPConn's: with 0, Close resets.
+// SetLinger makes Close reset if sec is 0. Otherwise what was written is delivered
+// behind Close, which does not wait for that.
 func (s *Socket) SetLinger(sec int) error {
-	l := unix.Linger{Onoff: 1, Linger: int32(sec)} //nolint:gosec // G115: seconds
+	var l unix.Linger
+	if sec == 0 {
+		l.Onoff = 1
+	}
 	return s.control(func(fd int) error {
 		return os.NewSyscallError("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &l))
 	})

@@ -203,3 +203,48 @@ func TestAClosedAcceptorWakesAccept(t *testing.T) {
 		}
 	}
 }
+
+// TestASocketLingersForNothing in Close: it resets, or leaves the rest to the system.
+func TestASocketLingersForNothing(t *testing.T) {
+	a, at := acceptor(t, "127.0.0.1:0")
+	for sec, want := range map[int]error{-1: io.EOF, 0: syscall.ECONNRESET, 60: io.EOF} {
+		ours, theirs := taken(t, a, at)
+		s := ours.Conn.(*Socket)
+		if err := errors.Join(s.SetLinger(0), s.SetLinger(sec)); err != nil {
+			t.Error(err)
+		}
+		raw, _ := ours.Raw()
+		var l *unix.Linger
+		var err error
+		cerr := raw.Control(func(fd uintptr) { l, err = unix.GetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER) })
+		if err = errors.Join(err, cerr); err != nil || l.Onoff != 0 && l.Linger != 0 {
+			t.Errorf("linger %d: %+v, %v", sec, l, err)
+		}
+		s.Close()
+		if _, err := theirs.Read(make([]byte, 1)); !errors.Is(err, want) {
+			t.Errorf("linger %d: the peer reads %v, want %v", sec, err, want)
+		}
+	}
+}
+
+// TestAResetBeforeItIsAcceptedLeavesItsAddresses: they say what to record.
+func TestAResetBeforeItIsAcceptedLeavesItsAddresses(t *testing.T) {
+	a, at := acceptor(t, "127.0.0.1:0")
+	c, err := net.Dial("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := c.LocalAddr().String()
+	c.(*net.TCPConn).SetLinger(0)
+	c.Close()
+	time.Sleep(5 * time.Millisecond)
+	got, err := a.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := New(got, nil)
+	defer ours.Close()
+	if ours.Local().String() != at || ours.Peer().String() != from {
+		t.Errorf("from %s to %s, want %s to %s", ours.Peer(), ours.Local(), from, at)
+	}
+}

@@ -20,9 +20,10 @@ import (
 )
 
 // A Conn is one established stream. Reads and writes may run at the same time;
-// two reads, or two writes, may not. WaitReadable, WaitEvent, ReadNow, Alive,
-// TakeBuffered and Unread count as reads, Ask as both. Tie and Untie are their owner's. Close, Drop, Reset, Cut,
-// SetTimeout, TimedOut, PeerGone and Hung may be called at any time.
+// two reads, or two writes, may not. WaitReadable, WaitEvent, ReadNow, Alive, Rest,
+// CanRest, TakeBuffered and Unread count as reads, Ask as both. Tie and Untie are
+// their owner's. Close, Drop, Reset, Cut, SetTimeout, TimedOut, PeerGone and Hung may
+// be called at any time.
 type Conn struct {
 	net.Conn
 
@@ -171,7 +172,8 @@ func (w *writing) next(fd uintptr) bool {
 // Rest is WaitEvent without a goroutine: it returns at once, and r is resumed once
 // WaitEvent would return. The caller may not touch c any more then. It reports
 // false, and nothing waits, if c is of no kind that can rest, if there is
-// something to read, and while it would rest for so short that waiting is cheaper.
+// something to read or a deadline of reads (one that is set during a rest ends it), and
+// while it would rest for so short that waiting is cheaper.
 func (c *Conn) Rest(r Resumer) bool {
 	return c.CanRest() && c.Conn.(*Socket).rest(r, c.sweeper.clock.Load())
 }
