@@ -53,6 +53,8 @@ func TestWhatBreaksHTTPIsRefused(t *testing.T) {
 			"two lengths":        `POST /echo HTTP/1.1\r\nHost: www.baidu.com\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nabcde`,
 			"two hosts":          `GET / HTTP/1.1\r\nHost: www.baidu.com\r\nHost: other.example\r\n\r\n`,
 			"space before colon": `GET / HTTP/1.1\r\nHost: www.baidu.com\r\nX : y\r\n\r\n`,
+			"two spaces":         `GET  / HTTP/1.1\r\nHost: www.baidu.com\r\n\r\n`,
+			"another version":    `GET / HTTP/1.2\r\nHost: www.baidu.com\r\n\r\n`,
 			"no host":            `GET / HTTP/1.1\r\nX: y\r\n\r\n`,
 		} {
 			b.want(what, b.in("client", "printf '"+request+"' | client raw www.baidu.com:80"), 0, "HTTP/1.1 400 ")

@@ -73,7 +73,7 @@ func TestACallerThatEndsItsSideAndHearsNothingIsGone(t *testing.T) {
 			if rec.Flags != decision.DC || rec.Status != 0 || rec.Reason != decision.ClientGone || rec.Details != "downstream_remote_disconnect" {
 				t.Errorf("flags %v, status %d, reason %v, %s", rec.Flags, rec.Status, rec.Reason, rec.Details)
 			}
-			<-left // the endpoint is told
+			<-left                                         // the endpoint is told
 			if rest, _ := io.ReadAll(c.r); len(rest) > 0 { // it is reset if something was not read
 				t.Errorf("heard %q", rest)
 			}

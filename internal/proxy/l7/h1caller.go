@@ -22,6 +22,7 @@ var (
 	errNothing  = errors.New("nothing has come")
 	errPreface  = errors.New("the connection speaks HTTP/2")
 	errSlowHead = errors.New("its head was not complete within 10 seconds")
+	errNoStart  = fmt.Errorf("%w; if callers speak something else than HTTP here, declare the port's protocol", errSlowHead)
 )
 
 // An h1Caller is a caller on a connection of HTTP/1, for one request after the
@@ -97,7 +98,7 @@ func (c *h1Caller) text() []byte { return c.in[:c.filled] }
 
 // readHead reads until the head of a request is whole. It returns errNoHead if
 // there will be none, or none yet but a blank, errNothing if it was woken for nothing, errPreface if the connection begins
-// with that of HTTP/2, errSlowHead, or an *h1.Error.
+// with that of HTTP/2, errSlowHead (wrapped, perhaps), or an *h1.Error.
 func (c *h1Caller) readHead() error {
 	down, slow := c.conn.down, false
 	for {
@@ -138,6 +139,9 @@ func (c *h1Caller) readHead() error {
 		case err == nil:
 			return errNothing
 		case c.filled > 0 && errors.Is(err, os.ErrDeadlineExceeded):
+			if !c.conn.begun { // it may have been taken for a request by its first word
+				return errNoStart
+			}
 			return errSlowHead
 		}
 		return errNoHead

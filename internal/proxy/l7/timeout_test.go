@@ -141,14 +141,24 @@ func TestFault39SlowHeadIsAnswered408(t *testing.T) {
 	r.server.headTimeout = 20 * time.Millisecond
 	c := r.dial()
 	c.say("GET / HTTP/1.1\r\nHo")
-	if res, body := c.answer("GET"); res.StatusCode != 408 || !res.Close {
+	const advice = "declare the port's protocol" // to who meant no HTTP, but not in a later request
+	if res, body := c.answer("GET"); res.StatusCode != 408 || !res.Close || !strings.Contains(body, advice) {
 		t.Error(res.StatusCode, body)
 	}
 	c.ended()
+	later := r.dial()
+	later.say(get)
+	later.answer("GET")
+	later.say("GET / HTTP/1.1\r\nHo")
+	if res, body := later.answer("GET"); res.StatusCode != 408 || strings.Contains(body, advice) {
+		t.Error(res.StatusCode, body)
+	}
 	first := r.record()
 	if first.Status != 408 || first.Protocol != decision.HTTP11 || string(first.Path) != "/" || first.ID == 0 {
 		t.Errorf("record %+v", first)
 	}
+	r.record()
+	r.record()
 	r.server.headTimeout = patience
 	c = r.dial()
 	c.say("GET / HTTP/1.1 and so on\r\n\r\n")

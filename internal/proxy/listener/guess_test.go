@@ -158,6 +158,23 @@ func TestWhoSpeaksAtOnceAsksNobody(t *testing.T) {
 	}
 }
 
+func TestWordsThatAreNoRequestReachTheirServer(t *testing.T) {
+	b, s := guessing(t, nil)
+	for _, said := range []string{"hello world", "get a", "GET a", "hi", "PING\r\n"} {
+		c := b.dial(unset)
+		io.WriteString(c, said)
+		up := s.asked(t)
+		wantSaid(t, up, said)
+		io.WriteString(up, "yes")
+		wantSaid(t, c, "yes")
+		c.Close()
+		up.Close()
+		if rec := b.records.next(t); rec.Reason != decision.OK || rec.Chain != "bytes" || rec.Protocol != decision.TCP {
+			t.Errorf("%s: record %+v", said, rec)
+		}
+	}
+}
+
 func TestBytesAfterSilenceTakeTheConnectionAtHand(t *testing.T) {
 	b, s := guessing(t, nil)
 	c := b.dial(unset)

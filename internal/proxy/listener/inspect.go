@@ -2,8 +2,10 @@ package listener
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -11,13 +13,15 @@ import (
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/sniff"
 	"github.com/fairlead/fairlead/internal/proxy/transport"
+	"github.com/fairlead/fairlead/internal/xds"
 )
 
 const (
 	// inspectSize bounds what is read before a chain is chosen: a ClientHello at
 	// its limit, with the headers of its records.
 	inspectSize = sniff.MaxHello + 64*5
-	// slowHello bounds the time from the first byte to the verdict.
+	// slowHello bounds the time from the first byte to the verdict. Bytes of which none
+	// is expected any more have as long as a silent caller.
 	slowHello = 5 * time.Second
 	// silence bounds the time without a first byte where configuration sets no
 	// limit: a pre-warmed connection has to stay, a forgotten one not for ever.
@@ -41,25 +45,51 @@ var applications = map[string][]string{
 	sniff.H2C:    {sniff.H2C},
 }
 
-// judge tells what b, the first bytes of a connection, are for a listener that
-// looks for TLS or HTTP. It reports whether more bytes could change that; what
-// it found so far then is the best guess.
-func judge(b []byte, lookTLS, lookHTTP bool) (f finding, more bool) {
-	if lookTLS {
+// judge tells what b, the first bytes of a connection to dst, are for l, which looks
+// for TLS or HTTP. It returns for how long after the first of them more may change that, 0
+// if they cannot; what it found so far then is the best guess.
+func judge(b []byte, l *config.Listener, dst netip.Addr) (f finding, patience time.Duration) {
+	if l.InspectTLS {
 		hello, v := sniff.ClientHello(b)
 		switch v {
 		case sniff.Yes:
-			return finding{tls: true, serverName: hello.ServerName, application: hello.Protocols}, false
+			return finding{tls: true, serverName: hello.ServerName, application: hello.Protocols}, 0
 		case sniff.More:
-			more = true
-		case sniff.No:
+			patience = slowHello
+		case sniff.No, sniff.Unlikely:
 		}
 	}
-	if !lookHTTP {
-		return finding{}, more
+	if !l.InspectHTTP {
+		return finding{}, patience
 	}
 	application, v := sniff.HTTP(b)
-	return finding{application: applications[application]}, more || v == sniff.More
+	switch v {
+	case sniff.More:
+		patience = slowHello
+	case sniff.Unlikely:
+		patience = max(patience, min(cmp.Or(l.InspectTimeout, hush), slowHello))
+	case sniff.Yes, sniff.No:
+	}
+	if (v == sniff.No || v == sniff.Unlikely) && declared(l, dst) {
+		switch sniff.Means(b) {
+		case sniff.Yes: // which l7 will tell what is wrong with
+			application, patience = sniff.HTTP11, 0
+		case sniff.More:
+			patience = slowHello
+		case sniff.No, sniff.Unlikely:
+		}
+	}
+	return finding{application: applications[application]}, patience
+}
+
+// declared reports that l is there for requests, and bytes to dst would go where
+// nothing is declared.
+func declared(l *config.Listener, dst netip.Addr) bool {
+	if l.Name == xds.VirtualOutbound {
+		return false
+	}
+	chain := Match(nil, l, factsOf(dst, finding{}))
+	return chain == nil || chain.TCP != nil && (chain.TCP.Cluster == xds.BlackHoleCluster || chain.TCP.Cluster == xds.PassthroughCluster)
 }
 
 // errSilent means that the caller ended without a word.
@@ -72,19 +102,19 @@ type outlook struct {
 	guess func() *guess
 }
 
-// inspect finds out what c is for l. The bytes that it reads are given back to c;
+// inspect finds out what c, which is to dst, is for l. The bytes that it reads are given back to c;
 // while nothing comes, no buffer is held. lookout is asked only if nothing has come
 // yet: nearly all callers speak at once, and cost no more than a look. The end of
 // ctx closes c while it is waited for. A guess that was made is returned. The
 // error says that there is nobody to serve; then there is no guess.
-func inspect(ctx context.Context, c *transport.Conn, l *config.Listener, lookout func() outlook) (f finding, g *guess, err error) {
+func inspect(ctx context.Context, c *transport.Conn, l *config.Listener, dst netip.Addr, lookout func() outlook) (f finding, g *guess, err error) {
 	spoke := !c.Alive()
 	if !spoke {
 		if g, spoke, err = await(ctx, c, lookout()); err != nil || !spoke {
 			return finding{}, g, err
 		}
 	}
-	if f, err = read(ctx, c, l); err != nil {
+	if f, err = read(ctx, c, l, dst); err != nil {
 		g.drop()
 		return f, nil, err
 	}
@@ -138,16 +168,18 @@ func hushed(c *transport.Conn, until time.Time) (bool, error) {
 }
 
 // read reads the first bytes of c as far as l needs them and gives them back.
-func read(ctx context.Context, c *transport.Conn, l *config.Listener) (f finding, err error) {
+func read(ctx context.Context, c *transport.Conn, l *config.Listener, dst netip.Addr) (f finding, err error) {
 	buf, _ := buffers.Get().(*[inspectSize]byte)
 	defer buffers.Put(buf)
 	n := 0
 	defer func() { c.Unread(bytes.Clone(buf[:n])) }()
-	for more := true; more && n < len(buf); {
+	var patience time.Duration
+	var began time.Time // of a second read
+	for n < len(buf) {
 		m, err := c.Read(buf[n:])
-		n += m
-		if m > 0 {
-			f, more = judge(buf[:n], l.InspectTLS, l.InspectHTTP)
+		first := n == 0
+		if n += m; m > 0 {
+			f, patience = judge(buf[:n], l, dst)
 		}
 		switch {
 		case err == nil:
@@ -158,12 +190,16 @@ func read(ctx context.Context, c *transport.Conn, l *config.Listener) (f finding
 			// reads next meets the end or the error again.
 			return f, nil
 		}
-		if more && m == n { // once, after the first bytes
+		if patience == 0 {
+			break
+		}
+		if first {
 			defer closes(ctx, c)()
-			if err := c.SetReadDeadline(time.Now().Add(slowHello)); err != nil {
-				return f, err
-			}
+			began = time.Now()
 			defer c.SetReadDeadline(time.Time{}) //nolint:errcheck // it fails only on a closed Conn
+		}
+		if err := c.SetReadDeadline(began.Add(patience)); err != nil {
+			return f, err
 		}
 	}
 	return f, nil

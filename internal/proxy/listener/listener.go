@@ -355,7 +355,7 @@ func (s *server) inspect(ctx context.Context, conn *transport.Conn, l *config.Li
 	if !asks(l, rec.Original.Addr()) {
 		return finding{}, nil, nil
 	}
-	f, g, err := inspect(ctx, conn, l, func() outlook { return s.outlook(conn, l, rec, held) })
+	f, g, err := inspect(ctx, conn, l, rec.Original.Addr(), func() outlook { return s.outlook(conn, l, rec, held) })
 	switch {
 	case f.tls:
 		rec.Protocol, rec.SNI = decision.TLS, f.serverName

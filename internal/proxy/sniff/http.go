@@ -21,6 +21,9 @@ const (
 // HTTP tells the application protocol of the first line: HTTP11, HTTP10 or H2C.
 // It says No as soon as the bytes cannot become the first line of a request. With
 // More it names the best guess, once there is one: the peer may never say the rest.
+//
+// It is strict, as others speak in words, too: unless the method is one of
+// the usual ones, nothing is guessed before the version, and until then it is Unlikely.
 func HTTP(b []byte) (string, Verdict) {
 	if len(b) > 0 && b[0] == preface[0] {
 		switch n := min(len(b), len(preface)); {
@@ -29,40 +32,62 @@ func HTTP(b []byte) (string, Verdict) {
 			return H2C, Yes
 		case n >= len("PRI "): // no method is called PRI
 			return H2C, More
+		default:
+			return "", More
 		}
 	}
 	sp, v := method(b)
 	if v != Yes {
 		return "", v
 	}
-	end := bytes.IndexByte(b, '\n')
-	line := b
-	if end >= 0 {
-		line = b[:end]
+	known := usual(b[:sp])
+	doubt, guess := Unlikely, ""
+	if known {
+		doubt, guess = More, HTTP11
 	}
-	if !targetBegins(line[sp+1:]) || len(line) > MaxLine {
+	line := b[sp+1:]
+	n, v := target(line, string(b[:sp]) == "CONNECT")
+	switch {
+	case v == No || len(b) > MaxLine:
 		return "", No
+	case v == More:
+		return guess, doubt
 	}
-	if end < 0 {
-		// A method and a space: a request with a long or slow first line. What is
-		// wrong with it is for HTTP to say.
+	return version(line[n+1:], guess, doubt)
+}
+
+// version judges what follows the target, of which guess and doubt say what it is if
+// nothing more comes.
+func version(b []byte, guess string, doubt Verdict) (string, Verdict) {
+	const prefix = "HTTP/1."
+	n := min(len(b), len(prefix))
+	switch {
+	case string(b[:n]) != prefix[:n]:
+		return "", No
+	case n < len(prefix):
+		return guess, doubt
+	case len(b) == n:
 		return HTTP11, More
 	}
-	line = bytes.TrimSuffix(line, []byte("\r"))
-	target, version, ok := bytes.Cut(line[sp+1:], []byte(" "))
-	if !ok || len(target) == 0 {
+	spoken := HTTP11
+	switch b[n] {
+	case '1':
+	case '0':
+		spoken = HTTP10
+	default:
 		return "", No
 	}
-	switch string(version) {
-	case "HTTP/1.1":
-		return HTTP11, Yes
-	case "HTTP/1.0":
-		return HTTP10, Yes
+	switch end := b[n+1:]; {
+	case len(end) == 0, len(end) == 1 && end[0] == '\r':
+		return HTTP11, More
+	case end[0] == '\n', end[0] == '\r' && end[1] == '\n':
+		return spoken, Yes
 	}
 	return "", No
 }
 
-// method finds the space after the method.
+// method finds the space after the method. What is no beginning of a usual one is
+// hardly one.
 func method(b []byte) (int, Verdict) {
 	for i, c := range b {
 		switch {
@@ -72,7 +97,24 @@ func method(b []byte) (int, Verdict) {
 			return 0, No
 		}
 	}
-	return 0, More
+	for _, m := range methods {
+		if len(b) <= len(m) && m[:len(b)] == string(b) {
+			return 0, More
+		}
+	}
+	return 0, Unlikely
+}
+
+// methods are the usual ones: those of RFC 9110 and PATCH.
+var methods = [...]string{"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
+
+func usual(method []byte) bool {
+	for _, m := range methods {
+		if m == string(method) {
+			return true
+		}
+	}
+	return false
 }
 
 // isMethodByte is stricter than a token: methods in use are letters, a few with
@@ -82,18 +124,90 @@ func isMethodByte(c byte) bool {
 	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c == '-' || c == '_'
 }
 
-// targetBegins reports whether what follows the method may be a target so far.
-func targetBegins(b []byte) bool {
-	for i, c := range b {
-		if c == ' ' {
-			return i > 0
-		}
-		if c < ' ' && c != '\r' || c == 0x7f {
-			return false
+// target finds the space after the target, which has one of the four forms: a path,
+// a URL of HTTP, an asterisk, or after CONNECT an authority.
+func target(b []byte, connect bool) (int, Verdict) {
+	end := bytes.IndexByte(b, ' ')
+	t := b
+	if end >= 0 {
+		t = b[:end]
+	}
+	for _, c := range t {
+		if c <= ' ' || c == 0x7f || connect && !isAuthorityByte(c) {
+			return 0, No
 		}
 	}
-	return true
+	switch whole := end >= 0; {
+	case len(t) == 0 && whole:
+		return 0, No
+	case len(t) > 0 && !connect && !takesForm(t, whole):
+		return 0, No
+	case !whole:
+		return 0, More
+	}
+	return end, Yes
 }
+
+// takesForm reports whether t, which is not empty, has the form of a target, or may
+// have it yet if it is not whole.
+func takesForm(t []byte, whole bool) bool {
+	switch t[0] {
+	case '/':
+		return true
+	case '*':
+		return len(t) == 1
+	}
+	for _, scheme := range [...]string{"http://", "https://"} {
+		n := min(len(t), len(scheme))
+		if bytes.EqualFold(t[:n], []byte(scheme[:n])) && (n == len(scheme) || !whole) {
+			return true
+		}
+	}
+	return false
+}
+
+func isAuthorityByte(c byte) bool {
+	return 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' ||
+		c == '.' || c == '-' || c == '_' || c == ':' || c == '[' || c == ']'
+}
+
+// Means reports whether b, which HTTP does not take for a request, is one that breaks
+// HTTP all the same, for a port that is declared for that: it begins with a usual method or
+// with a word and a path, or its first line tells a version of HTTP.
+func Means(b []byte) Verdict {
+	sp := -1
+	for i, c := range b {
+		if c == ' ' && i > 0 {
+			sp = i
+			break
+		}
+		if c <= ' ' || c >= 0x7f || i == maxMethod {
+			return No
+		}
+	}
+	if sp < 0 {
+		return More
+	}
+	if _, v := method(b); usual(b[:sp]) || v == Yes && len(b) > sp+1 && b[sp+1] == '/' {
+		return Yes
+	}
+	line, _, whole := bytes.Cut(b[sp:], []byte("\n"))
+	at := bytes.Index(line, []byte(" HTTP/"))
+	if at >= 0 {
+		line = line[:at]
+	}
+	switch {
+	case len(line) > MaxLine, bytes.ContainsFunc(line, isControl):
+		return No
+	case at >= 0:
+		return Yes
+	case whole:
+		return No
+	}
+	return More
+}
+
+func isControl(r rune) bool { return r < ' ' && r != '\r' && r != '\t' || r == 0x7f }
 
 // The header of the frame with which an HTTP/2 server begins (RFC 9113 sections
 // 3.4 and 6.5).

@@ -7,7 +7,8 @@ type Verdict uint8
 
 // The verdicts.
 const (
-	More Verdict = iota // more bytes may change the answer
-	No                  // it is something else
-	Yes                 // it is
+	More     Verdict = iota // more bytes may change the answer
+	No                      // it is something else
+	Yes                     // it is
+	Unlikely                // as More, but it is not expected to become what is asked for
 )

@@ -159,10 +159,75 @@ func TestHTTP(t *testing.T) {
 		{"PRI * HTTP/2.0\r\n\r\nXX", "", No},
 		{"GET /" + strings.Repeat("a", MaxLine), "", No},
 		{"GET /a b HTTP/1.1\r\n", "", No},
+		{"hi", "", Unlikely},
+		{"get", "", Unlikely},
+		{"GETS", "", Unlikely},
+		{"PROPFIND /", "", Unlikely},
+		{"PROPFIND / HTTP/1", "", Unlikely},
+		{"PROPFIND / HTTP/1.", HTTP11, More},
+		{"PROPFIND / HTTP/1.0\r", HTTP11, More},
+		{"PROPFIND / HTTP/1.1\r\n", HTTP11, Yes},
+		{"hello world", "", No},
+		{"get a", "", No},
+		{"GET a", "", No}, // of Redis
+		{"GET h", HTTP11, More},
+		{"GET http:/x", "", No},
+		{"GET http:// ", HTTP11, More},
+		{"GET HTTP://a/ HTTP/1.1\r\n", HTTP11, Yes},
+		{"GET https://a HTTP/1.1\r\n", HTTP11, Yes},
+		{"GET http HTTP/1.1\r\n", "", No},
+		{"OPTIONS *", HTTP11, More},
+		{"OPTIONS * HTTP/1.1\r\n", HTTP11, Yes},
+		{"OPTIONS *a", "", No},
+		{"CONNECT a.b:443", HTTP11, More},
+		{"CONNECT [::1]:443 HTTP/1.1\r\n", HTTP11, Yes},
+		{"CONNECT {\"", "", No}, // of NATS
+		{"GET /a b", "", No},
+		{"GET / HTTP/1.2", "", No},
+		{"GET / HTTP/1.1x", "", No},
+		{"GET / HTTP/1.1\rx", "", No},
+		{"GET / HTTP/1.0", HTTP11, More},
 	}
 	for _, test := range tests {
 		if got, v := HTTP([]byte(test.in)); got != test.want || v != test.v {
 			t.Errorf("%.40q: %q, %d; want %q, %d", test.in, got, v, test.want, test.v)
+		}
+	}
+}
+
+func TestMeans(t *testing.T) {
+	for in, want := range map[string]Verdict{
+		"":                                      More,
+		"G":                                     More,
+		"GET ":                                  Yes,
+		"GET  / HTTP/1.1\r\n":                   Yes,
+		"GET /a b HTTP/1.1\r\n":                 Yes,
+		"GET / HTTP/1.2\r\n":                    Yes,
+		"GET / HTTP/2.0\r\n":                    Yes,
+		"GET /\r\n":                             Yes,
+		"GET foo\r\n":                           Yes,
+		"get /":                                 Yes,
+		"G@T / ":                                More,
+		"G@T / HTTP/":                           Yes,
+		"PRI * HTTP/2.0\r\n\r\nXX":              Yes,
+		"hello world":                           More,
+		"hello world\r\n":                       No,
+		"hello world\nGET / HTTP/1.1":           No,
+		"EHLO me\r\n":                           No,
+		"SSH-2.0-OpenSSH_9.6 x\r\n":             No,
+		"PING\r\n":                              No,
+		"*1\r\n":                                No,
+		" GET":                                  No,
+		"\x16\x03\x01":                          No,
+		"a \x00 HTTP/1.1":                       No,
+		"a \x00":                                No,
+		"G\xc3\xa9T ":                           No,
+		strings.Repeat("A", maxMethod+1):        No,
+		"a " + strings.Repeat("b", MaxLine):     No,
+		"a " + strings.Repeat("b", MaxLine-100): More,
+	} {
+		if got := Means([]byte(in)); got != want {
+			t.Errorf("%.40q: %d, want %d", in, got, want)
 		}
 	}
 }
@@ -231,15 +296,18 @@ func FuzzHTTP(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, v := HTTP(b)
-		if v == Yes && p == "" || v == No && p != "" {
+		if v == Yes && p == "" || v == No && p != "" || v == Unlikely && p != "" {
 			t.Fatalf("%q, %d", p, v)
 		}
 		for n := range min(len(b), 200) {
-			if ep, ev := HTTP(b[:n]); ev != More && (ev != v || ep != p) {
+			if ep, ev := HTTP(b[:n]); (ev == Yes || ev == No) && (ev != v || ep != p) {
 				t.Fatalf("%d of %d bytes: %d, then %d", n, len(b), ev, v)
 			}
+			if em := Means(b[:n]); em != More && em != Means(b) {
+				t.Fatalf("%d of %d bytes: means %d, then %d", n, len(b), em, Means(b))
+			}
 		}
-		if v == More && len(b) > MaxLine {
+		if (v == More || v == Unlikely || Means(b) == More) && len(b) > MaxLine+maxMethod {
 			t.Fatalf("more than %d bytes wanted", len(b))
 		}
 	})
