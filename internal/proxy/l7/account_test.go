@@ -1,6 +1,10 @@
 package l7
 
 import (
+	"io"
+	"net/http"
+	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +115,31 @@ func (f *framer) fill(ids ...uint32) {
 			if f.WriteData(id, false, make([]byte, 16<<10-1)) != nil {
 				return // which the reader sees
 			}
+		}
+	}
+}
+
+// While the account is lean, windows of new connections are small: bodies come as they
+// are read all the same.
+func TestBodiesComeWhileTheAccountIsLean(t *testing.T) {
+	const size = 200_000
+	up := goEndpoint(t, func(w http.ResponseWriter, req *http.Request) {
+		n, _ := io.Copy(io.Discard, req.Body)
+		_, _ = io.WriteString(w, strconv.FormatInt(n, 10))
+	})
+	r := newRig(t, entry{host: "x.example", endpoints: []netip.AddrPort{up}})
+	a := overload.NewAccount(0)
+	r.server.memory.Account = a
+	a.Move(0, a.Limit()/4)
+	for range 10 {
+		res, err := r.goClient(2).Post("http://x.example/", "text/plain", strings.NewReader(strings.Repeat("x", size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if string(body) != strconv.Itoa(size) {
+			t.Errorf("%s bytes came, %v", body, err)
 		}
 	}
 }
