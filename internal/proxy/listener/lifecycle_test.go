@@ -20,6 +20,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead/fairlead/internal/decision"
 	"github.com/fairlead/fairlead/internal/proxy/config"
 	"github.com/fairlead/fairlead/internal/proxy/l7"
@@ -357,6 +359,34 @@ type writer func([]byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
+// TestASocketThatCannotBeServedIsClosed, and who waits for that is told.
+func TestASocketThatCannotBeServedIsClosed(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	l := New(Options{Closed: func() { told++ }})
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	err = l.Serve(t.Context(), ln)
+	if again := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); again != nil {
+		t.Fatal(again)
+	}
+	if !errors.Is(err, syscall.EMFILE) || !strings.Contains(err.Error(), ln.Addr().String()) || told != 1 {
+		t.Errorf("Serve = %v, told %d times", err, told)
+	}
+	if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		c.Close()
+		t.Error("it still listens")
+	}
+}
+
 // scarce fails to accept a few times.
 type scarce struct {
 	net.Listener
@@ -376,7 +406,7 @@ func TestFault64AcceptPausesWithoutDescriptorsAndGoesOn(t *testing.T) {
 	var told strings.Builder
 	b := newBed(t, options{
 		wrap: func(ln net.Listener) net.Listener {
-			return &scarce{ln, []error{&net.OpError{Op: "accept", Err: syscall.EMFILE}, &net.OpError{Op: "accept", Err: syscall.ENFILE}, &net.OpError{Op: "accept", Err: syscall.ECONNABORTED}}}
+			return &scarce{ln, []error{&net.OpError{Op: "accept", Err: syscall.EMFILE}, &net.OpError{Op: "accept", Err: syscall.ENFILE}}}
 		},
 		tune: func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&told, nil)) },
 	})

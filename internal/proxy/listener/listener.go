@@ -21,7 +21,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/decision"
@@ -43,7 +42,7 @@ type Options struct {
 	HTTP     *l7.Server
 	Log      l7.Recorder
 	NameOf   func(netip.Addr) string   // what DNS answered with that address; nil: nothing is known
-	Self     func(netip.AddrPort) bool // addresses of the proxy and its workload: a loop; nil: loopback only
+	Self     func(netip.AddrPort) bool // addresses of the proxy and its workload, asked for without zones: a loop; nil: loopback only
 	Logger   *slog.Logger
 	// Original tells where an accepted connection meant to go. Nil: its local
 	// address, as transparent sockets have it.
@@ -61,8 +60,8 @@ type Options struct {
 	// Drain is how long connections may go on after the end of Serve's context.
 	// 0: 5 s.
 	Drain time.Duration
-	// Closed is called by each Serve when its socket is closed, before connections
-	// drain. May be nil.
+	// Closed is called once by each Serve when its socket is closed, before connections
+	// drain, if there are any. May be nil.
 	Closed func()
 }
 
@@ -109,7 +108,9 @@ func (l *Listener) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	lot, err := transport.NewLot()
 	if err != nil {
-		return errors.Join(fmt.Errorf("prepare to accept captured connections: %w", err), ln.Close())
+		err = errors.Join(fmt.Errorf("prepare to accept captured connections on %s: %w", ln.Addr(), err), ln.Close())
+		l.o.Closed()
+		return err
 	}
 	wg.Go(lot.Run)
 	defer func() { _ = lot.Close() }() // nobody waits there any more
@@ -175,7 +176,6 @@ func (s *server) accept(ctx context.Context, ln net.Listener) error {
 			if !wait.sleep(ctx) {
 				return nil
 			}
-		case errors.Is(err, syscall.ECONNABORTED):
 		default:
 			return fmt.Errorf("accept captured connections on %s: %w", s.bound, err)
 		}
@@ -384,18 +384,24 @@ func factsOf(destination netip.Addr, f finding) Facts {
 }
 
 // isLoop reports that a connection means the workload or the proxy itself. Dialled
-// from here it would reach this host instead.
+// from here it would reach this host instead. Zones do not matter: they have several
+// names, and nobody tells hosts apart by them.
 func (s *server) isLoop(dst netip.AddrPort) bool {
+	dst = unzoned(dst)
 	a := dst.Addr()
 	if !a.IsValid() || a.IsLoopback() || a.IsUnspecified() {
 		return true
 	}
 	if t, ok := s.bound.(*net.TCPAddr); ok {
-		if b := t.AddrPort(); netip.AddrPortFrom(b.Addr().Unmap(), b.Port()) == dst {
+		if unzoned(t.AddrPort()) == dst {
 			return true
 		}
 	}
 	return s.o.Self(dst)
+}
+
+func unzoned(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
 }
 
 // listenerFor finds the listener of a destination: its own, else virtualOutbound.

@@ -427,12 +427,23 @@ func TestFailuresReachCallerAndRecord(t *testing.T) {
 
 // TestFault57And62 refuses what would mean this host when dialled from here.
 func TestFault57And62WhatMeansThisHostIsRefused(t *testing.T) {
-	own := netip.MustParseAddr("100.64.0.2")
-	b := newBed(t, options{tune: func(o *Options) { o.Self = func(a netip.AddrPort) bool { return a.Addr() == own } }})
-	for _, to := range []string{"127.0.0.1:22", "127.9.9.9:15001", "[::1]:22", "0.0.0.0:22", "[::]:22", "[::ffff:127.0.0.1]:22", "100.64.0.2:8080", b.ln.Addr().String()} {
+	own := []netip.Addr{netip.MustParseAddr("100.64.0.2"), netip.MustParseAddr("fe80::2")}
+	b := newBed(t, options{tune: func(o *Options) { o.Self = func(a netip.AddrPort) bool { return slices.Contains(own, a.Addr()) } }})
+	for _, to := range []string{"127.0.0.1:22", "127.9.9.9:15001", "[::1]:22", "0.0.0.0:22", "[::]:22", "[::ffff:127.0.0.1]:22", "100.64.0.2:8080", "[fe80::2%2]:22", "[::%2]:22", b.ln.Addr().String()} {
 		b.wantRefused(t, to)
 		if rec := b.records.next(t); rec.Reason != decision.Loop || rec.Cluster != "" {
 			t.Errorf("%s: record %+v", to, rec)
+		}
+	}
+}
+
+// TestFault57TheListenerIsItselfByAnyNameOfItsZone has the name of an interface on one
+// side and its number on the other, as the system and package net have it.
+func TestFault57TheListenerIsItselfByAnyNameOfItsZone(t *testing.T) {
+	s := &server{Listener: New(Options{}), bound: &net.TCPAddr{IP: net.ParseIP("fe80::1"), Port: 15001, Zone: "eth0"}}
+	for to, want := range map[string]bool{"[fe80::1%2]:15001": true, "[fe80::1]:15001": true, "[fe80::1%2]:80": false, "[fe80::3%2]:15001": false} {
+		if got := s.isLoop(netip.MustParseAddrPort(to)); got != want {
+			t.Errorf("%s is a loop: %v", to, got)
 		}
 	}
 }
