@@ -1,94 +1,119 @@
 package transport
 
 import (
-	"net/netip"
-	"strconv"
+	"os"
 	"syscall"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
+	"time"
 )
 
-// What a Socket asks the system for, of a descriptor that does not block, without
-// telling the scheduler; see read.
+// A rawSocket is a Socket as package syscall has them.
+type rawSocket Socket
 
-// accept is accept4(2). The new descriptor does not block either.
-func accept(fd int) (accepted int, peer netip.AddrPort, err error) {
-	var sa unix.RawSockaddrInet6 // room for both families
-	size := uint32(unsafe.Sizeof(sa))
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0) //nolint:gosec // G115: a descriptor is not negative
-	if errno != 0 {
-		return -1, peer, errno
-	}
-	return int(n), address(&sa), nil //nolint:gosec // G115: a descriptor
-}
+// SyscallConn returns the descriptor underneath.
+func (s *Socket) SyscallConn() (syscall.RawConn, error) { return (*rawSocket)(s), nil }
 
-// localOf is getsockname(2), or invalid.
-func localOf(fd int) netip.AddrPort {
-	var sa unix.RawSockaddrInet6
-	size := uint32(unsafe.Sizeof(sa))
-	_, _, errno := syscall.RawSyscall(syscall.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size))) //nolint:gosec // G115: as above
-	if errno != 0 {
-		return netip.AddrPort{}
-	}
-	return address(&sa)
-}
-
-// address reads an address of either family, IPv4 unmapped.
-func address(sa *unix.RawSockaddrInet6) netip.AddrPort {
-	port := (*[2]byte)(unsafe.Pointer(&sa.Port)) // in the order of the network
-	at := uint16(port[0])<<8 | uint16(port[1])
-	switch sa.Family {
-	case unix.AF_INET:
-		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(sa)).Addr), at)
-	case unix.AF_INET6:
-		ip := netip.AddrFrom16(sa.Addr).Unmap()
-		if sa.Scope_id != 0 {
-			ip = ip.WithZone(strconv.FormatUint(uint64(sa.Scope_id), 10))
+// Control calls f with the descriptor.
+func (r *rawSocket) Control(f func(fd uintptr)) error {
+	s := (*Socket)(r)
+	for {
+		p := s.polled.Load()
+		if p == nil {
+			var err error
+			if p, err = s.visit(f); p == nil {
+				return err
+			}
 		}
-		return netip.AddrPortFrom(ip, at)
+		if err := p.raw.Control(f); err == nil || !s.left(p) {
+			return closedAs(err)
+		}
 	}
-	return netip.AddrPort{}
 }
 
-// again is another descriptor of the same socket, or -1.
-func again(fd uintptr) int {
-	n, _, errno := syscall.RawSyscall(syscall.SYS_FCNTL, fd, unix.F_DUPFD_CLOEXEC, 0)
-	if errno != 0 {
-		return -1
+// visit is Control unless the poller knows the socket, which it returns then.
+func (s *Socket) visit(f func(fd uintptr)) (*polled, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd < 0 {
+		return s.pollLocked() // or closed
 	}
-	return int(n) //nolint:gosec // G115: a descriptor
+	f(uintptr(s.fd))
+	return nil, nil
 }
 
-// closeNow is close(2), which for such a socket does not wait.
-func closeNow(fd int) error {
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0); errno != 0 { //nolint:gosec // G115: as above
-		return errno
+// left reports that p is closed because the socket left the poller, and not the
+// other way round.
+func (s *Socket) left(p *polled) bool { return s.polled.Load() != p }
+
+// Read calls f until it is done, and waits for something to read in between.
+func (r *rawSocket) Read(f func(fd uintptr) bool) error {
+	s := (*Socket)(r)
+	for {
+		p := s.polled.Load()
+		if p == nil {
+			var err error
+			if p, err = s.await(f); p == nil {
+				return err
+			}
+		}
+		if err := p.raw.Read(f); err == nil || !s.left(p) {
+			return closedAs(err)
+		}
 	}
-	return nil
 }
 
-// epollWait is epoll_wait(2) without a wait.
-func epollWait(fd uintptr, events []unix.EpollEvent) (int, error) {
-	n, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, fd, uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
-	if errno != 0 {
-		return 0, errno
+// await is Read until the poller knows the socket, which it returns then.
+func (s *Socket) await(f func(fd uintptr) bool) (*polled, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.fd >= 0 {
+		if s.late() {
+			return nil, os.ErrDeadlineExceeded
+		}
+		if f(uintptr(s.fd)) {
+			return nil, nil
+		}
+		if !s.parkLocked() {
+			break
+		}
+		s.sleepLocked()
 	}
-	return int(n), nil //nolint:gosec // G115: at most a length
+	return s.pollLocked()
 }
 
-// epollForget is epoll_ctl(2) to be told of fd no more.
-func epollForget(epfd, fd int) {
-	// It fails only for what is not known.
-	_, _, _ = syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(epfd), unix.EPOLL_CTL_DEL, uintptr(fd), 0, 0, 0) //nolint:gosec // G115: as above
+// sleepLocked waits in the lot until it is woken or out of time.
+func (s *Socket) sleepLocked() {
+	if !s.readBy.IsZero() {
+		defer time.AfterFunc(time.Until(s.readBy), s.rouse).Stop()
+	}
+	for s.waiting {
+		s.woken.Wait()
+	}
 }
 
-// epollAdd is epoll_ctl(2) to be told of fd each time that there is something to read.
-func epollAdd(epfd, fd int) error {
-	event := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd)}                                   //nolint:gosec // G115: a descriptor is an int
-	_, _, errno := syscall.RawSyscall6(syscall.SYS_EPOLL_CTL, uintptr(epfd), unix.EPOLL_CTL_ADD, uintptr(fd), uintptr(unsafe.Pointer(&event)), 0, 0) //nolint:gosec // G115: as above
-	if errno != 0 {
-		return errno
+// Write calls f until it is done, and waits for room to write in between.
+func (r *rawSocket) Write(f func(fd uintptr) bool) error {
+	s := (*Socket)(r)
+	for {
+		p := s.polled.Load()
+		if p == nil {
+			var err error
+			if p, err = s.try(f); p == nil {
+				return err
+			}
+		}
+		if err := p.raw.Write(f); err == nil || !s.left(p) {
+			return closedAs(err)
+		}
 	}
-	return nil
+}
+
+// try calls f unless the poller knows the socket, which it returns then, or if f is
+// not done.
+func (s *Socket) try(f func(fd uintptr) bool) (*polled, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fd >= 0 && f(uintptr(s.fd)) {
+		return nil, nil
+	}
+	return s.pollLocked()
 }
