@@ -28,6 +28,7 @@ func TestAConnectionThatWaitsForARequestHoldsNoGoroutine(t *testing.T) {
 		hear(t, answers, 1)
 		rec := b.records.next(t)
 		rec.ID, rec.Start, rec.Duration = 0, time.Time{}, 0 // its own
+		rec.Request, rec.Response = nil, nil                // good while it is added
 		records = append(records, rec)
 		if len(records) == 1 || len(records) >= 8 {
 			awaitRest(t)
