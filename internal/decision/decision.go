@@ -162,9 +162,9 @@ type Record struct {
 	// How it ended.
 	Reason       Reason
 	Flags        Flags
-	Details      string // Envoy's response code details
-	Err          string // the failure in the system's words: "connection refused"
-	Status       int    // HTTP status sent; 0 for connections
+	Details      string     // Envoy's response code details
+	Err          string     // the failure in the system's words: "connection refused"
+	Status       int        // HTTP status sent; 0 for connections
 	Call         CallStatus // of a call of gRPC that was answered
 	Received     int64      // body or payload bytes from the caller
 	Sent         int64      // body or payload bytes to the caller

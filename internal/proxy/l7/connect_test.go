@@ -540,10 +540,10 @@ func TestASilentTunnelStays(t *testing.T) {
 		rig  func(t *testing.T) *rig
 		near func(*rig)
 	}{
-		"h1 to h1": {func(t *testing.T) *rig { return one(t, far1) }, near1},
-		"h2 to h1": {func(t *testing.T) *rig { return one(t, far1) }, near2},
-		"h1 to h2": {func(t *testing.T) *rig { return two(t, far2) }, near1},
-		"h2 to h2": {func(t *testing.T) *rig { return two(t, far2) }, near2},
+		"h1 to h1": {func(t *testing.T) *rig { t.Helper(); return one(t, far1) }, near1},
+		"h2 to h1": {func(t *testing.T) *rig { t.Helper(); return one(t, far1) }, near2},
+		"h1 to h2": {func(t *testing.T) *rig { t.Helper(); return two(t, far2) }, near1},
+		"h2 to h2": {func(t *testing.T) *rig { t.Helper(); return two(t, far2) }, near2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -212,6 +212,7 @@ func TestSilenceIsWaitedForAsConfigured(t *testing.T) {
 // requestsAnywhere is a bed with a port declared for requests to hosts without
 // addresses; its other bytes are refused.
 func requestsAnywhere(t *testing.T) *bed {
+	t.Helper()
 	return newBed(t, options{delta: func(_ *bed, d *config.Delta) {
 		d.Listeners = append(d.Listeners, &config.Listener{
 			Name: "0.0.0.0_80", Addresses: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:80")}, InspectHTTP: true,

@@ -205,12 +205,14 @@ func TestAWaitWithoutALookMissesNothing(t *testing.T) {
 		end  error
 	}{
 		"data and an end": {func(t *testing.T, ours *Conn, theirs net.Conn) {
+			t.Helper()
 			say(t, theirs, "ab")
 			theirs.Close()
 			arrived(t, ours, func(i *unix.TCPInfo) bool { return i.State == unix.BPF_TCP_CLOSE_WAIT })
 		}, "ab", io.EOF},
-		"more than there is room for": {func(t *testing.T, _ *Conn, theirs net.Conn) { say(t, theirs, "abcdefg") }, "abcdefg", nil},
+		"more than there is room for": {func(t *testing.T, _ *Conn, theirs net.Conn) { t.Helper(); say(t, theirs, "abcdefg") }, "abcdefg", nil},
 		"data behind urgent data": {func(t *testing.T, ours *Conn, theirs net.Conn) {
+			t.Helper()
 			say(t, theirs, "ab")
 			raw, err := theirs.(*net.TCPConn).SyscallConn()
 			if err != nil {
@@ -224,12 +226,14 @@ func TestAWaitWithoutALookMissesNothing(t *testing.T) {
 			arrived(t, ours, func(i *unix.TCPInfo) bool { return i.Bytes_received >= 6 })
 		}, "abcd", nil},
 		"what was only looked at": {func(t *testing.T, ours *Conn, theirs net.Conn) {
+			t.Helper()
 			say(t, theirs, "a")
 			if err := ours.WaitReadable(); err != nil || ours.Alive() {
 				t.Error("nothing came", err)
 			}
 		}, "a", nil},
 		"what a Read left": {func(t *testing.T, ours *Conn, theirs net.Conn) {
+			t.Helper()
 			say(t, theirs, "xyza")
 			if _, err := io.ReadFull(ours, make([]byte, 3)); err != nil {
 				t.Error(err)
